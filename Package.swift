@@ -1,0 +1,87 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+/// A layer: one folder under Sources. Arrows point down only (see ARCHITECTURE.md).
+func layer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+/// The unit tests of one layer.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let collections = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
+let arguments = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let nio: [Target.Dependency] = [
+  .product(name: "NIOCore", package: "swift-nio"),
+  .product(name: "NIOPosix", package: "swift-nio"),
+  .product(name: "NIOHTTP1", package: "swift-nio"),
+  .product(name: "NIOWebSocket", package: "swift-nio"),
+  .product(name: "NIOSSL", package: "swift-nio-ssl"),
+]
+
+let package = Package(
+  name: "p2pfs",
+  products: [
+    .library(name: "P2PFS", targets: ["P2PFS"]),
+    .executable(name: "p2pfs", targets: ["p2pfs"]),
+    .executable(name: "p2pfs-bench", targets: ["p2pfs-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+  ],
+  targets: [
+    // System libraries. Their shims are static inline functions for what Swift cannot import.
+    .systemLibrary(name: "CFuse3", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(name: "CNice", pkgConfig: "glib-2.0", providers: [.apt(["libnice-dev"])]),
+    .systemLibrary(name: "CUsrsctp", providers: [.apt(["libusrsctp-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CLinux"),
+
+    // Layers, lowest first.
+    layer("Core", ["CLinux", system]),
+    layer("Wire", ["Core", system]),
+    layer("Pairing", ["Core", "COpenSSL"]),
+    layer("Signaling", ["Core", "COpenSSL", collections, log] + nio),
+    layer("Transport", ["Core", "CLinux", "CNice", "CUsrsctp", "COpenSSL", collections, log]),
+    layer("Session", ["Core", "Wire", "Pairing", "Signaling", "Transport", collections, log, system]),
+    layer("Export", ["Core", "Wire", "Session", "CLinux", collections, log, system]),
+    layer("FUSE", ["Core", "CFuse3", "CLinux", log, system]),
+    layer("Mount", ["Core", "Wire", "Session", "FUSE", "CLinux", collections, log, system]),
+    layer("P2PFS", ["Core", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", log, system]),
+
+    .executableTarget(
+      name: "p2pfs",
+      dependencies: ["P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Mount", "FUSE", arguments, log, system],
+      swiftSettings: settings),
+    .executableTarget(
+      name: "p2pfs-bench",
+      dependencies: ["Core", "CLinux", "Wire", "Transport", "Session", arguments],
+      swiftSettings: settings),
+
+    tests("CoreTests", ["Core", "CLinux"]),
+    tests("WireTests", ["Wire", "Core", system]),
+    tests("PairingTests", ["Pairing", "Core"]),
+    tests("SignalingTests", ["Signaling", "Core"] + nio),
+    tests("TransportTests", ["Transport", "Core", "CLinux"]),
+    tests("SessionTests", ["Session", "Wire", "Core", system]),
+    tests("ExportTests", ["Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("MountTests", ["Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("EndToEndTests", ["Core", "CLinux"]),
+  ],
+  swiftLanguageModes: [.v6]
+)

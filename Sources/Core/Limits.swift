@@ -1,0 +1,52 @@
+/// Every bound on what the outside can make p2pfs hold, wait for or do, with its reason.
+///
+/// One namespace a layer. Sizes are in bytes, times in seconds, unless the name says otherwise.
+package enum Limits {
+  /// The RPC: messages, names and what may be in flight.
+  package enum Wire {
+    /// Largest message. aiortc and older browsers take no more than 64 KiB in one data channel message.
+    package static let message = 65_535
+    /// Largest piece of file contents in one message: a power of two, so that pieces tile the kernel's
+    /// 128 KiB reads, with room for the header below `message`.
+    package static let data = 32_768
+    /// Longest component of a path: NAME_MAX of Linux.
+    package static let name = 255
+    /// Longest path: PATH_MAX of Linux less the terminating NUL.
+    package static let path = 4_095
+    /// Deepest path, so that no walk of ours is longer than what a path of `path` bytes can hold.
+    package static let depth = 2_048
+    /// Longest target of a symbolic link: PATH_MAX of Linux less the terminating NUL.
+    package static let linkTarget = 4_095
+    /// Most bytes one read request may ask for: the kernel's largest FUSE read.
+    package static let read = 1_048_576
+    /// Largest offset or size of a file: OFFSET_MAX, so that no sum of two can overflow an Int64.
+    package static let fileSize: Int64 = Int64.max - 1_048_576
+    /// Most bytes of listing that one list request is answered with, before the client asks on.
+    package static let listing = 524_288
+  }
+
+  /// One relation with one peer.
+  package enum Session {
+    /// Requests without an answer that one side may have at the other. More is a violation of the
+    /// protocol and ends the connection. Bounds the exporter's queue and reply cache.
+    package static let requests = 1_024
+    /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
+    package static let writeCredit = 4_194_304
+    /// The least write credit, when many guests share the pool: eight messages.
+    package static let leastWriteCredit = 262_144
+    /// All write credits of one exporter together: half of its memory budget of 64 MB.
+    package static let writePool = 33_554_432
+    /// Bytes of answers queued for one peer above which its further requests wait.
+    package static let backlog = 2_097_152
+    /// Guests of one exporter at the same time: times `backlog`, the other half of the memory budget.
+    package static let guests = 16
+    /// A silent peer is asked for a sign of life after this time, and again until `vanished`.
+    package static let heartbeat = 2.0
+    /// A connection without one authenticated packet for this long is given up and made again.
+    package static let vanished = 8.0
+    /// Default of `-o timeout=`: without the peer for this long, operations fail.
+    package static let timeout = 30.0
+    /// A session unseen for this long is dropped by the exporter.
+    package static let expiry = 86_400.0
+  }
+}

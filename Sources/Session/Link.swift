@@ -1,0 +1,35 @@
+package import Core
+
+/// The two streams of one connection. Each keeps its order; nothing orders one against the other.
+package enum Lane: UInt8, Sendable, CaseIterable {
+  /// Requests and short answers.
+  case control = 0
+  /// File contents: `write` requests and the answers to `read`, so that `ls` never waits behind a copy.
+  case bulk = 1
+}
+
+/// One connection to the peer: what a session needs of the transport. Real ones are data channels of a
+/// peer connection; tests use a pair in memory.
+package protocol Link: AnyObject, Sendable {
+  /// Queues a message of at most `Limits.Wire.message` bytes. From any thread; never blocks.
+  /// On a link that is lost the message is dropped.
+  func send(_ frame: Frame, on lane: Lane)
+  /// Bytes accepted by `send` that have not yet left for the network. From any thread.
+  var backlog: Int { get }
+  /// Closes the link; `lost` is not called any more. From any thread.
+  func close()
+  /// Names who is told what arrives. Called once, before anything is sent; what arrived earlier is kept until then.
+  func attach(_ receiver: any LinkReceiver)
+}
+
+/// Who is told what a link receives. All calls come on the link's one thread and must not block.
+package protocol LinkReceiver: AnyObject, Sendable {
+  /// A message came in.
+  func received(_ frame: Frame, on lane: Lane)
+  /// A sign of life: some authenticated packet came from the peer (at most one call a second).
+  func heard()
+  /// The backlog has fallen below half of `Limits.Session.backlog`, after having been above it.
+  func drained()
+  /// The link is gone: closed by the peer, or its connection failed. Called at most once, as the last call.
+  func lost()
+}

@@ -1,0 +1,82 @@
+package import Core
+package import SystemPackage
+package import Wire
+
+/// The peer's export, as a client sees it: requests go out, replies come back. A `Session` is one; it
+/// outlives its connections.
+package protocol Requester: AnyObject, Sendable {
+  /// Sends a request (made by `Request.encoded` or `Request.writeFrame`); from any thread, never blocks.
+  ///
+  /// `completion` is called for each reply in order, the last one with `isLast`, exactly one of these; on the
+  /// link's thread, or on the caller's before `send` returns if the session is over or offline for longer than
+  /// its timeout. It must not block. If the peer stays away, it gets `EIO`.
+  /// After a reconnection in the middle of an answer of several replies, these start again from the first.
+  /// - Returns: the number of the request, for `abandon`.
+  @discardableResult
+  func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64
+
+  /// Forgets a request: its completion is not called from when this returns, its reply is dropped. From any
+  /// thread. What the request does at the peer may or may not happen.
+  func abandon(_ sequence: UInt64)
+
+  /// Bytes of `write` data without an answer that the peer takes at once. More ends the connection.
+  var writeCredit: Int { get }
+  /// Whether the connection is up at this moment.
+  var isOnline: Bool { get }
+  /// Whether the peer's export refuses every change.
+  var isReadOnly: Bool { get }
+  /// A handle that was never used in this session. From any thread.
+  func newHandle() -> Handle
+  /// Round trip time in seconds, smoothed; 0 if not measured yet.
+  var roundTrip: Double { get }
+}
+
+/// A directory that is exported to one peer: takes the peer's requests. `Export` has the real one.
+package protocol Responder: AnyObject, Sendable {
+  /// A request from the peer, not yet decoded behind its header. On the link's thread; must not block.
+  /// Each is answered through `exchange`, once, from any thread.
+  func serve(_ request: Frame, _ exchange: Exchange)
+  /// Whether it refuses every change.
+  var isReadOnly: Bool { get }
+  /// The session is over: everything open is closed. From any thread.
+  func end()
+}
+
+/// The answering side of one request.
+package protocol ReplySink: AnyObject, Sendable {
+  /// Sends one reply of the exchange. From any thread.
+  func reply(_ frame: Frame, to exchange: Exchange, isLast: Bool, on lane: Lane)
+  /// Ends the connection, because the peer broke the protocol.
+  func violated(_ what: String)
+}
+
+/// One request of the peer, on its way through the exporter.
+package struct Exchange: Sendable {
+  /// The header of the request: operation and number.
+  package let header: Header
+  /// Which connection it came in on, as a count: replies never go to a later one, unless the session keeps them.
+  package let connection: UInt64
+  private let sink: any ReplySink
+
+  /// An exchange whose replies go to `sink`.
+  package init(header: Header, connection: UInt64, sink: any ReplySink) {
+    self.header = header
+    self.connection = connection
+    self.sink = sink
+  }
+
+  /// Sends a reply (`Frame.reply`, `.piece`, `.listing`); `isLast` must agree with the frame's `more` flag.
+  package func reply(_ frame: Frame, isLast: Bool = true, on lane: Lane = .control) {
+    sink.reply(frame, to: self, isLast: isLast, on: lane)
+  }
+
+  /// Ends the exchange with an error.
+  package func fail(_ error: Errno) {
+    reply(Frame.reply(to: header, error: error))
+  }
+
+  /// The request breaks the format: ends the connection.
+  package func malformed(_ message: MalformedMessage) {
+    sink.violated(message.description)
+  }
+}

@@ -1,0 +1,76 @@
+package import Core
+
+/// The first message of either side on each connection: who speaks which version, and what it grants.
+///
+/// ```
+///  16        18       20         28        44      45                  49           53
+/// +---------+--------+----------+---------+-------+-------------------+------------+
+/// | version | oldest | features | session | flags | requests in flight | write credit |
+/// +---------+--------+----------+---------+-------+-------------------+------------+
+/// ```
+package struct Hello: Sendable, Equatable {
+  /// What a side says of itself.
+  package struct Flags: OptionSet, Sendable, Equatable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// It exports a directory; without this, requests to it are answered ENOSYS.
+    package static let exports = Flags(rawValue: 1)
+    /// Its export refuses every change.
+    package static let readOnly = Flags(rawValue: 2)
+    /// It has the state of this session from an earlier connection: handles, answers, numbers go on.
+    package static let remembers = Flags(rawValue: 4)
+  }
+
+  /// The version of the protocol that this program speaks.
+  package static let currentVersion: UInt16 = 1
+
+  /// The newest version that the sender speaks, and the oldest.
+  package var version: UInt16
+  package var oldest: UInt16
+  /// Optional features, one a bit; unknown ones are ignored. None is defined yet.
+  package var features: UInt64
+  /// The session that this connection carries on, as the handshake agreed; 16 bytes.
+  package var session: [UInt8]
+  package var flags: Flags
+  /// How many requests without an answer the sender takes at once.
+  package var requests: UInt32
+  /// How many bytes of `write` requests without an answer the sender takes at once.
+  package var writeCredit: UInt32
+
+  /// A hello of this program.
+  package init(session: [UInt8], flags: Flags, requests: UInt32, writeCredit: UInt32) {
+    precondition(session.count == 16)
+    version = Hello.currentVersion
+    oldest = 1
+    features = 0
+    self.session = session
+    self.flags = flags
+    self.requests = requests
+    self.writeCredit = writeCredit
+  }
+
+  /// Reads a hello behind its header. Fields that a later version adds behind these are ignored.
+  package init(_ reader: inout Reader) throws(MalformedMessage) {
+    version = try reader.integer()
+    oldest = try reader.integer()
+    features = try reader.integer()
+    session = Array(try reader.slice(16).bytes)
+    flags = Flags(rawValue: try reader.integer())
+    requests = try reader.integer()
+    writeCredit = try reader.integer()
+  }
+
+  /// The whole message.
+  package func encoded() -> Frame {
+    let frame = Frame(capacity: Header.length + 37)
+    Header(kind: .hello).write(to: frame)
+    frame.write(version)
+    frame.write(oldest)
+    frame.write(features)
+    for byte in session { frame.write(byte) }
+    frame.write(flags.rawValue)
+    frame.write(requests)
+    frame.write(writeCredit)
+    return frame
+  }
+}

@@ -1,0 +1,282 @@
+package import SystemPackage
+package import Core
+
+/// Why a request was not decoded.
+package enum RequestError: Error, Equatable {
+  /// It breaks the format: the connection ends.
+  case malformed(MalformedMessage)
+  /// It is well formed, but asks for what cannot be: answered with this error.
+  case refused(Errno)
+}
+
+extension Request {
+  /// Encodes the request with room for the numbers that the session fills in (`Frame.number`).
+  package func encoded() -> Frame {
+    var room = Header.requestLength + 64
+    switch self {
+    case .lookup(let target), .setattr(let target, _): room += target.room
+    case .list(_, let path, _), .readlink(let path), .mkdir(let path, _), .mknod(let path, _), .unlink(let path),
+      .rmdir(let path), .create(_, let path, _, _), .open(_, let path, _, _), .statfs(let path):
+      room += path.bytes.count
+    case .symlink(let path, let target): room += path.bytes.count + target.count
+    case .link(let existing, let path): room += existing.room + path.bytes.count
+    case .rename(let path, let to, _): room += path.bytes.count + to.bytes.count
+    case .write(_, _, let data): room += data.count
+    case .read, .fsync, .close, .seek, .allocate: break
+    }
+    let frame = Frame(capacity: room)
+    Header(kind: .request, operation: operation.rawValue).write(to: frame)
+    frame.write(0 as UInt64)
+    writeBody(to: frame)
+    return frame
+  }
+
+  /// Starts a write request in place: the header and the fields, behind which the caller puts the data
+  /// (at most `count` bytes, and `Limits.Wire.data`), so that it is copied only once.
+  package static func writeFrame(_ handle: Handle, offset: Int64, count: Int) -> Frame {
+    let frame = Frame(capacity: Header.requestLength + 16 + count)
+    Header(kind: .request, operation: Operation.write.rawValue).write(to: frame)
+    frame.write(0 as UInt64)
+    frame.write(handle.rawValue)
+    frame.write(offset)
+    return frame
+  }
+
+  private func writeBody(to frame: Frame) {
+    switch self {
+    case .lookup(let target): target.write(to: frame)
+    case .setattr(let target, let changes):
+      target.write(to: frame)
+      changes.write(to: frame)
+    case .list(let handle, let path, let cookie):
+      frame.write(handle.rawValue)
+      frame.write(string: path.bytes)
+      frame.write(cookie)
+    case .readlink(let path), .unlink(let path), .rmdir(let path), .statfs(let path): frame.write(string: path.bytes)
+    case .symlink(let path, let target):
+      frame.write(string: path.bytes)
+      frame.write(string: target)
+    case .link(let existing, let path):
+      existing.write(to: frame)
+      frame.write(string: path.bytes)
+    case .mkdir(let path, let mode), .mknod(let path, let mode):
+      frame.write(string: path.bytes)
+      frame.write(mode)
+    case .rename(let path, let to, let mode):
+      frame.write(string: path.bytes)
+      frame.write(string: to.bytes)
+      frame.write(mode.rawValue)
+    case .create(let handle, let path, let options, let last), .open(let handle, let path, let options, let last):
+      frame.write(handle.rawValue)
+      frame.write(string: path.bytes)
+      frame.write(options.rawValue)
+      frame.write(last)
+    case .read(let handle, let offset, let count):
+      frame.write(handle.rawValue)
+      frame.write(offset)
+      frame.write(count)
+    case .write(let handle, let offset, let data):
+      frame.write(handle.rawValue)
+      frame.write(offset)
+      frame.write(data.bytes)
+    case .fsync(let handle, let dataOnly):
+      frame.write(handle.rawValue)
+      frame.write(dataOnly ? 1 : 0 as UInt8)
+    case .close(let handle): frame.write(handle.rawValue)
+    case .seek(let handle, let offset, let target):
+      frame.write(handle.rawValue)
+      frame.write(offset)
+      frame.write(target.rawValue)
+    case .allocate(let handle, let offset, let count, let mode):
+      frame.write(handle.rawValue)
+      frame.write(offset)
+      frame.write(count)
+      frame.write(mode)
+    }
+  }
+
+  /// Decodes the body of a request. `reader` stands behind the request's header.
+  /// - Throws: `refused(ENOSYS)` for an operation that is not known.
+  package init(operation: UInt8, _ reader: inout Reader) throws(RequestError) {
+    guard let operation = Operation(rawValue: operation) else { throw .refused(.noFunction) }
+    do {
+      self = try Request.body(of: operation, &reader)
+      try reader.end()
+    } catch let error as MalformedMessage {
+      throw .malformed(error)
+    } catch let error as Errno {
+      throw .refused(error)
+    } catch {
+      preconditionFailure("the codec throws nothing else")
+    }
+  }
+
+  private static func body(of operation: Operation, _ reader: inout Reader) throws -> Request {
+    switch operation {
+    case .lookup: return .lookup(try Target(&reader))
+    case .setattr: return .setattr(try Target(&reader), try AttributeChanges(&reader))
+    case .list:
+      return .list(try Handle(&reader), try Path(&reader), cookie: try reader.integer())
+    case .readlink: return .readlink(try Path(&reader))
+    case .symlink:
+      let path = try Path(&reader)
+      let target = try reader.string()
+      guard !target.isEmpty else { throw Errno.noSuchFileOrDirectory }
+      guard target.count <= Limits.Wire.linkTarget else { throw Errno.fileNameTooLong }
+      guard !target.contains(0) else { throw Errno.invalidArgument }
+      return .symlink(path, target: Array(target))
+    case .link: return .link(existing: try Target(&reader), try Path(&reader))
+    case .mkdir: return .mkdir(try Path(&reader), mode: try permissions(&reader))
+    case .mknod:
+      let path = try Path(&reader)
+      let mode: UInt32 = try reader.integer()
+      let type = FileType(mode: mode)
+      guard type == .fifo || type == .regular else { throw Errno.notPermitted }
+      return .mknod(path, mode: mode & 0o171777)
+    case .unlink: return .unlink(try Path(&reader))
+    case .rmdir: return .rmdir(try Path(&reader))
+    case .rename:
+      let (from, to) = (try Path(&reader), try Path(&reader))
+      guard let mode = RenameMode(rawValue: try reader.integer()) else { throw Errno.invalidArgument }
+      return .rename(from, to: to, mode)
+    case .create:
+      return .create(
+        try Handle(&reader), try Path(&reader), try OpenOptions(&reader), mode: try permissions(&reader))
+    case .open:
+      let (handle, path) = (try Handle(&reader), try Path(&reader))
+      let options = try OpenOptions(&reader)
+      let prefetch: UInt32 = try reader.integer()
+      guard prefetch <= Limits.Wire.read else { throw Errno.invalidArgument }
+      return .open(handle, path, options, prefetch: prefetch)
+    case .read:
+      let (handle, offset) = (try Handle(&reader), try Request.offset(&reader))
+      let count: UInt32 = try reader.integer()
+      guard count <= Limits.Wire.read else { throw Errno.invalidArgument }
+      return .read(handle, offset: offset, count: count)
+    case .write:
+      let (handle, offset) = (try Handle(&reader), try Request.offset(&reader))
+      let data = reader.rest()
+      guard data.count <= Limits.Wire.data else { throw Errno.invalidArgument }
+      return .write(handle, offset: offset, data)
+    case .fsync: return .fsync(try Handle(&reader), dataOnly: try reader.integer(UInt8.self) != 0)
+    case .close: return .close(try Handle(&reader))
+    case .statfs: return .statfs(try Path(&reader))
+    case .seek:
+      let (handle, offset) = (try Handle(&reader), try Request.offset(&reader))
+      guard let target = SeekTarget(rawValue: try reader.integer()) else { throw Errno.invalidArgument }
+      return .seek(handle, offset: offset, target)
+    case .allocate:
+      let (handle, offset, count) = (try Handle(&reader), try Request.offset(&reader), try Request.offset(&reader))
+      return .allocate(handle, offset: offset, count: count, mode: try reader.integer())
+    }
+  }
+
+  /// An offset, count or size of a file: in range, so that the sum of two cannot overflow.
+  fileprivate static func offset(_ reader: inout Reader) throws -> Int64 {
+    let value: Int64 = try reader.integer()
+    guard value >= 0 else { throw Errno.invalidArgument }
+    guard value <= Limits.Wire.fileSize else { throw Errno.fileTooLarge }
+    return value
+  }
+
+  /// Permission bits; setuid and setgid are stripped, whatever else is set is ignored.
+  fileprivate static func permissions(_ reader: inout Reader) throws -> UInt32 {
+    try reader.integer(UInt32.self) & 0o1777
+  }
+}
+
+extension Handle {
+  init(_ reader: inout Reader) throws(MalformedMessage) { self.init(rawValue: try reader.integer()) }
+}
+
+extension OpenOptions {
+  init(_ reader: inout Reader) throws(MalformedMessage) { self.init(rawValue: try reader.integer()) }
+}
+
+extension Path {
+  init(_ reader: inout Reader) throws { try self.init(try reader.string()) }
+}
+
+extension Target {
+  fileprivate var room: Int {
+    switch self {
+    case .path(let path): 3 + path.bytes.count
+    case .handle: 9
+    }
+  }
+
+  fileprivate init(_ reader: inout Reader) throws {
+    switch try reader.integer(UInt8.self) {
+    case 0: self = .path(try Path(&reader))
+    case 1: self = .handle(try Handle(&reader))
+    default: throw MalformedMessage("unknown kind of target")
+    }
+  }
+
+  fileprivate func write(to frame: Frame) {
+    switch self {
+    case .path(let path):
+      frame.write(0 as UInt8)
+      frame.write(string: path.bytes)
+    case .handle(let handle):
+      frame.write(1 as UInt8)
+      frame.write(handle.rawValue)
+    }
+  }
+}
+
+/// ```
+///  0       4      12          24           36
+/// +-------+------+-----------+------------+
+/// | flags | size | accessed  | modified   |  then mode, 4 bytes
+/// +-------+------+-----------+------------+
+/// ```
+extension AttributeChanges {
+  private enum Flag {
+    static let mode: UInt32 = 1
+    static let size: UInt32 = 2
+    static let accessed: UInt32 = 4
+    static let accessedNow: UInt32 = 8
+    static let modified: UInt32 = 16
+    static let modifiedNow: UInt32 = 32
+  }
+
+  fileprivate init(_ reader: inout Reader) throws {
+    let flags: UInt32 = try reader.integer()
+    let size: Int64 = try reader.integer()
+    let (accessed, modified) = (try Timestamp(&reader), try Timestamp(&reader))
+    let mode: UInt32 = try reader.integer()
+    self.init()
+    if flags & Flag.mode != 0 { self.mode = mode & 0o1777 }
+    if flags & Flag.size != 0 {
+      guard size >= 0 else { throw Errno.invalidArgument }
+      guard size <= Limits.Wire.fileSize else { throw Errno.fileTooLarge }
+      self.size = size
+    }
+    if flags & Flag.accessedNow != 0 { self.accessed = .now } else if flags & Flag.accessed != 0 { self.accessed = .set(accessed) }
+    if flags & Flag.modifiedNow != 0 { self.modified = .now } else if flags & Flag.modified != 0 { self.modified = .set(modified) }
+  }
+
+  fileprivate func write(to frame: Frame) {
+    var flags: UInt32 = 0
+    func bits(_ change: TimeChange?, _ set: UInt32, _ now: UInt32) -> Timestamp {
+      switch change {
+      case nil: return Timestamp(seconds: 0, nanoseconds: 0)
+      case .now:
+        flags |= now
+        return Timestamp(seconds: 0, nanoseconds: 0)
+      case .set(let time):
+        flags |= set
+        return time
+      }
+    }
+    if mode != nil { flags |= Flag.mode }
+    if size != nil { flags |= Flag.size }
+    let times = (bits(accessed, Flag.accessed, Flag.accessedNow), bits(modified, Flag.modified, Flag.modifiedNow))
+    frame.write(flags)
+    frame.write(size ?? 0)
+    times.0.write(to: frame)
+    times.1.write(to: frame)
+    frame.write(mode ?? 0)
+  }
+}

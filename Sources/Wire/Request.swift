@@ -1,0 +1,166 @@
+package import Core
+
+/// The name of an open file or directory. The client chooses it, so that it can speak of a file that the
+/// exporter has not yet confirmed; it means nothing outside its session.
+package struct Handle: RawRepresentable, Sendable, Hashable {
+  package let rawValue: UInt64
+  package init(rawValue: UInt64) { self.rawValue = rawValue }
+}
+
+/// What a request speaks of.
+package enum Target: Sendable, Equatable {
+  /// What is at this path now.
+  case path(Path)
+  /// The open file, wherever it is now, unlinked ones included.
+  case handle(Handle)
+}
+
+/// How a file is opened.
+package struct OpenOptions: OptionSet, Sendable, Equatable {
+  package let rawValue: UInt8
+  package init(rawValue: UInt8) { self.rawValue = rawValue }
+  package static let read = OpenOptions(rawValue: 1)
+  package static let write = OpenOptions(rawValue: 2)
+  /// Every write goes to the end, wherever that is when the exporter writes.
+  package static let append = OpenOptions(rawValue: 4)
+  package static let truncate = OpenOptions(rawValue: 8)
+  /// `create` fails with EEXIST if there is something.
+  package static let exclusive = OpenOptions(rawValue: 16)
+}
+
+/// How rename(2) treats what is at the new path: the flags of renameat2(2).
+package enum RenameMode: UInt8, Sendable {
+  case replace = 0
+  case noReplace = 1
+  case exchange = 2
+}
+
+/// One time of a `setattr`.
+package enum TimeChange: Sendable, Equatable {
+  /// The exporter's clock.
+  case now
+  case set(Timestamp)
+}
+
+/// What a `setattr` changes; nil leaves a thing as it is.
+package struct AttributeChanges: Sendable, Equatable {
+  /// Permission bits, 0 to 0o1777: setuid and setgid never travel.
+  package var mode: UInt32?
+  package var size: Int64?
+  package var accessed: TimeChange?
+  package var modified: TimeChange?
+
+  /// Changes of the given values.
+  package init(mode: UInt32? = nil, size: Int64? = nil, accessed: TimeChange? = nil, modified: TimeChange? = nil) {
+    self.mode = mode
+    self.size = size
+    self.accessed = accessed
+    self.modified = modified
+  }
+}
+
+/// Where a seek(2) goes that asks about holes.
+package enum SeekTarget: UInt8, Sendable {
+  case data = 3
+  case hole = 4
+}
+
+/// Numbers of the operations on the wire.
+package enum Operation: UInt8, Sendable, CaseIterable {
+  case lookup = 1
+  case setattr = 2
+  case list = 3
+  case readlink = 4
+  case symlink = 5
+  case link = 6
+  case mkdir = 7
+  case mknod = 8
+  case unlink = 9
+  case rmdir = 10
+  case rename = 11
+  case create = 12
+  case open = 13
+  case read = 14
+  case write = 15
+  case fsync = 16
+  case close = 17
+  case statfs = 18
+  case seek = 19
+  case allocate = 20
+
+  /// Whether doing it twice differs from doing it once. The exporter keeps the answers to these until they
+  /// are acknowledged; the others are simply done again after a reconnection.
+  package var changes: Bool {
+    switch self {
+    case .lookup, .list, .readlink, .read, .fsync, .statfs, .seek: false
+    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open, .write, .close, .allocate: true
+    }
+  }
+}
+
+/// A request as it stands on the wire behind the header. In parentheses, what the answer holds.
+package enum Request: Sendable {
+  /// (`Attributes`)
+  case lookup(Target)
+  /// (`Attributes`)
+  case setattr(Target, AttributeChanges)
+  /// A page of the directory behind cookie (0: from the start). `handle` names the listing: the first page
+  /// opens it, the page that reaches the end closes it, as `close` does. (`Listing` pages)
+  case list(Handle, Path, cookie: UInt64)
+  /// (the target's bytes)
+  case readlink(Path)
+  /// Makes `path` a symbolic link to `target`. (`Attributes`)
+  case symlink(Path, target: [UInt8])
+  /// Gives the file `existing` the further name. (`Attributes`)
+  case link(existing: Target, Path)
+  /// (`Attributes`)
+  case mkdir(Path, mode: UInt32)
+  /// A FIFO or an empty regular file. (`Attributes`)
+  case mknod(Path, mode: UInt32)
+  case unlink(Path)
+  case rmdir(Path)
+  case rename(Path, to: Path, RenameMode)
+  /// Opens a file, which it creates if there is none. (`Attributes`)
+  case create(Handle, Path, OpenOptions, mode: UInt32)
+  /// (`Attributes`, then up to `prefetch` bytes of contents from the start as the answers to a `read`)
+  case open(Handle, Path, OpenOptions, prefetch: UInt32)
+  /// (pieces: offset, then bytes; fewer than asked for at the end of the file)
+  case read(Handle, offset: Int64, count: UInt32)
+  /// The offset means nothing if the handle was opened with `append`. (nothing; all of it was written)
+  case write(Handle, offset: Int64, FrameSlice)
+  /// Returns when the disk has it. Of a file or a directory.
+  case fsync(Handle, dataOnly: Bool)
+  case close(Handle)
+  /// (`FilesystemStatistics`)
+  case statfs(Path)
+  /// lseek(2) with SEEK_DATA or SEEK_HOLE. (the offset, 64 bits)
+  case seek(Handle, offset: Int64, SeekTarget)
+  /// fallocate(2) with these mode bits: keep size 1, punch hole 2, zero range 16.
+  case allocate(Handle, offset: Int64, count: Int64, mode: UInt32)
+
+  /// The operation.
+  package var operation: Operation {
+    switch self {
+    case .lookup: .lookup
+    case .setattr: .setattr
+    case .list: .list
+    case .readlink: .readlink
+    case .symlink: .symlink
+    case .link: .link
+    case .mkdir: .mkdir
+    case .mknod: .mknod
+    case .unlink: .unlink
+    case .rmdir: .rmdir
+    case .rename: .rename
+    case .create: .create
+    case .open: .open
+    case .read: .read
+    case .write: .write
+    case .fsync: .fsync
+    case .close: .close
+    case .statfs: .statfs
+    case .seek: .seek
+    case .allocate: .allocate
+    }
+  }
+}
