@@ -66,22 +66,28 @@ let package = Package(
 
     .executableTarget(
       name: "p2pfs",
-      dependencies: ["P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Mount", "FUSE", arguments, log, system],
+      dependencies: [
+        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Mount", "FUSE", arguments, log, system,
+      ],
       swiftSettings: settings),
     .executableTarget(
       name: "p2pfs-bench",
       dependencies: ["Core", "CLinux", "Wire", "Transport", "Session", arguments],
       swiftSettings: settings),
 
+    // What several test targets share: links in memory, temporary directories.
+    .target(
+      name: "Rig", dependencies: ["Core", "Wire", "Session", "CLinux", system], path: "Tests/Rig",
+      swiftSettings: settings),
     tests("CoreTests", ["Core", "CLinux"]),
     tests("WireTests", ["Wire", "Core", system]),
     tests("PairingTests", ["Pairing", "Core"]),
     tests("SignalingTests", ["Signaling", "Core"] + nio),
     tests("TransportTests", ["Transport", "Core", "CLinux"]),
-    tests("SessionTests", ["Session", "Wire", "Core", system]),
-    tests("ExportTests", ["Export", "Session", "Wire", "Core", "CLinux", system]),
-    tests("MountTests", ["Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
-    tests("EndToEndTests", ["Core", "CLinux"]),
+    tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
+    tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("EndToEndTests", ["Rig", "Core", "CLinux"]),
   ],
   swiftLanguageModes: [.v6]
 )

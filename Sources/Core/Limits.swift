@@ -49,4 +49,24 @@ package enum Limits {
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
   }
+
+  /// ICE, DTLS, SCTP and data channels.
+  package enum Transport {
+  }
+
+  /// Codes and the handshake.
+  package enum Pairing {
+  }
+
+  /// The signaling server and its clients.
+  package enum Signaling {
+  }
+
+  /// Serving a directory.
+  package enum Export {
+  }
+
+  /// The mounted filesystem.
+  package enum Mount {
+  }
 }

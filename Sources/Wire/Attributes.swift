@@ -83,7 +83,9 @@ package struct Attributes: Sendable, Hashable {
     accessed = try Timestamp(&reader)
     modified = try Timestamp(&reader)
     changed = try Timestamp(&reader)
-    guard FileType(mode: mode) != nil, mode & ~0o177777 == 0 else { throw MalformedMessage("mode without a known type") }
+    guard FileType(mode: mode) != nil, mode & ~0o177777 == 0 else {
+      throw MalformedMessage("mode without a known type")
+    }
     guard (0...Limits.Wire.fileSize).contains(size) else { throw MalformedMessage("size out of range") }
   }
 

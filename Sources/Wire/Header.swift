@@ -51,7 +51,9 @@ package struct Header: Sendable, Equatable {
 
   /// Reads the header (of a request, its first 16 bytes). Unknown flags are ignored.
   package init(_ reader: inout Reader) throws(MalformedMessage) {
-    guard let kind = MessageKind(rawValue: try reader.integer()) else { throw MalformedMessage("unknown kind of message") }
+    guard let kind = MessageKind(rawValue: try reader.integer()) else {
+      throw MalformedMessage("unknown kind of message")
+    }
     self.kind = kind
     operation = try reader.integer()
     more = try reader.integer(UInt8.self) & Header.moreFlag != 0

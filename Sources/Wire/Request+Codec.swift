@@ -253,8 +253,16 @@ extension AttributeChanges {
       guard size <= Limits.Wire.fileSize else { throw Errno.fileTooLarge }
       self.size = size
     }
-    if flags & Flag.accessedNow != 0 { self.accessed = .now } else if flags & Flag.accessed != 0 { self.accessed = .set(accessed) }
-    if flags & Flag.modifiedNow != 0 { self.modified = .now } else if flags & Flag.modified != 0 { self.modified = .set(modified) }
+    if flags & Flag.accessedNow != 0 {
+      self.accessed = .now
+    } else if flags & Flag.accessed != 0 {
+      self.accessed = .set(accessed)
+    }
+    if flags & Flag.modifiedNow != 0 {
+      self.modified = .now
+    } else if flags & Flag.modified != 0 {
+      self.modified = .set(modified)
+    }
   }
 
   fileprivate func write(to frame: Frame) {

@@ -93,7 +93,8 @@ package enum Operation: UInt8, Sendable, CaseIterable {
   package var changes: Bool {
     switch self {
     case .lookup, .list, .readlink, .read, .fsync, .statfs, .seek: false
-    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open, .write, .close, .allocate: true
+    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open, .write, .close, .allocate:
+      true
     }
   }
 }
