@@ -1,8 +1,5 @@
+import Glibc
 package import SystemPackage
-
-#if canImport(Glibc)
-  import Glibc
-#endif
 
 /// A directory of its own for one test, removed with all that is in it when the last reference goes.
 package final class TemporaryDirectory: Sendable {
@@ -12,10 +9,8 @@ package final class TemporaryDirectory: Sendable {
   /// Makes an empty directory under `/tmp`.
   package init() throws {
     var template = Array("/tmp/p2pfs-test-XXXXXX".utf8CString)
-    guard let made = template.withUnsafeMutableBufferPointer({ mkdtemp($0.baseAddress) }) else {
-      throw Errno(rawValue: errno)
-    }
-    path = FilePath(String(cString: made))
+    guard mkdtemp(&template) != nil else { throw Errno(rawValue: errno) }
+    path = FilePath(String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self))
   }
 
   deinit {
