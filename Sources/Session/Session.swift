@@ -52,8 +52,9 @@ package final class Session: Requester, ReplySink {
     var link: (any Link)?
     /// How many connections there were; tells the replies of one from those of the next.
     var connection: UInt64 = 0
-    /// Seconds without a sign of life.
+    /// Seconds without a sign of life, and when the link had the last one.
     var silence = 0.0
+    var lastHeard = Instant(nanoseconds: 0)
     var pending = PendingRequests(limit: Limits.Session.requests)
     var slots = SlotTable(count: Limits.Session.requests)
     /// Whether the peer was met before, so that it should remember the session.
@@ -151,6 +152,11 @@ package final class Session: Requester, ReplySink {
       guard state.status != .over else { return .none }
       state.silence += step
       if let link = state.link {
+        let heard = link.lastHeard
+        if heard > state.lastHeard {
+          state.lastHeard = heard
+          state.silence = 0
+        }
         if state.silence >= Limits.Session.vanished { return .drop(link) }
         return state.silence >= Limits.Session.heartbeat ? .ping(link) : .none
       }
@@ -206,8 +212,6 @@ package final class Session: Requester, ReplySink {
   }
 
   // MARK: - What LinkReceiverOfConnection tells
-
-  func heard() { state.withLock { $0.silence = 0 } }
 
   func lost(_ link: any Link) {
     let wasCurrent = state.withLock { state in
