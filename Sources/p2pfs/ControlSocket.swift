@@ -70,11 +70,12 @@ enum ControlSocket {
     else { throw Failure(.failed, "cannot make the control socket \(path): \(String(cString: strerror(errno)))") }
     spawnThread {
       while true {
-        let connection = accept4(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
+        let connection = accept(listener, nil, nil)
         if connection < 0 {
           if errno == EINTR || errno == ECONNABORTED { continue }
           return
         }
+        _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
         spawnThread {
           let socket = LineSocket(connection)
           guard let request = socket.next() else { return }

@@ -59,7 +59,7 @@ enum Daemon {
     posix_spawnattr_setflags(&attributes, Int16(p2pfs_spawn_setsid()))
     var argv: [UnsafeMutablePointer<CChar>?] = (["p2pfs"] + arguments).map { strdup($0) } + [nil]
     var environment: [UnsafeMutablePointer<CChar>?] = [strdup("\(marker)=1")]
-    var variable = environ
+    var variable = Glibc.environ
     while let entry = variable.pointee {
       if strncmp(entry, "P2PFS_CODE=", 11) != 0 { environment.append(strdup(entry)) }
       variable += 1
@@ -86,7 +86,7 @@ enum Daemon {
 
     /// Reads the code. Call once, at the start.
     init() throws(Failure) {
-      fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+      _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
       guard let code = stream.next() else { throw Failure(.failed, "the parent process is gone") }
       self.code = code
     }
@@ -139,6 +139,6 @@ struct LineStream {
   /// Writes a line.
   func write(_ line: String) {
     let bytes = Array((line + "\n").utf8)
-    _ = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue)) }
+    _ = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
   }
 }
