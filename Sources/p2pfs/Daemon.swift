@@ -31,14 +31,14 @@ enum Daemon {
     var stream = LineStream(pair[0])
     stream.write(code)
     while let line = stream.next() {
-      let (word, rest) = split(line)
+      let (word, rest) = line.splitAtSpace
       switch word {
       case "say": Console.say(rest)
       case "ready":
         Console.say(rest)
         return ExitStatus.done.rawValue
       case "failed":
-        let (status, text) = split(rest)
+        let (status, text) = rest.splitAtSpace
         Console.say("p2pfs: " + text)
         return Int32(status) ?? ExitStatus.failed.rawValue
       default: break
@@ -71,11 +71,6 @@ enum Daemon {
     guard error == 0 else {
       throw Failure(.failed, "cannot start the background process: \(String(cString: strerror(error)))")
     }
-  }
-
-  fileprivate static func split(_ line: String) -> (String, String) {
-    guard let space = line.firstIndex(of: " ") else { return (line, "") }
-    return (String(line[..<space]), String(line[line.index(after: space)...]))
   }
 
   /// The child's end: takes the code, and later says how it went.

@@ -7,5 +7,5 @@ struct P2PFSCommand: AsyncParsableCommand {
     commandName: "p2pfs",
     abstract: "Mount a folder of a computer that sits behind another NAT.",
     version: "p2pfs 0.1.0",
-    subcommands: [])
+    subcommands: [Umount.self])
 }
