@@ -1,18 +1,21 @@
 // Linux system calls and constants that the Glibc module does not import.
 #pragma once
-#define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+// POSIX_SPAWN_SETSID of spawn.h, a glibc extension that the Glibc module leaves out.
+static inline short p2pfs_spawn_setsid(void) { return 0x80; }
+
 // Resolution and attributes of files, for Export. Every function returns -1 and sets errno on failure.
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
-#include <sched.h>
+#include <linux/sched.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/prctl.h>
 
@@ -97,6 +100,12 @@ static inline int p2pfs_keep_capabilities(uint64_t keep) {
     data[i].inheritable = 0;
   }
   return (int)syscall(SYS_capset, &header, data);
+}
+
+/// pthread_timedjoin_np(3), a glibc extension.
+int pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *deadline);
+static inline int p2pfs_timedjoin(pthread_t thread, const struct timespec *deadline) {
+  return pthread_timedjoin_np(thread, NULL, deadline);
 }
 
 /// The version of Landlock's interface that the kernel has; below 1 if it has none.

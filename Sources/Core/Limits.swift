@@ -52,6 +52,41 @@ package enum Limits {
 
   /// ICE, DTLS, SCTP and data channels.
   package enum Transport {
+    /// Longest session description that is parsed: ten times the longest seen from a browser.
+    package static let description = 65_536
+    /// Longest line of a session description, and longest candidate attribute.
+    package static let line = 1_024
+    /// Remote candidates taken for one connection: libnice takes no more (NICE_AGENT_MAX_REMOTE_CANDIDATES), and
+    /// each is a destination that our checks are sent to.
+    package static let candidates = 25
+    /// Longest label or protocol of a data channel that is accepted.
+    package static let label = 256
+    /// Data channels one connection may have at a time: streams of the association, each costs memory in SCTP.
+    package static let channels = 256
+    /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet. More ends the connection.
+    package static let kept = 256
+    package static let keptBytes = 4_194_304
+    /// Bytes that may wait in one connection's channels to be sent. The layers above stay far below by watching
+    /// `queuedBytes`; more is a fault of ours and ends the connection.
+    package static let queuedBytes = 134_217_728
+    /// Most bytes in flight: a bandwidth-delay product of 84 MB/s at 100 ms, with the gain.
+    package static let flight = 16_777_216
+    /// Least bytes that may be in flight: two messages of data with their neighbours, so that a short path is not
+    /// starved by the rhythm of two threads; well below a default UDP receive buffer of 208 KiB.
+    package static let leastFlight = 98_304
+    /// Datagrams that may arrive before the DTLS handshake can be begun, and are kept for it.
+    package static let earlyDatagrams = 8
+    /// ICE, DTLS and SCTP together must be up within this time.
+    package static let connecting = 30.0
+    /// What is in flight at `close` has this time to be acknowledged.
+    package static let linger = 1.0
+    /// Bytes of a batch of datagrams that leave by one system call at the latest: the largest UDP payload over IPv4,
+    /// below which segmentation offload stays.
+    package static let segments = 64_000
+    /// Most datagrams in one system call, UDP_MAX_SEGMENTS of Linux.
+    package static let segmentCount = 64
+    /// Datagrams received in a row after which what they caused to be sent, acknowledgements above all, leaves.
+    package static let receiveBatch = 16
   }
 
   /// Codes and the handshake.

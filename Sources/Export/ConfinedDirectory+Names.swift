@@ -1,8 +1,8 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-package import SystemPackage
-package import Wire
+internal import SystemPackage
+internal import Wire
 
 /// What changes or reads directories: one name in one directory that was resolved before.
 ///
@@ -108,7 +108,8 @@ extension ConfinedDirectory {
 
   /// renameat2(2).
   func rename(_ path: Path, to: Path, _ mode: RenameMode) throws(Errno) {
-    let (from, to) = (try entry(at: path), try entry(at: to))
+    let from = try entry(at: path)
+    let to = try entry(at: to)
     let flags: UInt32 =
       switch mode {
       case .replace: 0

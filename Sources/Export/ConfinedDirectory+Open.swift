@@ -1,8 +1,8 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-package import SystemPackage
-package import Wire
+internal import SystemPackage
+internal import Wire
 
 /// What opens files for real, and what changes a file rather than a directory.
 extension ConfinedDirectory {

@@ -1,8 +1,9 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-package import SystemPackage
-package import Wire
+internal import Session
+internal import SystemPackage
+internal import Wire
 
 /// A directory that a peer reads: getdents64(2), page by page.
 ///
@@ -42,10 +43,10 @@ final class DirectoryListing: @unchecked Sendable {
   ]
 
   /// Sends pages from behind `cookie` on, up to `Limits.Wire.listing` bytes.
-  /// - Returns: whether the end of the directory was reached.
+  /// `atEnd` is called before the last page of the directory goes out.
   /// - Throws: before the first page was sent; an error behind it ends the answer there, and comes again with
   ///   the next request.
-  func send(from cookie: UInt64, in directory: ConfinedDirectory, to exchange: Exchange) throws(Errno) -> Bool {
+  func send(from cookie: UInt64, in directory: ConfinedDirectory, to exchange: Exchange, atEnd: () -> Void) throws(Errno) {
     try seek(to: cookie)
     var sent = 0
     var page = Frame.listing(for: exchange.header)
@@ -57,19 +58,20 @@ final class DirectoryListing: @unchecked Sendable {
         guard sent > 0 || page.count > Header.length + Listing.prefixLength else { throw error }
         page.finishListing(next: position, isEnd: false, more: false)
         exchange.reply(page)
-        return false
+        return
       }
       guard let entry else {
         page.finishListing(next: position, isEnd: true, more: false)
+        atEnd()
         exchange.reply(page)
-        return true
+        return
       }
       if page.capacity - page.count < Listing.room(name: entry.name.count) {
         sent += page.count
         let isFull = sent + Limits.Wire.message > Limits.Wire.listing
         page.finishListing(next: position, isEnd: false, more: !isFull)
         exchange.reply(page, isLast: !isFull)
-        if isFull { return false }
+        if isFull { return }
         page = Frame.listing(for: exchange.header)
       }
       if let name = entry.name.baseAddress, (try? Path.check(component: entry.name)) != nil {

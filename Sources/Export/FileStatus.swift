@@ -1,8 +1,11 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-package import SystemPackage
-package import Wire
+internal import SystemPackage
+internal import Wire
+
+/// The type of a file on the wire; SystemPackage has one of its own.
+typealias FileType = Wire.FileType
 
 /// What statx(2) says of a file.
 struct FileStatus {

@@ -1,7 +1,7 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-package import SystemPackage
+internal import SystemPackage
 internal import Synchronization
 
 /// Which devices are mounts of p2pfs, so that the exporter never asks one of them anything: it could be served

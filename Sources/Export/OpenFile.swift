@@ -1,5 +1,5 @@
 internal import Glibc
-package import SystemPackage
+internal import SystemPackage
 internal import Synchronization
 internal import Wire
 

@@ -1,5 +1,5 @@
 internal import Core
-package import SystemPackage
+internal import SystemPackage
 internal import Synchronization
 internal import Wire
 
@@ -8,13 +8,13 @@ internal import Wire
 /// A handle is reserved before anything is opened, so that a peer that asks for too much, or for a handle twice,
 /// changes nothing.
 final class OpenFileTable: Sendable {
-  private enum Slot {
+  fileprivate enum Slot {
     case reserved
     case file(OpenFile)
     case listing(DirectoryListing)
   }
 
-  private struct State {
+  fileprivate struct State {
     var slots: [Handle: Slot] = [:]
     var listings: Set<Handle> = []
     var uses: UInt64 = 0
