@@ -7,8 +7,9 @@ internal import Wire
 
 /// Serving one request, on a worker.
 extension ExportSession {
-  /// Decodes `request` and answers it.
-  func perform(_ request: Frame, _ exchange: Exchange, arrival: UInt64) {
+  /// Decodes a request and answers it; or ends the session.
+  func perform(_ work: ExportWorkers.Work, arrival: UInt64) {
+    guard let (request, exchange) = work.request else { return table.end() }
     do {
       var reader = Reader(request, from: min(Header.length, request.count))
       let decoded = try Request(operation: exchange.header.operation, &reader)

@@ -1,5 +1,6 @@
 internal import Core
 package import Session
+internal import Synchronization
 internal import SystemPackage
 package import Wire
 
@@ -12,6 +13,7 @@ final class ExportSession: Responder {
   let number: Int
   /// What the peer has open.
   let table: OpenFileTable
+  private let isEnded = Atomic(false)
 
   init(_ share: Share) {
     self.share = share
@@ -24,15 +26,19 @@ final class ExportSession: Responder {
   var isReadOnly: Bool { share.isReadOnly }
 
   func serve(_ request: Frame, _ exchange: Exchange) {
-    let work = ExportWorkers.Work(session: self, request: request, exchange: exchange)
-    guard !share.workers.enqueue(work, use: ExportSession.use(of: request, exchange.header)) else { return }
-    exchange.fail(.ioError)
+    let work = ExportWorkers.Work(session: self, request: (request, exchange))
+    let use = ExportSession.use(of: request, exchange.header)
+    guard !isEnded.load(ordering: .acquiring), share.workers.enqueue(work, use: use) else {
+      return exchange.fail(.ioError)
+    }
   }
 
-  /// Everything open is closed, on a thread of its own: close(2) may wait for a disk. What is running ends as it can.
+  /// A worker closes what is open, since close(2) may wait for a disk.
   func end() {
-    share.workers.remove(number)
-    table.end()
+    guard !isEnded.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let (dropped, isQueued) = share.workers.replace(with: ExportWorkers.Work(session: self, request: nil))
+    for work in dropped { work.request?.exchange.fail(.ioError) }
+    if !isQueued { table.end() }
   }
 
   /// Which handle a request speaks of, and whether it must have it alone: read off the message without decoding

@@ -14,8 +14,8 @@ final class ExportWorkers: @unchecked Sendable {
   /// What a worker runs.
   struct Work {
     let session: ExportSession
-    let request: Frame
-    let exchange: Exchange
+    /// nil: the session is over.
+    let request: (frame: Frame, exchange: Exchange)?
   }
 
   private let lock: UnsafeMutablePointer<pthread_mutex_t>
@@ -83,7 +83,18 @@ final class ExportWorkers: @unchecked Sendable {
     }
   }
 
-  /// Forgets what a session has queued. What runs goes on to its end.
+  /// Puts `work` in the place of all that the session has queued. What runs goes on to its end.
+  /// - Returns: what was dropped, and whether `work` was queued.
+  func replace(with work: Work) -> (dropped: [Work], isQueued: Bool) {
+    withLock {
+      let dropped = queue.drain(work.session.number)
+      let isQueued = !isStopping && queue.enqueue(work, use: nil, of: work.session.number)
+      pthread_cond_signal(wake)
+      return (dropped, isQueued)
+    }
+  }
+
+  /// Forgets a session, which nobody uses any more.
   func remove(_ session: Int) {
     // The requests go after the lock: their sessions may be freed with them.
     let dropped = withLock { queue.remove(session) }
@@ -110,7 +121,7 @@ final class ExportWorkers: @unchecked Sendable {
   private func run() {
     prepare()
     while let job = take() {
-      job.payload.session.perform(job.payload.request, job.payload.exchange, arrival: job.arrival)
+      job.payload.session.perform(job.payload, arrival: job.arrival)
       withLock {
         queue.finish(job)
         // It may have let several in; whoever wakes without finding work sleeps again.

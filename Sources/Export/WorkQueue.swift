@@ -118,6 +118,29 @@ struct WorkQueue<Payload> {
     }
   }
 
+  /// Takes out of the queue what has not begun. The session stays.
+  mutating func drain(_ session: Int) -> [Payload] {
+    var dropped: [Payload] = []
+    withSession(session) { state in
+      dropped = state.waiting.map(\.payload)
+      for job in state.waiting {
+        guard let use = job.use, var handle = state.handles[use.handle] else { continue }
+        if use.isExclusive { handle.hasWriter = false } else { handle.readers -= 1 }
+        state.handles[use.handle] = handle
+      }
+      state.waiting = []
+      for handle in state.handles.keys {
+        dropped += state.handles[handle]?.parked.map(\.payload) ?? []
+        state.handles[handle]?.parked = []
+      }
+      state.handles = state.handles.filter { $0.value.hasWriter || $0.value.readers > 0 }
+      state.count = state.running
+      state.isInTurn = false
+    }
+    turn.removeAll { $0 == session }
+    return dropped
+  }
+
   /// Forgets a session.
   /// - Returns: its requests that did not begin; those that run are not finished here any more.
   mutating func remove(_ session: Int) -> [Payload] {
