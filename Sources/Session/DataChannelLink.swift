@@ -1,6 +1,6 @@
 package import Core
 import Synchronization
-import Transport
+package import Transport
 
 /// A link over two data channels of one peer connection.
 ///
@@ -52,7 +52,7 @@ package final class DataChannelLink: Link {
   }
 
   /// How the peer is reached; nil when the connection is gone.
-  package func path() async -> Path? { await connection.path }
+  package func path() async -> ConnectionPath? { await connection.path }
 
   package func send(_ frame: Frame, on lane: Lane) {
     (lane == .control ? control : bulk).send(frame)
@@ -91,4 +91,4 @@ package final class DataChannelLink: Link {
 }
 
 /// How the peer is reached, as the transport knows it.
-package typealias ConnectionPath = Transport.Path
+package typealias ConnectionPath = PeerConnection.Path
