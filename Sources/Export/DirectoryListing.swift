@@ -72,7 +72,7 @@ final class DirectoryListing: @unchecked Sendable {
         sent += page.count
         let isFull = sent + Limits.Wire.message > Limits.Wire.listing
         page.finishListing(next: position, isEnd: false, more: !isFull)
-        exchange.reply(page, isLast: !isFull)
+        exchange.reply(page, isLast: isFull)
         if isFull { return }
         page = Frame.listing(for: exchange.header)
       }
