@@ -11,13 +11,13 @@ package protocol Requester: AnyObject, Sendable {
   /// link's thread, or on the caller's before `send` returns if the session is over or offline for longer than
   /// its timeout. It must not block. If the peer stays away, it gets `EIO`.
   /// After a reconnection in the middle of an answer of several replies, these start again from the first.
-  /// - Returns: the number of the request, for `abandon`.
+  /// - Returns: a ticket for `abandon`.
   @discardableResult
   func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64
 
-  /// Forgets a request: its completion is not called from when this returns, its reply is dropped. From any
-  /// thread. What the request does at the peer may or may not happen.
-  func abandon(_ sequence: UInt64)
+  /// Forgets a request: its completion is not called any more (one that is running on another thread at this
+  /// moment may still end), its reply is dropped. From any thread. What it does at the peer may or may not happen.
+  func abandon(_ ticket: UInt64)
 
   /// Bytes of `write` data without an answer that the peer takes at once. More ends the connection.
   var writeCredit: Int { get }
@@ -56,13 +56,18 @@ package struct Exchange: Sendable {
   package let header: Header
   /// Which connection it came in on, as a count: replies never go to a later one, unless the session keeps them.
   package let connection: UInt64
+  /// What the session set aside for it: bytes of backlog for the answer, bytes of the client's write credit.
+  let reserved: Int
+  let writeBytes: Int
   private let sink: any ReplySink
 
   /// An exchange whose replies go to `sink`.
-  package init(header: Header, connection: UInt64, sink: any ReplySink) {
+  package init(header: Header, connection: UInt64, sink: any ReplySink, reserved: Int = 0, writeBytes: Int = 0) {
     self.header = header
     self.connection = connection
     self.sink = sink
+    self.reserved = reserved
+    self.writeBytes = writeBytes
   }
 
   /// Sends a reply (`Frame.reply`, `.piece`, `.listing`); `isLast` must agree with the frame's `more` flag.

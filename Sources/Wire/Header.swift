@@ -21,7 +21,9 @@ package enum MessageKind: UInt8, Sendable {
 /// | kind | operation | flags | 0 | status  | sequence   |
 /// +------+-----------+-------+---+---------+------------+
 /// ```
-/// A request has 8 bytes more: the sequence number below which the sender has every answer.
+/// The sequence number of a request is a slot in its low 16 bits and, above them, a count that grows with each
+/// request in that slot. A slot holds one request at a time, and a new one in it says that the answer to the last
+/// has arrived: so the exporter has to keep one answer a slot, no more (the sessions of NFS 4.1, RFC 8881 2.10.6).
 package struct Header: Sendable, Equatable {
   /// What the message is.
   package var kind: MessageKind
@@ -31,13 +33,11 @@ package struct Header: Sendable, Equatable {
   package var more: Bool
   /// Replies: 0, or the error number of Linux that the operation ended with.
   package var status: UInt32
-  /// Requests are numbered from 1 up by their sender; a reply carries the number of its request.
+  /// The number that the sender gave its request; a reply carries the number of its request.
   package var sequence: UInt64
 
-  /// Length of the header of a message that is not a request.
+  /// Length of the header.
   package static let length = 16
-  /// Length of a request's header.
-  package static let requestLength = 24
   private static let moreFlag: UInt8 = 1
 
   /// A header of the given values.
@@ -74,11 +74,10 @@ package struct Header: Sendable, Equatable {
 }
 
 extension Frame {
-  /// Puts the numbers that only the session knows into a request that was encoded without them.
-  package func number(sequence: UInt64, acknowledged: UInt64) {
-    precondition(count >= Header.requestLength)
+  /// Puts the number that only the session knows into a request that was encoded without it.
+  package func number(_ sequence: UInt64) {
+    precondition(count >= Header.length)
     (base + 8).storeBytes(of: sequence.littleEndian, as: UInt64.self)
-    (base + 16).storeBytes(of: acknowledged.littleEndian, as: UInt64.self)
   }
 }
 

@@ -12,7 +12,7 @@ package enum RequestError: Error, Equatable {
 extension Request {
   /// Encodes the request with room for the numbers that the session fills in (`Frame.number`).
   package func encoded() -> Frame {
-    var room = Header.requestLength + 64
+    var room = Header.length + 64
     switch self {
     case .lookup(let target), .setattr(let target, _): room += target.room
     case .list(_, let path, _), .readlink(let path), .mkdir(let path, _), .mknod(let path, _), .unlink(let path),
@@ -26,7 +26,6 @@ extension Request {
     }
     let frame = Frame(capacity: room)
     Header(kind: .request, operation: operation.rawValue).write(to: frame)
-    frame.write(0 as UInt64)
     writeBody(to: frame)
     return frame
   }
@@ -34,9 +33,8 @@ extension Request {
   /// Starts a write request in place: the header and the fields, behind which the caller puts the data
   /// (at most `count` bytes, and `Limits.Wire.data`), so that it is copied only once.
   package static func writeFrame(_ handle: Handle, offset: Int64, count: Int) -> Frame {
-    let frame = Frame(capacity: Header.requestLength + 16 + count)
+    let frame = Frame(capacity: Header.length + 16 + count)
     Header(kind: .request, operation: Operation.write.rawValue).write(to: frame)
-    frame.write(0 as UInt64)
     frame.write(handle.rawValue)
     frame.write(offset)
     return frame

@@ -1,0 +1,273 @@
+package import Core
+import DequeModule
+package import Logging
+import Synchronization
+import SystemPackage
+package import Wire
+
+/// How a session stands.
+package enum SessionState: Sendable, Equatable {
+  /// There is no connection, and has not been one for less than the timeout: requests wait.
+  case offline
+  /// Requests and answers flow.
+  case online
+  /// There has been no connection for longer than the timeout: requests fail at once with EIO.
+  case expired
+  /// It is over for good.
+  case over
+}
+
+/// One relation with one peer, which outlives its connections.
+///
+/// Either side may ask (`Requester`) and may have something to be asked for (a `Responder`). When a connection is
+/// lost the session waits for the next (`connect`), sends again what has no answer, and answers what it is asked
+/// again from its `SlotTable`, so that each change happens exactly once.
+///
+/// Threads: what the link calls runs on the link's thread; requests and replies come from any. One lock guards the
+/// state; nothing is called while it is held but the queueing of a frame on the link, which never blocks.
+package final class Session: Requester, ReplySink {
+  /// What a session is made with.
+  package struct Configuration: Sendable {
+    /// The session's name, 16 bytes that both sides know from their handshake.
+    package var identity: [UInt8]
+    /// Seconds without the peer after which operations fail.
+    package var timeout: Double
+    /// Bytes of `write` data that the peer may send ahead of the answers, if there is a responder.
+    package var grantedWriteCredit: Int
+
+    /// A configuration of the given values.
+    package init(
+      identity: [UInt8], timeout: Double = Limits.Session.timeout,
+      grantedWriteCredit: Int = Limits.Session.writeCredit
+    ) {
+      self.identity = identity
+      self.timeout = timeout
+      self.grantedWriteCredit = grantedWriteCredit
+    }
+  }
+
+  struct State {
+    var status = SessionState.offline
+    /// The connection in use or being greeted on.
+    var link: (any Link)?
+    /// How many connections there were; tells the replies of one from those of the next.
+    var connection: UInt64 = 0
+    /// Seconds without a sign of life, and when the link had the last one.
+    var silence = 0.0
+    var lastHeard = Instant(nanoseconds: 0)
+    var pending = PendingRequests(limit: Limits.Session.requests)
+    var slots = SlotTable(count: Limits.Session.requests)
+    /// Whether the peer was met before, so that it should remember the session.
+    var wasOnline = false
+    var peer: Hello?
+    var observers: [@Sendable (SessionState) -> Void] = []
+
+    // What the peer has asked for and not got.
+    var executing = 0
+    var writeBytes = 0
+    /// Bytes of answers that requests being executed may add to the link's backlog.
+    var reserved = 0
+    /// Requests that wait for the backlog to shrink.
+    var parked = Deque<Frame>()
+    /// Requests that overtook the peer's hello, on the other lane.
+    var early: [Frame] = []
+  }
+
+  let configuration: Configuration
+  let responder: (any Responder)?
+  let log: Logger
+  let state = Mutex(State())
+  private let handles = Atomic<UInt64>(1)
+  /// Smoothed round trip time in nanoseconds.
+  let roundTripNanoseconds = Atomic<UInt64>(0)
+
+  /// A session that has no connection yet. `responder` serves the peer, if something is exported to it.
+  package init(
+    _ configuration: Configuration, responder: (any Responder)? = nil, log: Logger = Logger(label: "p2pfs.session")
+  ) {
+    precondition(configuration.identity.count == 16)
+    self.configuration = configuration
+    self.responder = responder
+    self.log = log
+  }
+
+  // MARK: - Life
+
+  /// How it stands now.
+  package var status: SessionState { state.withLock { $0.status } }
+
+  /// Calls `observer` at each change of the state, on the thread that changes it; it must not block.
+  package func observe(_ observer: @escaping @Sendable (SessionState) -> Void) {
+    state.withLock { $0.observers.append(observer) }
+  }
+
+  /// Takes a new connection, which replaces the one before. The session is online when the peer has greeted.
+  package func connect(_ link: any Link) {
+    let (old, isOver, remembers) = state.withLock { state in
+      let old = state.link
+      guard state.status != .over else { return (nil as (any Link)?, true, false) }
+      state.link = link
+      state.connection += 1
+      state.parked = []
+      state.early = []
+      state.silence = 0
+      return (old, false, state.wasOnline)
+    }
+    old?.close()
+    guard !isOver else {
+      link.close()
+      return
+    }
+    if old != nil { changed(to: .offline, from: .online) }
+    link.attach(LinkReceiverOfConnection(session: self, link: link))
+    var flags = Hello.Flags()
+    if let responder {
+      flags.insert(.exports)
+      if responder.isReadOnly { flags.insert(.readOnly) }
+    }
+    if remembers { flags.insert(.remembers) }
+    let hello = Hello(
+      session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
+      writeCredit: UInt32(configuration.grantedWriteCredit))
+    link.send(hello.encoded(), on: .control)
+  }
+
+  /// Ends the session: tells the peer, fails what has no answer, closes what the peer had open.
+  package func end() {
+    let link = state.withLock { $0.link }
+    link?.send(Session.message(.goodbye), on: .control)
+    finish()
+  }
+
+  /// Counts time, in steps of at most a second: to be called about once a second with what has gone by.
+  package func tick(_ seconds: Double) {
+    enum Action {
+      case none
+      case ping(any Link)
+      case drop(any Link)
+      case expire([@Sendable (Reply) -> Void])
+    }
+    let step = min(seconds, 1)
+    let action = state.withLock { state -> Action in
+      guard state.status != .over else { return .none }
+      state.silence += step
+      if let link = state.link {
+        let heard = link.lastHeard
+        if heard > state.lastHeard {
+          state.lastHeard = heard
+          state.silence = 0
+        }
+        if state.silence >= Limits.Session.vanished { return .drop(link) }
+        return state.silence >= Limits.Session.heartbeat ? .ping(link) : .none
+      }
+      guard state.status == .offline, state.silence >= configuration.timeout else { return .none }
+      return .expire(state.pending.removeAll())
+    }
+    switch action {
+    case .none: break
+    case .ping(let link): ping(link)
+    case .drop(let link):
+      log.info("no sign of life for \(Limits.Session.vanished) s")
+      link.close()
+      lost(link)
+    case .expire(let completions):
+      changed(to: .expired, from: .offline)
+      for completion in completions { completion(.failed(.ioError)) }
+    }
+  }
+
+  // MARK: - Requester
+
+  package func newHandle() -> Handle {
+    Handle(rawValue: handles.wrappingAdd(1, ordering: .relaxed).oldValue)
+  }
+
+  package var writeCredit: Int {
+    state.withLock { Int($0.peer?.writeCredit ?? UInt32(Limits.Session.leastWriteCredit)) }
+  }
+  package var isOnline: Bool { state.withLock { $0.status == .online } }
+  package var isReadOnly: Bool { state.withLock { $0.peer?.flags.contains(.readOnly) ?? false } }
+  package var roundTrip: Double { Double(roundTripNanoseconds.load(ordering: .relaxed)) / 1e9 }
+  /// Whether the peer exports something.
+  package var peerExports: Bool { state.withLock { $0.peer?.flags.contains(.exports) ?? false } }
+
+  @discardableResult
+  package func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64 {
+    precondition(request.count >= Header.length && request.count <= Limits.Wire.message)
+    let changes = Operation(rawValue: request.bytes[1])?.changes ?? true
+    let ticket = state.withLock { state -> UInt64? in
+      guard state.status == .online || state.status == .offline else { return nil }
+      let (isNumbered, ticket) = state.pending.add(request, on: lane, changes: changes, completion: completion)
+      // Queued under the lock, so that requests leave in the order in which they were numbered.
+      if isNumbered, state.status == .online { state.link?.send(request, on: lane) }
+      return ticket
+    }
+    if let ticket { return ticket }
+    completion(.failed(.ioError))
+    return 0
+  }
+
+  package func abandon(_ ticket: UInt64) {
+    state.withLock { $0.pending.abandon(ticket) }
+  }
+
+  // MARK: - What LinkReceiverOfConnection tells
+
+  func lost(_ link: any Link) {
+    let wasCurrent = state.withLock { state in
+      guard state.link === link else { return false }
+      state.link = nil
+      state.parked = []
+      return true
+    }
+    if wasCurrent { changed(to: .offline, from: .online) }
+  }
+
+  // MARK: - Inside
+
+  /// A message that is only a header.
+  static func message(_ kind: MessageKind, sequence: UInt64 = 0) -> Frame {
+    let frame = Frame(capacity: Header.length)
+    Header(kind: kind, sequence: sequence).write(to: frame)
+    return frame
+  }
+
+  /// Asks for a sign of life; the answer carries the time of asking back.
+  func ping(_ link: any Link) {
+    link.send(Session.message(.ping, sequence: Instant.now.nanoseconds), on: .control)
+  }
+
+  /// Changes the state and tells; does nothing if the state is not `from` (any other than over, if nil).
+  func changed(to new: SessionState, from: SessionState?) {
+    let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
+      guard from == nil ? state.status != .over : state.status == from else { return [] }
+      state.status = new
+      return state.observers
+    }
+    for observer in observers { observer(new) }
+  }
+
+  func finish() {
+    changed(to: .over, from: nil)
+    let (link, completions) = state.withLock { state in
+      defer {
+        state.link = nil
+        state.parked = []
+        state.observers = []
+      }
+      return (state.link, state.pending.removeAll())
+    }
+    for completion in completions { completion(.failed(.ioError)) }
+    link?.close()
+    responder?.end()
+  }
+
+  package func violated(_ what: String) {
+    log.warning("the peer broke the protocol: \(what)")
+    let link = state.withLock { $0.link }
+    if let link {
+      link.close()
+      lost(link)
+    }
+  }
+}

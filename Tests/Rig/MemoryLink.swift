@@ -1,0 +1,163 @@
+package import Core
+import Glibc
+package import Session
+import Synchronization
+
+/// Two links in memory, each the other's peer: what one sends the other receives, on one thread of their own.
+///
+/// They can be cut in the middle, and can be made to hold back everything, as a dead network does.
+package final class MemoryLink: Link {
+  private struct State {
+    var receiver: (any LinkReceiver)?
+    var isClosed = false
+    var early: [(Frame, Lane)] = []
+  }
+
+  private let state = Mutex(State())
+  private let thread: MemoryLinkThread
+  private let queued = Atomic<Int>(0)
+  private let silent = Atomic<Bool>(false)
+  private let heard = Atomic<UInt64>(0)
+  // Written once, before the pair is handed out.
+  private nonisolated(unsafe) weak var peer: MemoryLink?
+
+  private init(_ thread: MemoryLinkThread) { self.thread = thread }
+
+  /// Two connected links. Keep both alive: they know each other weakly.
+  package static func pair() -> (MemoryLink, MemoryLink) {
+    let thread = MemoryLinkThread()
+    let (one, other) = (MemoryLink(thread), MemoryLink(thread))
+    (one.peer, other.peer) = (other, one)
+    return (one, other)
+  }
+
+  package func send(_ frame: Frame, on lane: Lane) {
+    guard !state.withLock({ $0.isClosed }), let peer else { return }
+    queued.add(frame.count, ordering: .relaxed)
+    thread.run { [self] in
+      queued.subtract(frame.count, ordering: .relaxed)
+      if !silent.load(ordering: .relaxed) { peer.deliver(frame, lane) }
+      state.withLock { $0.receiver }?.drained()
+    }
+  }
+
+  package var lastHeard: Instant { Instant(nanoseconds: heard.load(ordering: .relaxed)) }
+  package var backlog: Int { queued.load(ordering: .relaxed) }
+
+  package func attach(_ receiver: any LinkReceiver) {
+    thread.run { [self] in
+      let early = state.withLock { state in
+        state.receiver = receiver
+        defer { state.early = [] }
+        return state.early
+      }
+      for (frame, lane) in early { receiver.received(frame, on: lane) }
+    }
+  }
+
+  package func close() {
+    let wasOpen = state.withLock { state in
+      defer {
+        state.isClosed = true
+        state.receiver = nil
+      }
+      return !state.isClosed
+    }
+    guard wasOpen, let peer else { return }
+    thread.run { peer.fail() }
+  }
+
+  /// Cuts the connection: both sides are told.
+  package func cut() {
+    let peer = peer
+    thread.run { [self] in
+      fail()
+      peer?.fail()
+    }
+  }
+
+  /// From now on what this side sends vanishes, and nobody is told.
+  package func fallSilent() { silent.store(true, ordering: .relaxed) }
+
+  private func fail() {
+    let receiver = state.withLock { state in
+      defer {
+        state.isClosed = true
+        state.receiver = nil
+      }
+      return state.isClosed ? nil : state.receiver
+    }
+    receiver?.lost()
+  }
+
+  private func deliver(_ frame: Frame, _ lane: Lane) {
+    let receiver = state.withLock { state -> (any LinkReceiver)? in
+      guard !state.isClosed else { return nil }
+      if state.receiver == nil { state.early.append((frame, lane)) }
+      return state.receiver
+    }
+    heard.store(Instant.now.nanoseconds, ordering: .relaxed)
+    receiver?.received(frame, on: lane)
+  }
+}
+
+/// A thread that runs what it is given, in order.
+private final class MemoryLinkThread: Sendable {
+  private struct Queue {
+    var work: [@Sendable () -> Void] = []
+    var isOver = false
+  }
+
+  private final class Shared: @unchecked Sendable {
+    // Guarded by the pthread mutex, which the condition needs.
+    var queue = Queue()
+    var lock = pthread_mutex_t()
+    var filled = pthread_cond_t()
+    init() {
+      pthread_mutex_init(&lock, nil)
+      pthread_cond_init(&filled, nil)
+    }
+    deinit {
+      pthread_cond_destroy(&filled)
+      pthread_mutex_destroy(&lock)
+    }
+  }
+
+  private let shared = Shared()
+
+  init() {
+    var thread = pthread_t()
+    let argument = Unmanaged.passRetained(shared).toOpaque()
+    pthread_create(
+      &thread, nil,
+      { argument in
+        guard let argument else { return nil }
+        let shared = Unmanaged<Shared>.fromOpaque(argument).takeRetainedValue()
+        while true {
+          pthread_mutex_lock(&shared.lock)
+          while shared.queue.work.isEmpty, !shared.queue.isOver { pthread_cond_wait(&shared.filled, &shared.lock) }
+          let work = shared.queue.work
+          let isOver = shared.queue.isOver
+          shared.queue.work = []
+          pthread_mutex_unlock(&shared.lock)
+          for item in work { item() }
+          if isOver, work.isEmpty { return nil }
+        }
+      }, argument)
+    pthread_detach(thread)
+  }
+
+  deinit {
+    pthread_mutex_lock(&shared.lock)
+    shared.queue.isOver = true
+    pthread_cond_signal(&shared.filled)
+    pthread_mutex_unlock(&shared.lock)
+  }
+
+  func run(_ work: @escaping @Sendable () -> Void) {
+    pthread_mutex_lock(&shared.lock)
+    shared.queue.work.append(work)
+    pthread_cond_signal(&shared.filled)
+    pthread_mutex_unlock(&shared.lock)
+  }
+}
