@@ -1,10 +1,10 @@
-package import Core
-package import FUSE
+import Core
+import FUSE
 import Glibc
 package import Logging
 package import Session
 import Synchronization
-package import SystemPackage
+import SystemPackage
 package import Wire
 
 /// The peer's folder, mounted here.

@@ -1,6 +1,6 @@
 import Core
 import Glibc
-package import SystemPackage
+import SystemPackage
 
 /// How a peer's folder shows here: the options of `p2pfs mount -o`, in the words that sshfs users type.
 package struct MountOptions: Sendable, Equatable {

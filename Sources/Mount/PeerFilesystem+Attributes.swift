@@ -1,6 +1,8 @@
 import Core
 import FUSE
 import Glibc
+import Session
+import Synchronization
 import SystemPackage
 import Wire
 
@@ -17,7 +19,7 @@ extension PeerFilesystem {
     let now = Instant.now
     let step = state.withLock { state -> Step in
       guard let directory = state.tree[parent] else { return .fail(.staleNFSFileHandle) }
-      do {
+      do throws(Errno) {
         if let listing = directory.listing, nameValidity(of: directory, listing, now) > 0 {
           let validity = nameValidity(of: directory, listing, now)
           guard let known = listing[name] else { return .absent(validity) }
@@ -61,11 +63,11 @@ extension PeerFilesystem {
     guard let request = pending.take() else { return }
     switch result {
     case .success(let attributes):
-      let entry = state.withLock { state in
+      let entry = state.withLock { state -> FUSEEntry in
         let node = state.tree.enter(name, in: directory, attributes, asked: asked)
         directory.listing?.set(name, attributes, asked: asked)
         let isQuiet = directory.changing == 0 && directory.changed < asked
-        return entry(for: node, now: .now, nameValidity: isQuiet ? options.entryTimeout : 0)
+        return self.entry(for: node, now: .now, nameValidity: isQuiet ? options.entryTimeout : 0)
       }
       if !request.reply(entry: entry) { undo(lookupOf: entry.node) }
     case .failure(.noSuchFileOrDirectory):
@@ -183,7 +185,7 @@ extension PeerFilesystem {
     }
     guard wanted != AttributeChanges() else { return getattr(request, node: id, handle: handle) }
     let pending = wait(request, .change)
-    afterWrites(of: node) { [self] in sendChanges(pending, node, handle, wanted) }
+    afterWrites(of: node) { [self, wanted] in sendChanges(pending, node, handle, wanted) }
   }
 
   private func sendChanges(
@@ -224,7 +226,7 @@ extension PeerFilesystem {
   func readlink(_ request: consuming FUSERequest, node id: UInt64) {
     let found = state.withLock { state -> Result<(Path, Int), Errno> in
       guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
-      do {
+      do throws(Errno) {
         return .success((try state.tree.path(of: node), state.tree.depth(of: node)))
       } catch {
         return .failure(error)
@@ -275,7 +277,7 @@ extension PeerFilesystem.State {
   /// any handle.
   func target(_ node: Node, _ handle: UInt64?) -> Result<Target, Errno> {
     if let handle, let file = files[handle], file.node === node { return .success(.handle(file.handle)) }
-    do {
+    do throws(Errno) {
       return .success(.path(try tree.path(of: node)))
     } catch {
       let file = node.files.first { $0.options.contains(.write) } ?? node.files.first

@@ -1,6 +1,10 @@
 import Core
+import DequeModule
 import FUSE
 import Glibc
+import Logging
+import Session
+import Synchronization
 import SystemPackage
 import Wire
 
@@ -37,7 +41,7 @@ extension PeerFilesystem {
   func fsyncdir(_ request: consuming FUSERequest, node id: UInt64, handle: UInt64, dataOnly: Bool) {
     let found = state.withLock { state -> Result<Path, Errno> in
       guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
-      do {
+      do throws(Errno) {
         return .success(try state.tree.path(of: node))
       } catch {
         return .failure(error)
@@ -187,7 +191,7 @@ extension PeerFilesystem {
       }
       // A directory that was removed while it is in use is empty.
       if node.isUnlinked { return .known(DirectoryListing(asked: now)) }
-      do {
+      do throws(Errno) {
         let path = try state.tree.path(of: node)
         let fetch = ListingFetch(node: node, handle: requester.newHandle(), asked: now)
         fetch.waiters.append(completion)
@@ -242,7 +246,7 @@ extension PeerFilesystem {
     }
     let before = fetch.listing.count
     for entry in page.entries {
-      do {
+      do throws(Errno) {
         try Path.check(component: entry.name)
       } catch {
         log.warning("the peer lists a name that cannot be, which is left out")

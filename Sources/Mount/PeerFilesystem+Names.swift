@@ -1,6 +1,8 @@
 import Core
 import FUSE
 import Glibc
+import Session
+import Synchronization
 import SystemPackage
 import Wire
 
@@ -133,7 +135,7 @@ extension PeerFilesystem {
     }
     let found = state.withLock { state -> Result<(Node, Node, Path, Path), Errno> in
       guard let from = state.tree[parent], let to = state.tree[newParent] else { return .failure(.staleNFSFileHandle) }
-      do {
+      do throws(Errno) {
         let paths = (try state.tree.path(of: name, in: from), try state.tree.path(of: newName, in: to))
         from.beginChange(at: .now)
         to.beginChange(at: .now)
@@ -201,7 +203,7 @@ extension PeerFilesystem {
   func begin(_ parent: UInt64, _ names: [[UInt8]]) -> Result<(Node, [Path]), Errno> {
     state.withLock { state in
       guard let directory = state.tree[parent] else { return .failure(.staleNFSFileHandle) }
-      do {
+      do throws(Errno) {
         var paths: [Path] = []
         for name in names { paths.append(try state.tree.path(of: name, in: directory)) }
         directory.beginChange(at: .now)

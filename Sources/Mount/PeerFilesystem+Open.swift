@@ -1,6 +1,8 @@
 import Core
 import FUSE
 import Glibc
+import Session
+import Synchronization
 import SystemPackage
 import Wire
 
@@ -10,7 +12,7 @@ extension PeerFilesystem {
     let options = OpenOptions(flags: flags)
     let found = state.withLock { state -> Result<(Node, Path, Bool), Errno> in
       guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
-      do {
+      do throws(Errno) {
         return .success((node, try state.tree.path(of: node), node.isReadThrough))
       } catch {
         return .failure(error)
@@ -62,7 +64,7 @@ extension PeerFilesystem {
       }
       if case .failure(let error) = result {
         if error == .noSuchFileOrDirectory { forgetName(of: node) }
-        return pending.fail(error == .ioError && !requester.isOnline ? .notConnected : error)
+        return pending.fail(error == .ioError && !requester.isOnline ? .socketNotConnected : error)
       }
       // Another file has taken the name: the kernel looks it up again, and opens that one.
       send(.close(file.handle)) { _ in }
@@ -151,7 +153,7 @@ extension PeerFilesystem {
     }
     guard let (entry, file) = made else {
       if case .failure(let error) = result {
-        request?.fail(error == .ioError && !requester.isOnline ? .notConnected : error)
+        request?.fail(error == .ioError && !requester.isOnline ? .socketNotConnected : error)
       } else {
         send(.close(handle)) { _ in }
         request?.fail(.ioError)

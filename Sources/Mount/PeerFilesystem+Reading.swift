@@ -1,6 +1,9 @@
 import Core
 import FUSE
 import Glibc
+import Logging
+import Session
+import Synchronization
 import SystemPackage
 import Wire
 

@@ -1,6 +1,9 @@
 import Core
+import DequeModule
 import FUSE
 import Glibc
+import Session
+import Synchronization
 import SystemPackage
 import Wire
 

@@ -184,8 +184,8 @@ struct ReadStream<Ticket> {
     guard run >= 65_536 else { return [] }
     let window = min(max(run * 2, 262_144), Int64(Limits.Mount.readAhead))
     let target = min(position + window, size)
-    var ahead = segments.lazy.filter { !$0.isStale }.map(\.end).filter { $0 >= position }.max() ?? position
-    ahead = max(ahead, position)
+    var ahead = position
+    for segment in segments where !segment.isStale { ahead = max(ahead, segment.end) }
     var left = budget
     var asks: [Ask] = []
     let chunk = Int64(Limits.Mount.readAheadChunk)
