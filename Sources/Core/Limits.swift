@@ -180,6 +180,29 @@ package enum Limits {
 
   /// Serving a directory.
   package enum Export {
+    /// Threads that serve requests: enough that some blocked in a dead disk leave others at work, few enough
+    /// that the transport thread keeps its core.
+    package static let workers = 4
+    /// Threads that one session may occupy at once, so that its stuck requests leave one to the others.
+    package static let workersPerSession = 3
+    /// Requests of one session that wait or run: what the session layer lets through.
+    package static let queue = Session.requests
+    /// Open files and listings of one session, even where the process may open more: each costs kernel memory.
+    package static let openFiles = 4_096
+    /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
+    /// the descriptors of a mount in the same process.
+    package static let reservedDescriptors = 256
+    /// Listings of one session that are open at once; the least recently used one is closed for a further
+    /// one, and opened again where it was if it is asked for.
+    package static let listings = 64
+    /// Bytes of directory entries read from the kernel at once.
+    package static let directoryBuffer = 32_768
+    /// Tries of a resolution that collides with renames before it is done step by step.
+    package static let resolutionTries = 8
+    /// Bytes of /proc/self/mountinfo that are looked at: some 100,000 mounts.
+    package static let mountinfo = 16_777_216
+    /// Seconds that the end of a share waits for a worker that hangs in a system call.
+    package static let shutdown = 5
   }
 
   /// The mounted filesystem.
