@@ -1,4 +1,4 @@
-package import Core
+internal import Core
 internal import NIOCore
 
 /// What the server and its clients say over the WebSocket, one binary message each:
