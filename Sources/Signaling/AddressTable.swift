@@ -18,11 +18,20 @@ struct AddressKey: Hashable, Sendable {
   }
 
   /// From the address of a socket.
-  init(_ address: SocketAddress?) {
-    switch address {
-    case .v4(let v4): self.init(withUnsafeBytes(of: v4.address.sin_addr) { Array($0) })
-    case .v6(let v6): self.init(withUnsafeBytes(of: v6.address.sin6_addr) { Array($0) })
-    default: self.init([])
+  init(_ address: SocketAddress?) { self.init(address?.ipBytes ?? []) }
+}
+
+extension SocketAddress {
+  /// The four or sixteen bytes of the address, in the network's order.
+  var ipBytes: [UInt8]? {
+    withSockAddr { address, size -> [UInt8]? in
+      let bytes = UnsafeRawBufferPointer(start: address, count: size)
+      // sin_addr and sin6_addr of ip(7) and ipv6(7).
+      return switch self.protocol {
+      case .inet: Array(bytes[4..<8])
+      case .inet6: Array(bytes[8..<24])
+      default: nil
+      }
     }
   }
 }

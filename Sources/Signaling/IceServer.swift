@@ -1,4 +1,4 @@
-package import Core
+internal import Core
 
 /// A STUN or TURN server, as a signaling server recommends it (RFC 7064 and RFC 7065).
 package struct IceServer: Sendable, Equatable {

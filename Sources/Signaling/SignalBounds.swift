@@ -1,4 +1,4 @@
-package import Core
+internal import Core
 
 /// The bounds of one server, `Limits.Signaling` unless somebody wants them otherwise.
 package struct SignalBounds: Sendable {
