@@ -113,22 +113,15 @@ extension Secret {
 
   @Test("A share that cancels to the identity is refused")
   func cancelling() {
-    let vector = Vector.all[0]
-    // w·N itself: pB with y = 0.
     let one = Secret(copying: [UInt8](repeating: 0, count: 31) + [1])
     let order = bytes("ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551")
-    let w = Secret(copying: bytes(vector.w))
-    // G + (w·N − G) cannot be had from outside; x·(w·N − w·N) can, by sending exactly w·N.
-    let onlyMask = Curve.shared(one, share: Curve.share(one, masked: w, by: Curve.n), masked: zero, by: Curve.n)
-    #expect(onlyMask != nil)
     let minusOne = Secret(copying: order.dropLast() + [order[31] - 1])
-    // (−1)·G + G·1: the mask is G when the base is G's own encoding.
+    // With G in N's place the share (−1)·G + 2·G less the mask 1·G is the identity.
     let g = bytes("036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296")
     let share = Curve.share(minusOne, masked: two, by: g)
     #expect(Curve.shared(one, share: share, masked: one, by: g) == nil)
   }
 
-  private var zero: Secret { Secret(copying: [UInt8](repeating: 0, count: 32)) }
   private var two: Secret { Secret(copying: [UInt8](repeating: 0, count: 31) + [2]) }
 
   @Test("Another AAD gives other confirmations")
