@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 import SystemPackage
 
@@ -40,15 +41,15 @@ extension POSIXCase {
       let (one, other) = (place.appending("one").string, place.appending("other").string)
       try write("1", to: place.appending("one"))
       try write("2", to: place.appending("other"))
-      try expectError(EEXIST, from: renameat2(AT_FDCWD, one, AT_FDCWD, other, 1), "NOREPLACE")
-      try check(renameat2(AT_FDCWD, one, AT_FDCWD, other, 2), "EXCHANGE")
+      try expectError(EEXIST, from: p2pfs_renameat2(AT_FDCWD, one, AT_FDCWD, other, 1), "NOREPLACE")
+      try check(p2pfs_renameat2(AT_FDCWD, one, AT_FDCWD, other, 2), "EXCHANGE")
       try expect(try contents(place.appending("one")) == "2", "not exchanged")
       try expect(try contents(place.appending("other")) == "1", "not exchanged")
-      try check(renameat2(AT_FDCWD, one, AT_FDCWD, place.appending("third").string, 1), "NOREPLACE")
+      try check(p2pfs_renameat2(AT_FDCWD, one, AT_FDCWD, place.appending("third").string, 1), "NOREPLACE")
       try expect(try listing(place).sorted() == ["other", "third"], "\(try listing(place))")
       try check(mkdir(place.appending("d").string, 0o755), "mkdir")
       try write("x", to: place.appending("d/x"))
-      try check(renameat2(AT_FDCWD, place.appending("d").string, AT_FDCWD, other, 2), "EXCHANGE with a directory")
+      try check(p2pfs_renameat2(AT_FDCWD, place.appending("d").string, AT_FDCWD, other, 2), "EXCHANGE with a directory")
       try expect(try contents(place.appending("other/x")) == "x", "not exchanged")
       try expect(try contents(place.appending("d")) == "1", "not exchanged")
     },
@@ -205,7 +206,7 @@ extension POSIXCase {
   ]
 
   /// Contents: mapping, large and random writes.
-  static let contents: [POSIXCase] = [
+  static let data: [POSIXCase] = [
     POSIXCase("a file can be read through a mapping") { place in
       let bytes = noise(1_000_000)
       let file = try File(place.appending("a"), O_RDWR | O_CREAT)
@@ -281,9 +282,3 @@ extension POSIXCase {
     },
   ]
 }
-
-/// renameat2(2), which the Glibc module does not have.
-@_silgen_name("renameat2")
-func renameat2(
-  _ directory: CInt, _ path: UnsafePointer<CChar>, _ newDirectory: CInt, _ newPath: UnsafePointer<CChar>, _ flags: UInt32
-) -> CInt

@@ -1,3 +1,4 @@
+import CLinux
 import Glibc
 package import SystemPackage
 
@@ -6,7 +7,7 @@ package import SystemPackage
 ///
 /// Each case works in an empty directory of its own. None hangs by itself; on a mount, something outside must cut
 /// it off if it does.
-package struct POSIXCase: Sendable, CustomTestStringConvertible {
+package struct POSIXCase: Sendable, CustomStringConvertible {
   /// What is promised.
   package let name: String
   /// Throws what was found instead.
@@ -17,7 +18,7 @@ package struct POSIXCase: Sendable, CustomTestStringConvertible {
     self.body = body
   }
 
-  package var testDescription: String { name }
+  package var description: String { name }
 
   /// Runs the case in a new directory beneath `directory`, and removes that.
   package func run(in directory: FilePath) throws {
@@ -29,12 +30,7 @@ package struct POSIXCase: Sendable, CustomTestStringConvertible {
   }
 
   /// All cases.
-  package static let all: [POSIXCase] = files + sizes + names + directories + contents
-}
-
-/// Names a case in the output of the tests.
-package protocol CustomTestStringConvertible {
-  var testDescription: String { get }
+  package static let all: [POSIXCase] = files + sizes + names + directories + data
 }
 
 /// What a case found.
@@ -43,8 +39,8 @@ package struct POSIXFailure: Error, CustomStringConvertible {
 }
 
 /// Fails unless `condition` holds.
-func expect(_ condition: Bool, _ what: @autoclosure () -> String, line: Int = #line) throws {
-  guard condition else { throw POSIXFailure(description: "line \(line): \(what())") }
+func expect(_ condition: Bool, _ what: @autoclosure () throws -> String, line: Int = #line) throws {
+  guard condition else { throw POSIXFailure(description: "line \(line): \(try what())") }
 }
 
 /// The result of a system call, which must not be -1.
