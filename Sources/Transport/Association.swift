@@ -43,7 +43,9 @@ final class Association {
   private var accepted = 0
   private var isDry = true
   /// The packet whose way there and back is being measured.
-  private var probe: (tsn: UInt32, sent: Instant, delivered: Int)?
+  private var probe: (tsn: UInt32, sent: Instant, delivered: Int, deliveredAt: Instant)?
+  private var highestSent: UInt32?
+  private var deliveredAt = Instant.now
   private var partial: [UInt16: Frame] = [:]
   private var mtu = 0
   private static let buffer = Int32(Limits.Transport.flight * 2)
@@ -162,21 +164,24 @@ final class Association {
     busyUntil = max(busyUntil, now.advanced(by: 0.1))
     var acknowledged = false
     if let probe, let sack = packet.chunk(3), Int32(bitPattern: sack &- probe.tsn) >= 0 { acknowledged = true }
+    let before = inFlight
     usrsctp_conninput(UnsafeMutableRawPointer(bitPattern: token), packet.baseAddress, packet.count, 0)
     if acknowledged, let probe {
       self.probe = nil
       estimate.addRound(
-        roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered, isLimited: isDry,
-        at: now)
+        roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered,
+        over: now.seconds(since: probe.deliveredAt), isLimited: isDry, at: now)
       isDry = false
     }
+    if inFlight != before { deliveredAt = now }
   }
 
   /// A packet from usrsctp for the peer.
   func output(_ packet: UnsafeRawBufferPointer) {
     if let tsn = packet.chunk(0) {
-      if probe == nil {
-        probe = (tsn, Instant.now, accepted - inFlight)
+      if highestSent.map({ Int32(bitPattern: tsn &- $0) > 0 }) ?? true {
+        highestSent = tsn
+        if probe == nil { probe = (tsn, Instant.now, accepted - inFlight, deliveredAt) }
       } else if probe?.tsn == tsn {
         probe = nil  // sent again: which of the two is acknowledged cannot be told (Karn's algorithm)
       }
