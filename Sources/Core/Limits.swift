@@ -46,20 +46,140 @@ package enum Limits {
     package static let vanished = 8.0
     /// Default of `-o timeout=`: without the peer for this long, operations fail.
     package static let timeout = 30.0
+    /// ICE servers taken from a signaling server's word: a peer asks each for its address.
+    package static let iceServers = 8
+    /// The handshake through the signaling server ends after this: six messages, and time for a person's slow link.
+    package static let handshake = 15.0
+    /// Messages and candidates that may wait while two peers meet: more than both sides' candidates together.
+    package static let meetingEvents = 256
+    /// Guests that may be in the middle of a handshake at once; others are turned away.
+    package static let meetings = 32
+    /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
+    package static let greeting = 10.0
+    /// Longest wait between two tries to reach the signaling server or the peer again.
+    package static let longestBackoff = 5.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
   }
 
   /// ICE, DTLS, SCTP and data channels.
   package enum Transport {
+    /// Longest session description that is parsed: ten times the longest seen from a browser.
+    package static let description = 65_536
+    /// Longest line of a session description, and longest candidate attribute.
+    package static let line = 1_024
+    /// Remote candidates taken for one connection: libnice takes no more (NICE_AGENT_MAX_REMOTE_CANDIDATES), and
+    /// each is a destination that our checks are sent to.
+    package static let candidates = 25
+    /// Longest label or protocol of a data channel that is accepted.
+    package static let label = 256
+    /// Data channels one connection may have at a time: streams of the association, each costs memory in SCTP.
+    package static let channels = 256
+    /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet. More ends the connection.
+    package static let kept = 256
+    package static let keptBytes = 4_194_304
+    /// Bytes that may wait in one connection's channels to be sent. The layers above stay far below by watching
+    /// `queuedBytes`; more is a fault of ours and ends the connection.
+    package static let queuedBytes = 134_217_728
+    /// Most bytes in flight: a bandwidth-delay product of 84 MB/s at 100 ms, with the gain.
+    package static let flight = 16_777_216
+    /// Least bytes that may be in flight: two messages of data with their neighbours, so that a short path is not
+    /// starved by the rhythm of two threads; well below a default UDP receive buffer of 208 KiB.
+    package static let leastFlight = 98_304
+    /// Datagrams that may arrive before the DTLS handshake can be begun, and are kept for it.
+    package static let earlyDatagrams = 8
+    /// ICE, DTLS and SCTP together must be up within this time.
+    package static let connecting = 30.0
+    /// What is in flight at `close` has this time to be acknowledged.
+    package static let linger = 1.0
+    /// Bytes of a batch of datagrams that leave by one system call at the latest: the largest UDP payload over IPv4,
+    /// below which segmentation offload stays.
+    package static let segments = 64_000
+    /// Most datagrams in one system call, UDP_MAX_SEGMENTS of Linux.
+    package static let segmentCount = 64
+    /// Datagrams received in a row after which what they caused to be sent, acknowledgements above all, leaves.
+    package static let receiveBatch = 16
   }
 
   /// Codes and the handshake.
   package enum Pairing {
+    /// Wrong attempts after which a code is spent: a stranger's chance to guess two words (32 bits) stays below
+    /// one in four hundred million.
+    package static let attempts = 10
+    /// Least words of a code's secret: 32 bits, enough because each guess is seen and counted.
+    package static let leastWords = 2
+    /// Most words of a code's secret: 256 bits, more than any key derived from it has.
+    package static let mostWords = 16
+    /// Longest name of a remembered peer: that of a host name's label.
+    package static let peerName = 63
+    /// scrypt's N (RFC 7914): with r = 8, 16 MiB and about 50 ms a guess, also for whoever one day breaks the curve.
+    package static let scryptCost: UInt64 = 16_384
+    /// scrypt's r.
+    package static let scryptBlock: UInt64 = 8
+    /// Memory that scrypt may use: twice what the cost above needs.
+    package static let scryptMemory: UInt64 = 33_554_432
+    /// Largest plaintext of a sealed message: with its overhead it fits into one signaling message.
+    package static let sealed = 61_440
   }
 
   /// The signaling server and its clients.
   package enum Signaling {
+    /// Largest message, as data channels have it: a session description with many candidates takes a tenth of it.
+    package static let message = 65_536
+    /// Bytes that the server's framing adds to a payload.
+    package static let framing = 5
+    /// Rooms of one server: a room costs about 10 KiB with its connection, so 200 MB when all are taken.
+    package static let rooms = 20_000
+    /// Guests in one room: twice the exporter's cap, as some are on their way in or out.
+    package static let guests = 32
+    /// Connections of one server, with half of the rooms in use by guests at a time.
+    package static let connections = 40_000
+    /// Connections from one address (IPv6: one /64): an office behind one NAT.
+    package static let connectionsPerAddress = 256
+    /// Joins from one address in a minute: 11 days to try every six-digit room once.
+    package static let joinsPerMinute = 60
+    /// Addresses whose joins are remembered; beyond it the oldest are forgotten.
+    package static let addresses = 65_536
+    /// Messages a second that one connection may send, and how many at once: trickle ICE sends tens.
+    package static let messageRate = 50.0
+    /// Messages at once.
+    package static let messageBurst = 200.0
+    /// Bytes a second that one connection may send, so that the relay is no tunnel.
+    package static let byteRate = 65_536.0
+    /// Bytes at once: four of the largest messages.
+    package static let byteBurst = 262_144.0
+    /// A host speaks to many guests: its connection may send this many times as much.
+    package static let hostShare = 4.0
+    /// Bytes that wait for a slow receiver before it is dropped.
+    package static let backlog = 1_048_576
+    /// Time from accepting a connection to the end of its upgrade, TLS included.
+    package static let handshake = 10.0
+    /// A connection from which nothing came for this long is closed: clients ping every `ping`.
+    package static let idle = 60.0
+    /// How often a client pings: below the 30 s after which the least patient of NATs forget a TCP connection.
+    package static let ping = 20.0
+    /// Time a client gives the server to answer a ping.
+    package static let pong = 10.0
+    /// Time for a room's host to come back with its token, after a connection that broke.
+    package static let reservation = 120.0
+    /// Time a client gives a server for TCP, TLS, upgrade and welcome together.
+    package static let answer = 5.0
+    /// Largest head of an HTTP request or answer.
+    package static let httpHead = 8_192
+    /// STUN answers a second of one server: 1.6 Mbit/s at most, of no use as a reflector.
+    package static let stunRate = 4_000.0
+    /// Largest STUN request that is answered (RFC 8489, section 6.1, for an unknown path MTU).
+    package static let stunRequest = 548
+    /// ICE servers that a client takes from a welcome.
+    package static let iceServers = 16
+    /// Longest URI, username or credential of an ICE server.
+    package static let iceText = 512
+    /// Seconds that TURN credentials are good for: a mount that asks for new ones only when it reconnects.
+    package static let turnLifetime = 86_400
+    /// Events that wait in a client for whoever reads them; more is a server that floods.
+    package static let events = 1_024
+    /// Ports tried after 11985 by a server that an export starts by itself.
+    package static let ports = 64
   }
 
   /// Serving a directory.

@@ -16,6 +16,8 @@ package protocol Link: AnyObject, Sendable {
   func send(_ frame: Frame, on lane: Lane)
   /// Bytes accepted by `send` that have not yet left for the network. From any thread.
   var backlog: Int { get }
+  /// When the last authenticated packet came from the peer. From any thread.
+  var lastHeard: Instant { get }
   /// Closes the link; `lost` is not called any more. From any thread.
   func close()
   /// Names who is told what arrives. Called once, before anything is sent; what arrived earlier is kept until then.
@@ -26,8 +28,6 @@ package protocol Link: AnyObject, Sendable {
 package protocol LinkReceiver: AnyObject, Sendable {
   /// A message came in.
   func received(_ frame: Frame, on lane: Lane)
-  /// A sign of life: some authenticated packet came from the peer (at most one call a second).
-  func heard()
   /// The backlog has fallen below half of `Limits.Session.backlog`, after having been above it.
   func drained()
   /// The link is gone: closed by the peer, or its connection failed. Called at most once, as the last call.

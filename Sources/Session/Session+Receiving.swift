@@ -19,7 +19,6 @@ final class LinkReceiverOfConnection: LinkReceiver {
     guard let link else { return }
     session.received(frame, on: lane, from: link)
   }
-  func heard() { session.heard() }
   func drained() { session.serveParked() }
   func lost() {
     guard let link else { return }

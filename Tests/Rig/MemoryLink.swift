@@ -17,6 +17,7 @@ package final class MemoryLink: Link {
   private let thread: MemoryLinkThread
   private let queued = Atomic<Int>(0)
   private let silent = Atomic<Bool>(false)
+  private let heard = Atomic<UInt64>(0)
   // Written once, before the pair is handed out.
   private nonisolated(unsafe) weak var peer: MemoryLink?
 
@@ -40,6 +41,7 @@ package final class MemoryLink: Link {
     }
   }
 
+  package var lastHeard: Instant { Instant(nanoseconds: heard.load(ordering: .relaxed)) }
   package var backlog: Int { queued.load(ordering: .relaxed) }
 
   package func attach(_ receiver: any LinkReceiver) {
@@ -94,7 +96,7 @@ package final class MemoryLink: Link {
       if state.receiver == nil { state.early.append((frame, lane)) }
       return state.receiver
     }
-    receiver?.heard()
+    heard.store(Instant.now.nanoseconds, ordering: .relaxed)
     receiver?.received(frame, on: lane)
   }
 }

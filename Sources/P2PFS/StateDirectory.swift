@@ -1,0 +1,64 @@
+import Glibc
+import SystemPackage
+
+/// Files that p2pfs keeps between runs, in `$XDG_STATE_HOME/p2pfs` (default ~/.local/state/p2pfs): mode 0600 in
+/// directories of mode 0700.
+enum StateDirectory {
+  /// The path of `name` in the directory `kind`; nil if there is no home to keep it in.
+  static func path(_ kind: String, _ name: String) -> String? {
+    var base: String
+    if let state = environment("XDG_STATE_HOME"), state.hasPrefix("/") {
+      base = state
+    } else if let home = environment("HOME"), home.hasPrefix("/") {
+      base = home + "/.local/state"
+    } else {
+      return nil
+    }
+    base += "/p2pfs"
+    return "\(base)/\(kind)/\(name)"
+  }
+
+  /// Reads a file of at most 1 MiB; nil if there is none, or it is not the user's alone.
+  static func read(_ path: String) -> String? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { return nil }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, status.st_uid == geteuid(),
+      status.st_mode & 0o077 == 0, status.st_size <= 1 << 20
+    else { return nil }
+    var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+    let count = Glibc.read(descriptor, &bytes, bytes.count)
+    guard count == bytes.count else { return nil }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+
+  /// Replaces a file in one step, so that a crash leaves the old or the new one.
+  static func write(_ text: String, to path: String) throws(Errno) {
+    makeParents(of: path)
+    let temporary = path + ".new"
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { throw Errno(rawValue: errno) }
+    let bytes = Array(text.utf8)
+    let written = Glibc.write(descriptor, bytes, bytes.count)
+    let error = errno
+    close(descriptor)
+    guard written == bytes.count, rename(temporary, path) == 0 else {
+      let cause = written == bytes.count ? errno : error
+      unlink(temporary)
+      throw Errno(rawValue: cause)
+    }
+  }
+
+  private static func makeParents(of path: String) {
+    var parent = ""
+    for component in path.split(separator: "/").dropLast() {
+      parent += "/" + component
+      mkdir(parent, 0o700)
+    }
+  }
+
+  private static func environment(_ name: String) -> String? {
+    getenv(name).map { String(cString: $0) }
+  }
+}

@@ -1,0 +1,63 @@
+internal import Core
+
+/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
+///
+/// ROOM is all that a signaling server learns. SECRET goes into the handshake (`Credential`) and nowhere else: it is
+/// in no description, log or message, and no function of it leaves the machine.
+package struct Code: Sendable, Equatable {
+  /// Six digits that name the meeting place.
+  package let room: String
+  /// The words of SECRET, 16 bits each.
+  let words: [UInt16]
+
+  /// A new code of `words` random words from the system's generator (getrandom(2)).
+  package static func random(words: Int = Limits.Pairing.leastWords) -> Code {
+    precondition((Limits.Pairing.leastWords...Limits.Pairing.mostWords).contains(words))
+    // No leading zero, which people drop.
+    return Code(
+      room: String(UInt32.random(in: 100_000...999_999)),
+      words: (0..<words).map { _ in UInt16.random(in: .min ... .max) })
+  }
+
+  init(room: String, words: [UInt16]) {
+    self.room = room
+    self.words = words
+  }
+
+  /// Reads a code as a person typed it: in any case, with blanks around it.
+  package init(parsing text: String) throws(CodeError) {
+    let text = text.trimmingBlanks.lowercased()
+    guard !text.isEmpty else { throw .empty }
+    guard text.utf8.count <= 256 else { throw .tooManyWords }
+    let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+    let room = String(parts[0])
+    guard room.utf8.count == 6, room.utf8.allSatisfy({ (0x30...0x39).contains($0) }) else { throw .room }
+    guard parts.count > 1, parts[1...] != [""] else { throw .noSecret }
+    guard parts.count - 1 >= Limits.Pairing.leastWords else { throw .tooFewWords }
+    guard parts.count - 1 <= Limits.Pairing.mostWords else { throw .tooManyWords }
+    var words: [UInt16] = []
+    for (index, part) in parts.dropFirst().enumerated() {
+      guard part.count == 5 else { throw .wordLength(word: index + 1) }
+      guard let word = Proquint.decode(part) else { throw .wordLetters(word: index + 1) }
+      words.append(word)
+    }
+    self.init(room: room, words: words)
+  }
+
+  /// The whole code, as it is shown to the person who may pass it on. Never to a log.
+  package var text: String { "\(room)-\(secret)" }
+
+  /// SECRET in its one spelling: what the handshake is fed with.
+  var secret: String { words.map(Proquint.encode).joined(separator: "-") }
+}
+
+extension Code: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  /// The room alone, so that no log ever has the secret. See `text`.
+  package var description: String { "\(room)-…" }
+
+  /// As `description`.
+  package var debugDescription: String { description }
+
+  /// The room alone, so that no dump has the secret.
+  package var customMirror: Mirror { Mirror(self, children: ["room": room]) }
+}

@@ -1,0 +1,34 @@
+/// What one side of a handshake knows: the password of SPAKE2 in its stretched form, and the room it belongs to.
+///
+/// Make it once and use it for every handshake: with a code it costs scrypt's 50 ms and 16 MiB.
+package struct Credential: Sendable {
+  /// The room in which the handshake takes place.
+  package let room: String
+  /// w of RFC 9382.
+  let w: Secret
+  /// The secret that was given, where no code was: it stays what it is for the life of the mount.
+  let resumption: ResumptionSecret?
+
+  /// From a code: w is scrypt(SECRET, salt = label ‖ ROOM), 48 bytes modulo the group's order, as RFC 9382 section 3.2
+  /// and FIPS 186 ask for (64 bits more than the order has, so that no value is likelier).
+  package init(_ code: Code) {
+    room = code.room
+    w = Curve.reduce(KeyDerivation.scrypt(code.secret, salt: Array("p2pfs code 1\0\(code.room)".utf8), count: 48))
+    resumption = nil
+  }
+
+  /// From a resumption secret: it has 256 bits, so HKDF takes scrypt's place.
+  package init(_ secret: ResumptionSecret) {
+    room = secret.room
+    w = secret.bytes.withBytes {
+      Curve.reduce(
+        KeyDerivation.hkdf($0, salt: Array("p2pfs resumption 1".utf8), info: Array("handshake".utf8), count: 48))
+    }
+    resumption = secret
+  }
+
+  /// The AAD of RFC 9382: protocol and version, the kind of secret, the room.
+  var associated: [UInt8] {
+    Array("p2pfs pairing \(HandshakeMessage.version)\0\(resumption == nil ? "code" : "resumption")\0\(room)".utf8)
+  }
+}

@@ -1,0 +1,94 @@
+package import Core
+import Synchronization
+package import Transport
+
+/// A link over two data channels of one peer connection.
+///
+/// The peer that made the offer opens both, `p2pfs` for requests and `p2pfs-bulk` for file contents; the other
+/// takes them from what comes in.
+package final class DataChannelLink: Link {
+  static func label(of lane: Lane) -> String {
+    switch lane {
+    case .control: "p2pfs"
+    case .bulk: "p2pfs-bulk"
+    }
+  }
+
+  private let connection: PeerConnection
+  private let control: DataChannel
+  private let bulk: DataChannel
+  /// Set when the loss was told, or is not to be told any more.
+  private let isOver = Atomic<Bool>(false)
+  /// The receiver; until it is known, the channels keep what arrives.
+  private let receiver = Mutex<(any LinkReceiver)?>(nil)
+
+  init(_ connection: PeerConnection, control: DataChannel, bulk: DataChannel) {
+    self.connection = connection
+    self.control = control
+    self.bulk = bulk
+  }
+
+  /// Opens the channels on a connection that is up: the side of the offer.
+  static func open(on connection: PeerConnection) async throws(TransportError) -> DataChannelLink {
+    let control = try await connection.openChannel(label: label(of: .control))
+    let bulk = try await connection.openChannel(label: label(of: .bulk))
+    return DataChannelLink(connection, control: control, bulk: bulk)
+  }
+
+  /// Waits for the channels that the other side opens.
+  /// - Returns: nil if the connection ends before both are there.
+  static func accept(on connection: PeerConnection) async -> DataChannelLink? {
+    var control: DataChannel?
+    var bulk: DataChannel?
+    for await channel in connection.incomingChannels {
+      switch channel.label {
+      case label(of: .control) where control == nil: control = channel
+      case label(of: .bulk) where bulk == nil: bulk = channel
+      default: channel.close()
+      }
+      if let control, let bulk { return DataChannelLink(connection, control: control, bulk: bulk) }
+    }
+    return nil
+  }
+
+  /// How the peer is reached; nil when the connection is gone.
+  package func path() async -> ConnectionPath? { await connection.path }
+
+  package func send(_ frame: Frame, on lane: Lane) {
+    (lane == .control ? control : bulk).send(frame)
+  }
+
+  package var backlog: Int { control.queuedBytes + bulk.queuedBytes }
+
+  package var lastHeard: Instant { connection.lastHeard ?? Instant(nanoseconds: 0) }
+
+  package func attach(_ receiver: any LinkReceiver) {
+    self.receiver.withLock { $0 = receiver }
+    for (channel, lane) in [(control, Lane.control), (bulk, Lane.bulk)] {
+      channel.attach(
+        onMessage: { frame, _ in receiver.received(frame, on: lane) },
+        drainedBelow: Limits.Session.backlog / 2,
+        onDrained: { receiver.drained() },
+        onClose: { [weak self] _ in self?.fail() })
+    }
+  }
+
+  package func close() {
+    isOver.store(true, ordering: .relaxed)
+    receiver.withLock { $0 = nil }
+    Task { [connection] in await connection.close() }
+  }
+
+  private func fail() {
+    guard !isOver.exchange(true, ordering: .relaxed) else { return }
+    let told = receiver.withLock { receiver in
+      defer { receiver = nil }
+      return receiver
+    }
+    told?.lost()
+    Task { [connection] in await connection.close() }
+  }
+}
+
+/// How the peer is reached, as the transport knows it.
+package typealias ConnectionPath = PeerConnection.Path

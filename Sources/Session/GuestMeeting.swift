@@ -1,0 +1,127 @@
+package import Core
+package import Pairing
+package import Signaling
+package import Transport
+
+/// The guest's way to the exporter: into the room, through the handshake, to a connection.
+package struct GuestMeeting: Sendable {
+  /// Where the room is.
+  package var server: ServerAddress
+  /// What both know: from a code, or from an earlier meeting.
+  package var credential: Credential
+  /// Whether to wait for an exporter that is not there yet.
+  package var waits: Bool
+  package var ice: ICEConfiguration
+  package var client: SignalClient
+
+  /// A meeting that has not begun.
+  package init(
+    server: ServerAddress, credential: Credential, waits: Bool = false, ice: ICEConfiguration = ICEConfiguration(),
+    client: SignalClient = SignalClient()
+  ) {
+    self.server = server
+    self.credential = credential
+    self.waits = waits
+    self.ice = ice
+    self.client = client
+  }
+
+  /// Meets the exporter. Ends in bounded time, but for the wait for an exporter that is not there if `waits`.
+  package func meet() async throws(MeetingError) -> Met {
+    let room: GuestConnection
+    do { room = try await client.join(server, room: credential.room, wait: waits) } catch { throw .signaling(error) }
+    defer { room.close() }
+    // Candidates are gathered while the handshake goes on.
+    let connection = PeerConnection(role: .offerer, configuration: ice.adding(room.iceServers))
+    do {
+      return try await meet(in: room, over: connection)
+    } catch {
+      await connection.close()
+      throw error
+    }
+  }
+
+  private func meet(in room: GuestConnection, over connection: PeerConnection) async throws(MeetingError) -> Met {
+    let offer: SessionDescription
+    do { offer = try await connection.localDescription() } catch { throw .transport(error) }
+    let encoded = MeetingMessage.description(offer.text).encoded
+    var handshake = GuestHandshake(credential, offer: encoded)
+    var negotiation: Negotiation?
+    var resumption: ResumptionSecret?
+    /// What we found out about ourselves before the handshake was through.
+    var early: [MeetingMessage] = []
+
+    let (events, feed) = AsyncStream.makeStream(
+      of: NegotiationEvent.self, bufferingPolicy: .bufferingOldest(Limits.Session.meetingEvents))
+    let signaling = Task { [waits] in
+      for await event in room.events {
+        switch event {
+        case .hostArrived: feed.yield(.hostArrived)
+        case .hostLeft: if !waits { feed.yield(.left) }
+        case .message(let payload): feed.yield(.message(payload))
+        }
+      }
+      feed.yield(.left)
+    }
+    let candidates = feed.follow(connection)
+    var outcome: Task<Void, Never>?
+    // Until the exporter is there only its arrival is waited for; then the handshake has its time.
+    var deadline: Task<Void, Never>?
+    defer { for task in [signaling, candidates, outcome, deadline] { task?.cancel() } }
+    if room.isHostThere { feed.yield(.hostArrived) }
+
+    for await event in events {
+      switch event {
+      case .hostArrived:
+        guard negotiation == nil else { continue }
+        handshake = GuestHandshake(credential, offer: encoded)
+        room.send(handshake.opening)
+        deadline?.cancel()
+        deadline = feed.limit(seconds: Limits.Session.handshake)
+      case .message(let payload) where negotiation == nil:
+        let step: GuestHandshake.Step
+        do { step = try handshake.receive(payload) } catch { throw MeetingError(error) }
+        switch step {
+        case .reply(let answer): room.send(answer)
+        case .established(let paired):
+          resumption = paired.resumption
+          negotiation = Negotiation(connection, paired) { room.send($0) }
+          for message in early { try negotiation?.say(message) }
+          early = []
+        }
+      case .message(let payload):
+        // What follows the connection's beginning is of no use to us any more if it cannot be read.
+        guard try await negotiation?.hear(payload) ?? false, outcome == nil else { continue }
+        deadline?.cancel()
+        outcome = feed.await(connection)
+      case .candidate(let candidate):
+        let message = MeetingMessage.candidate(candidate.description)
+        if negotiation == nil { early.append(message) } else { try negotiation?.say(message) }
+      case .endOfCandidates:
+        if negotiation == nil { early.append(.endOfCandidates) } else { try negotiation?.say(.endOfCandidates) }
+      case .connected(.failure(let error)): throw .transport(error)
+      case .connected(.success):
+        guard let resumption else { throw .abandoned }
+        do { return Met(link: try await DataChannelLink.open(on: connection), resumption: resumption) } catch {
+          throw .transport(error)
+        }
+      case .left:
+        // Once both have described themselves they need the server no longer.
+        guard outcome == nil else { continue }
+        if let reason = room.closeReason { throw .signaling(reason) }
+        throw .abandoned
+      }
+    }
+    throw .abandoned
+  }
+}
+
+extension MeetingError {
+  /// A handshake that failed.
+  init(_ error: HandshakeError) {
+    switch error {
+    case .wrongCode(let left): self = .wrongCode(attemptsLeft: left)
+    default: self = .tampered("\(error)")
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import Core
+package import Logging
+package import Pairing
+package import Signaling
+package import Transport
+
+/// Who decides about guests that know the code, or do not.
+package protocol Doorkeeper: AnyObject, Sendable {
+  /// Runs `verify`, which looks at one guess, unless the code is spent; counts it if it was wrong. Calls for one code
+  /// never overlap, so that no number of guests at once gets more guesses than one after the other.
+  /// - Returns: nil if the guess was right, otherwise how many guesses are left.
+  func judge(_ verify: () -> Bool) -> Int?
+  /// Whether there is room for a guest; the reason if not.
+  func refusal() async -> String?
+  /// A guest has proven that it knows the code, and is connected.
+  func admit(_ met: Met) async
+}
+
+/// The exporter's side of a room: takes each guest through the handshake to a connection.
+package struct RoomHost: Sendable {
+  private let room: HostConnection
+  private let credential: Credential
+  private let ice: ICEConfiguration
+  private let doorkeeper: any Doorkeeper
+  private let log: Logger
+
+  /// Serves the guests that come to `room`, which this program hosts.
+  package init(
+    _ room: HostConnection, credential: Credential, ice: ICEConfiguration, doorkeeper: any Doorkeeper,
+    log: Logger = Logger(label: "p2pfs.meeting")
+  ) {
+    self.room = room
+    self.credential = credential
+    self.ice = ice.adding(room.iceServers)
+    self.doorkeeper = doorkeeper
+    self.log = log
+  }
+
+  /// Serves until the room is closed or the task cancelled. Guests that are being connected then still finish.
+  package func serve() async {
+    var guests: [GuestID: AsyncStream<NegotiationEvent>.Continuation] = [:]
+    await withTaskCancellationHandler {
+      for await event in room.events {
+        switch event {
+        case .joined(let guest):
+          guard guests.count < Limits.Session.meetings else {
+            room.dismiss(guest)
+            continue
+          }
+          let (events, feed) = AsyncStream.makeStream(
+            of: NegotiationEvent.self, bufferingPolicy: .bufferingOldest(Limits.Session.meetingEvents))
+          guests[guest] = feed
+          Task { await meet(guest, events, feed) }
+        case .message(let guest, let payload): guests[guest]?.yield(.message(payload))
+        case .left(let guest): guests.removeValue(forKey: guest)?.yield(.left)
+        }
+      }
+    } onCancel: {
+      room.close()
+    }
+    for feed in guests.values { feed.yield(.left) }
+  }
+
+  private func meet(
+    _ guest: GuestID, _ events: AsyncStream<NegotiationEvent>, _ feed: AsyncStream<NegotiationEvent>.Continuation
+  ) async {
+    do {
+      await doorkeeper.admit(try await met(guest, events, feed))
+    } catch {
+      log.info("a guest was not connected: \(error)")
+    }
+    room.dismiss(guest)
+  }
+
+  private func met(
+    _ guest: GuestID, _ events: AsyncStream<NegotiationEvent>, _ feed: AsyncStream<NegotiationEvent>.Continuation
+  ) async throws(MeetingError) -> Met {
+    var handshake = HostHandshake(credential)
+    var negotiation: Negotiation?
+    var resumption: ResumptionSecret?
+    var tasks = [feed.limit(seconds: Limits.Session.handshake)]
+    var isConnecting = false
+    defer { for task in tasks { task.cancel() } }
+    for await event in events {
+      switch event {
+      case .message(let payload) where negotiation == nil:
+        switch try step(&handshake, payload, of: guest) {
+        case .reply(let answer): room.send(answer, to: guest)
+        case .wrongCode: throw .wrongCode(attemptsLeft: nil)
+        case .established(var paired, let confirmation, let offer):
+          room.send(confirmation, to: guest)
+          if let why = await doorkeeper.refusal() {
+            if let sealed = try? paired.sender.seal(MeetingMessage.refusal(why).encoded) {
+              room.send(sealed, to: guest)
+            }
+            throw .refused(why)
+          }
+          guard case .description(let text) = MeetingMessage(offer) else { throw .tampered("no offer") }
+          resumption = paired.resumption
+          let connection = PeerConnection(role: .answerer, configuration: ice)
+          var begun = Negotiation(connection, paired) { [room] in room.send($0, to: guest) }
+          try await begun.answer(text)
+          negotiation = begun
+          isConnecting = true
+          tasks.forEach { $0.cancel() }
+          tasks = [feed.follow(connection), feed.await(connection)]
+        }
+      case .message(let payload): _ = try await negotiation?.hear(payload)
+      case .candidate(let candidate): try negotiation?.say(.candidate(candidate.description))
+      case .endOfCandidates: try negotiation?.say(.endOfCandidates)
+      case .connected(.failure(let error)): throw .transport(error)
+      case .connected(.success):
+        guard let connection = negotiation?.connection, let resumption else { throw .abandoned }
+        let late = Task {
+          try? await Task.sleep(for: .seconds(Limits.Session.handshake))
+          if !Task.isCancelled { await connection.close() }
+        }
+        defer { late.cancel() }
+        guard let link = await DataChannelLink.accept(on: connection) else { throw .abandoned }
+        return Met(link: link, resumption: resumption)
+      case .left: if !isConnecting { throw .abandoned }
+      case .hostArrived: break
+      }
+    }
+    throw .abandoned
+  }
+
+  /// One step of the handshake. A guess is judged where all guesses at this code are.
+  private func step(
+    _ handshake: inout HostHandshake, _ payload: [UInt8], of guest: GuestID
+  ) throws(MeetingError) -> HostHandshake.Step {
+    var result = Result<HostHandshake.Step, HandshakeError>.failure(.outOfOrder)
+    let left = doorkeeper.judge {
+      result = Result { () throws(HandshakeError) in try handshake.receive(payload) }
+      if case .success(.wrongCode) = result { return false }
+      return true
+    }
+    if let left {
+      room.send(HostHandshake.refusal(attemptsLeft: left), to: guest)
+      throw .wrongCode(attemptsLeft: left)
+    }
+    do { return try result.get() } catch { throw MeetingError(error) }
+  }
+}

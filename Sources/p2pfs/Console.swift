@@ -1,0 +1,74 @@
+import Glibc
+
+/// What the user reads. Messages go to standard error; only data goes to standard output.
+enum Console {
+  /// Whether standard error is a terminal, so that progress makes sense.
+  static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+
+  /// Prints a line on standard error.
+  static func say(_ line: String) {
+    write(line + "\n", to: STDERR_FILENO)
+  }
+
+  /// Prints a line on standard output.
+  static func print(_ line: String) {
+    write(line + "\n", to: STDOUT_FILENO)
+  }
+
+  /// Prints `p2pfs: ` and the failure, and gives the status to exit with.
+  static func report(_ failure: Failure) -> Int32 {
+    say("p2pfs: " + failure.message)
+    return failure.status.rawValue
+  }
+
+  /// Asks for a line on the terminal, without showing what is typed if `isSecret`; nil if there is no terminal.
+  static func ask(_ question: String, isSecret: Bool) -> String? {
+    let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
+    guard terminal >= 0 else { return nil }
+    defer { close(terminal) }
+    write(question, to: terminal)
+    var settings = termios()
+    let hasSettings = isSecret && tcgetattr(terminal, &settings) == 0
+    if hasSettings {
+      var quiet = settings
+      quiet.c_lflag &= ~tcflag_t(ECHO)
+      tcsetattr(terminal, TCSAFLUSH, &quiet)
+    }
+    defer {
+      if hasSettings {
+        tcsetattr(terminal, TCSAFLUSH, &settings)
+        write("\n", to: terminal)
+      }
+    }
+    var line: [UInt8] = []
+    var byte: UInt8 = 0
+    while line.count < 4096, read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") { line.append(byte) }
+    return String(decoding: line, as: UTF8.self)
+  }
+
+  /// What a peer or a server named, made safe for a terminal: control characters are shown escaped.
+  static func escaped(_ text: String) -> String {
+    var result = ""
+    for scalar in text.unicodeScalars {
+      let isControl = scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value)
+      // Marks that turn the direction of text can hide what a name really is.
+      let isDirection = (0x202a...0x202e).contains(scalar.value) || (0x2066...0x2069).contains(scalar.value)
+      if isControl || isDirection {
+        result += "\\u{\(String(scalar.value, radix: 16))}"
+      } else {
+        result.unicodeScalars.append(scalar)
+      }
+    }
+    return result
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    var bytes = Array(text.utf8)[...]
+    while !bytes.isEmpty {
+      let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if written < 0, errno == EINTR { continue }
+      guard written > 0 else { return }
+      bytes = bytes.dropFirst(written)
+    }
+  }
+}

@@ -1,0 +1,151 @@
+import Glibc
+import Synchronization
+
+/// The socket by which other commands of the same user speak with a mount that goes on in the background.
+///
+/// It lies in `$XDG_RUNTIME_DIR/p2pfs` (or a directory of the user's own under /run/user or /tmp), as
+/// `mount-PID.sock`. A command connects and writes one line; the answer is lines until the end:
+/// ```
+/// where     -> the mount point
+/// umount    -> "waiting BYTES" as often as it changes, then "done", "busy REASON" or "lost WHAT"
+/// ```
+enum ControlSocket {
+  /// The directory of the sockets, made if it is not there. It must belong to the user and nobody else.
+  static func directory() throws(Failure) -> String {
+    let candidates = [
+      getenv("XDG_RUNTIME_DIR").map { String(cString: $0) },
+      "/run/user/\(getuid())",
+    ]
+    var base = "/tmp/p2pfs-\(getuid())"
+    for case let candidate? in candidates where candidate.hasPrefix("/") && access(candidate, W_OK) == 0 {
+      base = candidate + "/p2pfs"
+      break
+    }
+    mkdir(base, 0o700)
+    var status = stat()
+    guard lstat(base, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, status.st_uid == getuid(),
+      status.st_mode & 0o077 == 0
+    else { throw Failure(.failed, "\(base) is not a directory of yours alone; remove it and try again") }
+    return base
+  }
+
+  /// A connection to the daemon of a mount; nil if none serves `mountpoint` (an absolute path).
+  static func connect(toMountAt mountpoint: String) throws(Failure) -> LineSocket? {
+    let directory = try directory()
+    for name in names(in: directory) {
+      let path = directory + "/" + name
+      guard let socket = LineSocket(connectingTo: path) else {
+        if errno == ECONNREFUSED { unlink(path) }
+        continue
+      }
+      socket.stream.write("where")
+      if socket.next() == mountpoint, let again = LineSocket(connectingTo: path) { return again }
+    }
+    return nil
+  }
+
+  private static func names(in directory: String) -> [String] {
+    guard let stream = opendir(directory) else { return [] }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+      }
+      if name.hasPrefix("mount-"), name.hasSuffix(".sock") { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  /// Serves requests on a thread of its own until the process ends. `answer` is called with each request and a
+  /// way to write lines; the connection closes when it returns.
+  static func serve(_ answer: @escaping @Sendable (String, (String) -> Void) -> Void) throws(Failure) -> String {
+    let path = try directory() + "/mount-\(getpid()).sock"
+    unlink(path)
+    let listener = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard listener >= 0, var address = unixAddress(path),
+      withUnsafeBytes(
+        of: &address, { bind(listener, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count)) })
+        == 0, listen(listener, 8) == 0
+    else { throw Failure(.failed, "cannot make the control socket \(path): \(String(cString: strerror(errno)))") }
+    spawnThread {
+      while true {
+        let connection = accept(listener, nil, nil)
+        if connection < 0 {
+          if errno == EINTR || errno == ECONNABORTED { continue }
+          return
+        }
+        _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
+        spawnThread {
+          let socket = LineSocket(connection)
+          guard let request = socket.next() else { return }
+          answer(request) { socket.stream.write($0) }
+        }
+      }
+    }
+    return path
+  }
+}
+
+/// A connected socket that is closed with its last reference. Used by one thread at a time.
+final class LineSocket: @unchecked Sendable {
+  private let descriptor: Int32
+  var stream: LineStream
+
+  init(_ descriptor: Int32) {
+    self.descriptor = descriptor
+    stream = LineStream(descriptor)
+  }
+
+  /// nil with errno set if nobody listens.
+  convenience init?(connectingTo path: String) {
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0, var address = unixAddress(path) else { return nil }
+    let result = withUnsafeBytes(of: &address) {
+      Glibc.connect(descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count))
+    }
+    guard result == 0 else {
+      let error = errno
+      close(descriptor)
+      errno = error
+      return nil
+    }
+    self.init(descriptor)
+  }
+
+  deinit { close(descriptor) }
+
+  func next() -> String? { stream.next() }
+}
+
+/// The address of a socket at `path`; nil if that is too long.
+private func unixAddress(_ path: String) -> sockaddr_un? {
+  var address = sockaddr_un()
+  address.sun_family = sa_family_t(AF_UNIX)
+  let bytes = Array(path.utf8)
+  guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+    errno = ENAMETOOLONG
+    return nil
+  }
+  withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
+  return address
+}
+
+/// Runs `body` on a detached thread.
+func spawnThread(_ body: @escaping @Sendable () -> Void) {
+  final class Box: Sendable {
+    let body: @Sendable () -> Void
+    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+  }
+  var thread = pthread_t()
+  let argument = Unmanaged.passRetained(Box(body)).toOpaque()
+  let error = pthread_create(
+    &thread, nil,
+    { argument in
+      guard let argument else { return nil }
+      Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
+      return nil
+    }, argument)
+  precondition(error == 0, "no thread: \(error)")
+  pthread_detach(thread)
+}
