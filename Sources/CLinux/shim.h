@@ -8,3 +8,127 @@
 
 // POSIX_SPAWN_SETSID of spawn.h, a glibc extension that the Glibc module leaves out.
 static inline short p2pfs_spawn_setsid(void) { return 0x80; }
+
+// Resolution and attributes of files, for Export. Every function returns -1 and sets errno on failure.
+#include <linux/capability.h>
+#include <linux/landlock.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+#include <linux/sched.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+/// openat2(2), which glibc 2.36 does not wrap.
+static inline int p2pfs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
+  struct open_how how;
+  memset(&how, 0, sizeof how);
+  how.flags = flags;
+  how.resolve = resolve;
+  return (int)syscall(SYS_openat2, directory, path, &how, sizeof how);
+}
+
+/// openat(2), variadic in C.
+static inline int p2pfs_openat(int directory, const char *path, int flags, unsigned mode) {
+  return openat(directory, path, flags, mode);
+}
+
+/// What statx(2) says, as far as it travels.
+struct p2pfs_status {
+  uint32_t mode, links, is_mount_root, knows_mount_root;
+  uint64_t device, inode, size, blocks;
+  int64_t seconds[3];       // accessed, modified, changed
+  uint32_t nanoseconds[3];
+};
+
+/// statx(2). With a mask of 0 and AT_STATX_DONT_SYNC it asks no filesystem anything, FUSE included, and only
+/// the device is to be believed.
+static inline int p2pfs_statx(int directory, const char *path, int flags, unsigned mask, struct p2pfs_status *out) {
+  struct statx s;
+  memset(&s, 0, sizeof s);
+  if (syscall(SYS_statx, directory, path, flags, mask, &s) != 0) return -1;
+  out->mode = s.stx_mode;
+  out->links = s.stx_nlink;
+  out->is_mount_root = (s.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+  out->knows_mount_root = (s.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
+  // The encoding of makedev(3), so that it compares with st_dev.
+  uint64_t major = s.stx_dev_major, minor = s.stx_dev_minor;
+  out->device = (major & 0xfffff000u) << 32 | (major & 0xfff) << 8 | (minor & 0xffffff00u) << 12 | (minor & 0xff);
+  out->inode = s.stx_ino;
+  out->size = s.stx_size;
+  out->blocks = s.stx_blocks;
+  out->seconds[0] = s.stx_atime.tv_sec;
+  out->seconds[1] = s.stx_mtime.tv_sec;
+  out->seconds[2] = s.stx_ctime.tv_sec;
+  out->nanoseconds[0] = s.stx_atime.tv_nsec;
+  out->nanoseconds[1] = s.stx_mtime.tv_nsec;
+  out->nanoseconds[2] = s.stx_ctime.tv_nsec;
+  return 0;
+}
+
+/// getdents64(2).
+static inline long p2pfs_getdents64(int directory, void *buffer, size_t count) {
+  return syscall(SYS_getdents64, directory, buffer, count);
+}
+
+/// renameat2(2).
+static inline int p2pfs_renameat2(int from, const char *old_name, int to, const char *new_name, unsigned flags) {
+  return (int)syscall(SYS_renameat2, from, old_name, to, new_name, flags);
+}
+
+/// fallocate(2), which needs _GNU_SOURCE.
+static inline int p2pfs_fallocate(int file, int mode, int64_t offset, int64_t count) {
+  return (int)syscall(SYS_fallocate, file, mode, offset, count);
+}
+
+/// Gives the calling thread a umask of its own, of 0. The rest of the process keeps its mask.
+static inline int p2pfs_own_umask(void) {
+  if (syscall(SYS_unshare, CLONE_FS) != 0) return -1;
+  syscall(SYS_umask, 0);
+  return 0;
+}
+
+/// Takes from the calling thread every capability whose bit is not in `keep`.
+static inline int p2pfs_keep_capabilities(uint64_t keep) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2];
+  if (syscall(SYS_capget, &header, data) != 0) return -1;
+  for (int i = 0; i < 2; i++) {
+    uint32_t bits = (uint32_t)(keep >> (32 * i));
+    data[i].effective &= bits;
+    data[i].permitted &= bits;
+    data[i].inheritable = 0;
+  }
+  return (int)syscall(SYS_capset, &header, data);
+}
+
+/// pthread_timedjoin_np(3), a glibc extension.
+int pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *deadline);
+static inline int p2pfs_timedjoin(pthread_t thread, const struct timespec *deadline) {
+  return pthread_timedjoin_np(thread, NULL, deadline);
+}
+
+/// The version of Landlock's interface that the kernel has; below 1 if it has none.
+static inline int p2pfs_landlock_version(void) {
+  return (int)syscall(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+/// Forbids the calling thread, for good, every access of `handled` except those of `allowed` beneath `root`.
+static inline int p2pfs_landlock_restrict(int root, uint64_t handled, uint64_t allowed) {
+  struct landlock_ruleset_attr attributes;
+  memset(&attributes, 0, sizeof attributes);
+  attributes.handled_access_fs = handled;
+  // The first field alone, as every version of the interface takes it.
+  int rules = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(uint64_t), 0);
+  if (rules < 0) return -1;
+  struct landlock_path_beneath_attr beneath;
+  memset(&beneath, 0, sizeof beneath);
+  beneath.allowed_access = allowed;
+  beneath.parent_fd = root;
+  int result = -1;
+  if (syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &beneath, 0) == 0 &&
+      prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0)
+    result = 0;
+  close(rules);
+  return result;
+}

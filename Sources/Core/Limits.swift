@@ -184,9 +184,58 @@ package enum Limits {
 
   /// Serving a directory.
   package enum Export {
+    /// Threads that serve requests: enough that some blocked in a dead disk leave others at work, few enough
+    /// that the transport thread keeps its core.
+    package static let workers = 4
+    /// Threads that one session may occupy at once, so that its stuck requests leave one to the others.
+    package static let workersPerSession = 3
+    /// Requests of one session that wait or run: what the session layer lets through.
+    package static let queue = Session.requests
+    /// Open files and listings of one session, even where the process may open more: each costs kernel memory.
+    package static let openFiles = 4_096
+    /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
+    /// the descriptors of a mount in the same process.
+    package static let reservedDescriptors = 256
+    /// Listings of one session that are open at once; the least recently used one is closed for a further
+    /// one, and opened again where it was if it is asked for.
+    package static let listings = 64
+    /// Bytes of directory entries read from the kernel at once.
+    package static let directoryBuffer = 32_768
+    /// Tries of a resolution that collides with renames before it is done step by step.
+    package static let resolutionTries = 8
+    /// Bytes of /proc/self/mountinfo that are looked at: some 100,000 mounts.
+    package static let mountinfo = 16_777_216
+    /// Seconds that the end of a share waits for a worker that hangs in a system call.
+    package static let shutdown = 5
   }
 
   /// The mounted filesystem.
   package enum Mount {
+    /// Furthest that one open file is read ahead: more than 200 Mbit/s times 300 ms.
+    package static let readAhead = 8_388_608
+    /// What is asked for at once when reading ahead: eight pieces, so that few requests cover a long link.
+    package static let readAheadChunk = 262_144
+    /// All that is read ahead, or on its way, for one mount: the larger part of its memory budget of 64 MB.
+    package static let readAheadTotal = 25_165_824
+    /// Contents that come along with the answer to an open: what the kernel reads first of any file.
+    package static let prefetch = 131_072
+    /// Writes without an answer, besides the peer's credit in bytes: leaves half of the requests that a session
+    /// may have under way to everything else.
+    package static let writes = 512
+    /// Bytes of writes without an answer, besides the peer's credit: one mount's share of its memory budget.
+    package static let writeBehind = 16_777_216
+    /// Most entries of a directory that is listed at all: bounds what a listing without end can take, at about
+    /// 150 bytes an entry.
+    package static let listing = 300_000
+    /// Entries of all cached listings together: about 20 MB.
+    package static let cachedEntries = 131_072
+    /// Pages of a listing in a row without a new entry before it counts as endless.
+    package static let emptyPages = 64
+    /// How long attributes and names are believed when no option says otherwise.
+    package static let validity = 10.0
+    /// How long the answer to statfs is believed: df and file managers ask in bursts.
+    package static let statisticsValidity = 1.0
+    /// How long an interrupted read still waits for its data.
+    package static let interrupt = 0.3
   }
 }

@@ -1,0 +1,127 @@
+internal import CLinux
+internal import Core
+internal import Glibc
+internal import SystemPackage
+internal import Wire
+
+/// What changes or reads directories: one name in one directory that was resolved before.
+///
+/// Modes are those that the peer asks for, with the umask that the thread has: the workers have none.
+extension ConfinedDirectory {
+  /// The attributes of what is at `path`; of a barred mount those of an empty directory.
+  func attributes(at path: Path) throws(Errno) -> Attributes {
+    let object = try objectOrBarrier(at: path)
+    guard !object.isBarred else { return try barredAttributes(object.descriptor.rawValue, "") }
+    return try FileStatus(object.descriptor.rawValue).attributes
+  }
+
+  /// The attributes of the entry `name` of an open directory on `device`, without asking a barred mount anything.
+  ///
+  /// `isRemote` says that the directory's filesystem may know better than the kernel's cache.
+  func attributes(
+    of name: UnsafePointer<CChar>, in directory: CInt, on device: UInt64, isRemote: Bool
+  ) throws(Errno) -> Attributes {
+    let found: FileStatus
+    do {
+      found = try FileStatus(directory, name, isCached: true)
+    } catch {
+      // A FUSE mount of another user says nothing but its device.
+      guard error == .permissionDenied else { throw error }
+      let bare = try FileStatus(directory, name, isCached: true, mask: 0)
+      guard try isBarred(bare, in: device) else { throw error }
+      return FileStatus.barred(device: bare.device)
+    }
+    if found.device != device {
+      if try isBarred(found, in: device) { return try barredAttributes(directory, name) }
+      return try FileStatus(directory, name).attributes
+    }
+    return isRemote ? try FileStatus(directory, name).attributes : found.attributes
+  }
+
+  private func barredAttributes(_ directory: CInt, _ name: UnsafePointer<CChar>) throws(Errno) -> Attributes {
+    if let status = try? FileStatus(directory, name, isCached: true), let type = status.type, type != .directory {
+      return status.attributes
+    }
+    return FileStatus.barred(device: try FileStatus(directory, name, isCached: true, mask: 0).device)
+  }
+
+  /// Makes a directory: mkdirat(2).
+  func makeDirectory(at path: Path, mode: UInt32) throws(Errno) -> Attributes {
+    let entry = try entry(at: path, ofRoot: .fileExists)
+    try check(mkdirat(entry.directory.rawValue, entry.name, mode & 0o1777))
+    return try attributes(of: entry)
+  }
+
+  /// Makes a FIFO or an empty regular file: mknodat(2).
+  /// - Throws: `EPERM` for any other type.
+  func makeNode(at path: Path, mode: UInt32) throws(Errno) -> Attributes {
+    let entry = try entry(at: path, ofRoot: .fileExists)
+    guard let type = FileType(mode: mode), type == .fifo || type == .regular else { throw .notPermitted }
+    try check(mknodat(entry.directory.rawValue, entry.name, type.rawValue | mode & 0o1777, 0))
+    return try attributes(of: entry)
+  }
+
+  /// Makes a symbolic link; its target is data, never followed here.
+  func makeSymbolicLink(at path: Path, target: [UInt8]) throws(Errno) -> Attributes {
+    let entry = try entry(at: path, ofRoot: .fileExists)
+    try check(symlinkat(cString(target), entry.directory.rawValue, entry.name))
+    return try attributes(of: entry)
+  }
+
+  /// The target of the symbolic link at `path`.
+  /// - Throws: `EINVAL` if it is none.
+  func target(ofLinkAt path: Path) throws(Errno) -> [UInt8] {
+    let link = try object(at: path)
+    guard try FileStatus(link.rawValue).type == .symbolicLink else { throw .invalidArgument }
+    var buffer = [CChar](repeating: 0, count: Limits.Wire.linkTarget + 1)
+    let count = readlinkat(link.rawValue, "", &buffer, buffer.count)
+    guard count >= 0 else { throw Errno(rawValue: errno) }
+    guard count <= Limits.Wire.linkTarget else { throw .fileNameTooLong }
+    return buffer[..<count].map { UInt8(bitPattern: $0) }
+  }
+
+  /// Gives the file at `existing` the further name `path`; a symbolic link is linked itself.
+  func link(_ existing: Path, to path: Path) throws(Errno) -> Attributes {
+    try link(object(at: existing).rawValue, to: path)
+  }
+
+  /// Gives the open file the further name `path`: linkat(2) by /proc/self/fd, which needs no privilege.
+  /// - Throws: `ENOENT` if it has no name any more.
+  func link(_ existing: CInt, to path: Path) throws(Errno) -> Attributes {
+    let entry = try entry(at: path, ofRoot: .fileExists)
+    try check(
+      linkat(AT_FDCWD, procPathOfDescriptor(existing), entry.directory.rawValue, entry.name, AT_SYMLINK_FOLLOW))
+    return try attributes(of: entry)
+  }
+
+  /// Removes a name of what is no directory.
+  func unlink(_ path: Path) throws(Errno) {
+    let entry = try entry(at: path, ofRoot: .isDirectory)
+    try check(unlinkat(entry.directory.rawValue, entry.name, 0))
+  }
+
+  /// Removes an empty directory.
+  func removeDirectory(_ path: Path) throws(Errno) {
+    let entry = try entry(at: path)
+    try check(unlinkat(entry.directory.rawValue, entry.name, AT_REMOVEDIR))
+  }
+
+  /// renameat2(2).
+  func rename(_ path: Path, to: Path, _ mode: RenameMode) throws(Errno) {
+    let from = try entry(at: path)
+    let to = try entry(at: to)
+    let flags: UInt32 =
+      switch mode {
+      case .replace: 0
+      case .noReplace: 1
+      case .exchange: 2
+      }
+    try check(p2pfs_renameat2(from.directory.rawValue, from.name, to.directory.rawValue, to.name, flags))
+  }
+
+  private func attributes(of entry: borrowing Entry) throws(Errno) -> Attributes {
+    let directory = entry.directory.rawValue
+    let device = try FileStatus(directory).device
+    return try attributes(of: entry.name, in: directory, on: device, isRemote: true)
+  }
+}

@@ -1,0 +1,134 @@
+internal import CLinux
+internal import Core
+internal import Glibc
+internal import SystemPackage
+internal import Wire
+
+/// What opens files for real, and what changes a file rather than a directory.
+extension ConfinedDirectory {
+  /// Opens the regular file or directory at `path` for reading, writing or both.
+  /// - Throws: `ELOOP` for a symbolic link, `ENXIO` for a FIFO, socket or device, at once.
+  func open(_ path: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
+    let flags = try ConfinedDirectory.flags(options)
+    return try reopen(object(at: path), flags)
+  }
+
+  /// Opens the regular file at `path`, which it makes if nothing is there.
+  func create(_ path: Path, _ options: OpenOptions, mode: UInt32) throws(Errno) -> Descriptor {
+    let flags = try ConfinedDirectory.flags(options)
+    for _ in 0..<Limits.Export.resolutionTries {
+      let entry = try entry(at: path, ofRoot: .isDirectory)
+      // O_EXCL: what is there already is never followed, and opened only after a look at its type.
+      let created = p2pfs_openat(
+        entry.directory.rawValue, entry.name, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 0o1777)
+      if created >= 0 { return try Descriptor(created) }
+      guard errno == EEXIST, !options.contains(.exclusive) else { throw Errno(rawValue: errno) }
+      do {
+        let existing = try reopen(object(at: path), flags)
+        guard try FileStatus(existing.rawValue).type == .regular else { throw Errno.isDirectory }
+        return existing
+      } catch {
+        // Removed in between: make it after all.
+        guard error == .noSuchFileOrDirectory else { throw error }
+      }
+    }
+    throw .resourceTemporarilyUnavailable
+  }
+
+  /// Opens the directory at `path` for reading its entries; nil if it is barred.
+  func openDirectory(_ path: Path) throws(Errno) -> Descriptor? {
+    let object = try objectOrBarrier(at: path)
+    guard !object.isBarred else { return nil }
+    let directory = object.unbarred()
+    guard try FileStatus(directory.rawValue).type == .directory else { throw .notDirectory }
+    return try reopen(directory, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+  }
+
+  /// Opens what is open with O_PATH once more for real, after a look at its type.
+  private func reopen(_ object: consuming Descriptor, _ flags: CInt) throws(Errno) -> Descriptor {
+    let object = object
+    switch try FileStatus(object.rawValue).type {
+    case .regular: break
+    case .directory:
+      guard flags & (O_ACCMODE | O_TRUNC) == O_RDONLY else { throw .isDirectory }
+      // Not by /proc: a name of one's own is as safe and works where /proc is hidden.
+      return try Descriptor(p2pfs_openat(object.rawValue, ".", flags | O_DIRECTORY, 0))
+    case .symbolicLink: throw .tooManySymbolicLinkLevels
+    default: throw .noSuchAddressOrDevice
+    }
+    return try Descriptor(p2pfs_openat(AT_FDCWD, object.procPath(), flags, 0))
+  }
+
+  /// The flags of open(2). O_NONBLOCK: should a lease or a lock stand in the way, we do not wait.
+  private static func flags(_ options: OpenOptions) throws(Errno) -> CInt {
+    var flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY
+    switch (options.contains(.read), options.contains(.write)) {
+    case (true, true): flags |= O_RDWR
+    case (true, false): flags |= O_RDONLY
+    case (false, true): flags |= O_WRONLY
+    case (false, false): throw .invalidArgument
+    }
+    if options.contains(.append) { flags |= O_APPEND }
+    if options.contains(.truncate) {
+      guard options.contains(.write) else { throw .invalidArgument }
+      flags |= O_TRUNC
+    }
+    return flags
+  }
+
+  /// Changes attributes of what is at `path`: size, then mode, then times, which the others would change.
+  func change(_ path: Path, _ changes: AttributeChanges) throws(Errno) -> Attributes {
+    let object = try object(at: path)
+    return try change(object.rawValue, changes)
+  }
+
+  /// Changes attributes of an open file, or of what is open with O_PATH.
+  func change(_ descriptor: CInt, _ changes: AttributeChanges) throws(Errno) -> Attributes {
+    let status = try FileStatus(descriptor)
+    let path = procPathOfDescriptor(descriptor)
+    if let size = changes.size {
+      switch status.type {
+      case .regular: break
+      case .directory: throw .isDirectory
+      default: throw .invalidArgument
+      }
+      // Opened for this alone: it fails exactly if the exporting user may not write the file.
+      let file = try Descriptor(p2pfs_openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC | O_NONBLOCK, 0))
+      try check(ftruncate(file.rawValue, size))
+    }
+    if let mode = changes.mode {
+      // The mode of a symbolic link means nothing, and some filesystems would change it all the same.
+      guard status.type != .symbolicLink else { throw .notSupportedOnSocket }
+      // The setgid bit of a directory never travels, so a peer's chmod must not clear it.
+      let kept = status.type == .directory ? status.mode & 0o2000 : 0
+      try check(chmod(path, mode & 0o1777 | kept))
+    }
+    if changes.accessed != nil || changes.modified != nil {
+      let times = [timespec(changes.accessed), timespec(changes.modified)]
+      try check(utimensat(AT_FDCWD, path, times, 0))
+    }
+    return try FileStatus(descriptor).attributes
+  }
+
+  /// statvfs(3) of the filesystem that holds `path`.
+  func statistics(at path: Path) throws(Errno) -> FilesystemStatistics {
+    let object = try object(at: path)
+    var s = statvfs()
+    try check(fstatvfs(object.rawValue, &s))
+    return FilesystemStatistics(
+      blockSize: UInt64(s.f_bsize), fragmentSize: UInt64(s.f_frsize), blocks: UInt64(s.f_blocks),
+      freeBlocks: UInt64(s.f_bfree), availableBlocks: UInt64(s.f_bavail), files: UInt64(s.f_files),
+      freeFiles: UInt64(s.f_ffree), nameLength: UInt64(s.f_namemax))
+  }
+}
+
+extension timespec {
+  /// As utimensat(2) takes it; nil leaves the time as it is.
+  fileprivate init(_ change: TimeChange?) {
+    switch change {
+    case nil: self.init(tv_sec: 0, tv_nsec: (1 << 30) - 2)  // UTIME_OMIT
+    case .now: self.init(tv_sec: 0, tv_nsec: (1 << 30) - 1)  // UTIME_NOW
+    case .set(let time): self.init(tv_sec: Int(time.seconds), tv_nsec: Int(time.nanoseconds))
+    }
+  }
+}

@@ -1,0 +1,140 @@
+internal import CLinux
+internal import Core
+internal import Glibc
+package import SystemPackage
+package import Wire
+
+/// The directory that is exported: the one place where a path of a peer meets the filesystem.
+///
+/// Every path is resolved by openat2(2) beneath the root without following any link, up to its last
+/// component, which is not followed either; what changes directories does so by one validated name in the
+/// directory that this gave. Nothing is opened before it is known to be a regular file or a directory: first
+/// with O_PATH, which runs no driver and wakes no FIFO, then that very file again by its link in
+/// /proc/self/fd. A component swapped for a symbolic link meanwhile is thus refused or never noticed.
+///
+/// What is mounted inside is served, unless `oneFileSystem`; but mounts of p2pfs are **barred**: they look like
+/// empty directories, and answer everything but `lookup` and `list` with EPERM. Crossing into any mount is
+/// refused to openat2 (RESOLVE_NO_XDEV), and then done by a walk of held descriptors, one component at a
+/// time, which looks at the device before the next step. The same walk serves where there is no openat2
+/// (Linux before 5.6, seccomp filters of old containers).
+package final class ConfinedDirectory: Sendable {
+  /// What a path leads to, opened with O_PATH.
+  struct Object: ~Copyable {
+    let descriptor: Descriptor
+    /// It is a mount that is not served; nothing may be asked of it.
+    let isBarred: Bool
+  }
+
+  /// A name in a directory, which need not be there.
+  struct Entry: ~Copyable {
+    let directory: Descriptor
+    /// One validated component, NUL-terminated.
+    let name: [CChar]
+  }
+
+  let root: Descriptor
+  private let rootDevice: UInt64
+  private let oneFileSystem: Bool
+  private let usesOpenat2: Bool
+  private let mounts: MountTable
+
+  /// Opens the directory `path`, whose own symbolic links are followed: it is the exporting user who names it.
+  ///
+  /// - Parameters:
+  ///   - oneFileSystem: bars every filesystem mounted inside, not only those of p2pfs.
+  ///   - walking: resolves as on a kernel without openat2.
+  /// - Throws: what open(2) does; `EPERM` if it lies on a p2pfs mount.
+  package init(_ path: FilePath, oneFileSystem: Bool = false, walking: Bool = false) throws(Errno) {
+    mounts = try MountTable()
+    let opened = path.withCString { p2pfs_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
+    root = try Descriptor(opened)
+    rootDevice = try FileStatus(root.rawValue, isCached: true, mask: 0).device
+    self.oneFileSystem = oneFileSystem
+    usesOpenat2 = !walking && ConfinedDirectory.hasOpenat2(root)
+    guard try !mounts.isOurs(rootDevice) else { throw .notPermitted }
+  }
+
+  private static func hasOpenat2(_ root: borrowing Descriptor) -> Bool {
+    guard let found = try? Descriptor(p2pfs_openat2(root.rawValue, ".", UInt64(O_PATH | O_CLOEXEC), confined)) else {
+      return false
+    }
+    return found.rawValue >= 0
+  }
+
+  /// RESOLVE_NO_XDEV, NO_MAGICLINKS, NO_SYMLINKS and BENEATH of openat2(2).
+  private static let confined: UInt64 = 0x01 | 0x02 | 0x04 | 0x08
+
+  /// What is at `path`, opened with O_PATH; a symbolic link is opened itself.
+  /// - Throws: `EPERM` if it is barred or lies in what is; `ELOOP` if a directory on the way is a symbolic link.
+  func object(at path: Path) throws(Errno) -> Descriptor {
+    let object = try objectOrBarrier(at: path)
+    guard !object.isBarred else { throw .notPermitted }
+    return object.unbarred()
+  }
+
+  /// As `object`, but a barred mount is no error: for `lookup` and `list`.
+  func objectOrBarrier(at path: Path) throws(Errno) -> Object {
+    guard !path.isRoot else { return Object(descriptor: try duplicateRoot(), isBarred: false) }
+    if usesOpenat2 {
+      let name = cString(path.bytes)
+      for _ in 0..<Limits.Export.resolutionTries {
+        let result = p2pfs_openat2(
+          root.rawValue, name, UInt64(O_PATH | O_NOFOLLOW | O_CLOEXEC), ConfinedDirectory.confined)
+        if result >= 0 { return Object(descriptor: try Descriptor(result), isBarred: false) }
+        // A rename came in between: the next try sees one state or the other.
+        if errno == EAGAIN || errno == EINTR { continue }
+        if errno == EXDEV { break }
+        throw Errno(rawValue: errno)
+      }
+    }
+    return try walk(path)
+  }
+
+  /// The directory that holds `path`, and the name in it.
+  /// - Throws: what `object` throws; `ofRoot` for the root of the export, which has no name.
+  func entry(at path: Path, ofRoot: Errno = .resourceBusy) throws(Errno) -> Entry {
+    guard let (parent, name) = path.parentAndName else { throw ofRoot }
+    let directory = try object(at: parent)
+    return Entry(directory: directory, name: cString(name))
+  }
+
+  private func duplicateRoot() throws(Errno) -> Descriptor {
+    try Descriptor(p2pfs_openat(root.rawValue, ".", O_PATH | O_CLOEXEC, 0))
+  }
+
+  /// Resolves one component after the other, each from a descriptor that is held: no step follows a link, and
+  /// none goes up, whatever is renamed meanwhile.
+  private func walk(_ path: Path) throws(Errno) -> Object {
+    var current = Object(descriptor: try duplicateRoot(), isBarred: false)
+    var device = rootDevice
+    for component in path.components {
+      guard !current.isBarred else { throw .notPermitted }
+      let result = p2pfs_openat(
+        current.descriptor.rawValue, cString(component), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
+      if result < 0 {
+        let error = Errno(rawValue: errno)
+        let isLink = error == .notDirectory && (try FileStatus(current.descriptor.rawValue).type) == .symbolicLink
+        throw isLink ? .tooManySymbolicLinkLevels : error
+      }
+      let descriptor = try Descriptor(result)
+      let status = try FileStatus(descriptor.rawValue, isCached: true, mask: 0)
+      let isBarred = try isBarred(status, in: device)
+      device = status.device
+      current = Object(descriptor: descriptor, isBarred: isBarred)
+    }
+    return current
+  }
+
+  /// Whether what has `status`, found in a directory on `device`, is a mount that is not served.
+  /// The status may be one that was taken without asking the filesystem.
+  func isBarred(_ status: FileStatus, in device: UInt64) throws(Errno) -> Bool {
+    guard status.device != device else { return false }
+    // Some filesystems give files a device of their own without anything being mounted there.
+    if oneFileSystem, status.isMountRoot ?? (status.type == .directory) { return true }
+    return try mounts.isOurs(status.device)
+  }
+}
+
+extension ConfinedDirectory.Object {
+  consuming func unbarred() -> Descriptor { descriptor }
+}

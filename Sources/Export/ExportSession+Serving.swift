@@ -1,0 +1,194 @@
+internal import CLinux
+internal import Core
+internal import Glibc
+internal import Session
+internal import SystemPackage
+internal import Wire
+
+/// Serving one request, on a worker.
+extension ExportSession {
+  /// Decodes a request and answers it; or ends the session.
+  func perform(_ work: ExportWorkers.Work, arrival: UInt64) {
+    guard let (request, exchange) = work.request else { return table.end() }
+    do {
+      var reader = Reader(request, from: min(Header.length, request.count))
+      let decoded = try Request(operation: exchange.header.operation, &reader)
+      if share.isReadOnly, decoded.isChange { throw RequestError.refused(.readOnlyFileSystem) }
+      try serve(decoded, exchange, arrival: arrival)
+    } catch let error as RequestError {
+      switch error {
+      case .refused(let error): exchange.fail(error)
+      case .malformed(let message):
+        exchange.malformed(message)
+        exchange.fail(.invalidArgument)
+      }
+    } catch let error as Errno {
+      exchange.fail(error)
+    } catch {
+      preconditionFailure("nothing else is thrown")
+    }
+  }
+
+  /// - Throws: `Errno`, if nothing was answered yet.
+  private func serve(_ request: Request, _ exchange: Exchange, arrival: UInt64) throws {
+    let directory = share.directory
+    switch request {
+    case .lookup(.path(let path)): answer(exchange, try directory.attributes(at: path))
+    case .lookup(.handle(let handle)):
+      let file = try table.file(handle)
+      answer(exchange, try FileStatus(file.rawValue).attributes)
+    case .setattr(.path(let path), let changes): answer(exchange, try directory.change(path, changes))
+    case .setattr(.handle(let handle), let changes):
+      let file = try table.file(handle)
+      answer(exchange, try directory.change(file.rawValue, changes))
+    case .list(let handle, let path, let cookie): try list(handle, path, from: cookie, exchange)
+    case .readlink(let path):
+      let target = try directory.target(ofLinkAt: path)
+      let frame = Frame.reply(to: exchange.header, body: target.count)
+      target.withUnsafeBytes { frame.write($0) }
+      exchange.reply(frame)
+    case .symlink(let path, let target):
+      answer(exchange, try directory.makeSymbolicLink(at: path, target: target))
+    case .link(.path(let existing), let path): answer(exchange, try directory.link(existing, to: path))
+    case .link(.handle(let handle), let path):
+      let file = try table.file(handle)
+      answer(exchange, try directory.link(file.rawValue, to: path))
+    case .mkdir(let path, let mode): answer(exchange, try directory.makeDirectory(at: path, mode: mode))
+    case .mknod(let path, let mode): answer(exchange, try directory.makeNode(at: path, mode: mode))
+    case .unlink(let path):
+      try directory.unlink(path)
+      done(exchange)
+    case .rmdir(let path):
+      try directory.removeDirectory(path)
+      done(exchange)
+    case .rename(let path, let to, let mode):
+      try directory.rename(path, to: to, mode)
+      done(exchange)
+    case .create(let handle, let path, let options, let mode):
+      let file = try open(handle, options) { () throws(Errno) in try directory.create(path, options, mode: mode) }
+      answer(exchange, file.attributes)
+    case .open(let handle, let path, let options, let prefetch):
+      let (file, attributes) = try open(handle, options) { () throws(Errno) in try directory.open(path, options) }
+      if prefetch > 0, options.contains(.read), attributes.type == .regular {
+        answer(exchange, attributes, more: true, on: .bulk)
+        send(file, from: 0, count: Int(prefetch), exchange)
+      } else {
+        answer(exchange, attributes)
+      }
+    case .read(let handle, let offset, let count):
+      send(try table.file(handle), from: offset, count: Int(count), exchange)
+    case .write(let handle, let offset, let data):
+      let file = try table.file(handle)
+      try file.write(data.bytes, at: offset, arrival: arrival) { share.workers.lastArrival(of: number) }
+      done(exchange)
+    case .fsync(let handle, let dataOnly):
+      let file = try table.file(handle)
+      try check(dataOnly ? fdatasync(file.rawValue) : fsync(file.rawValue))
+      done(exchange)
+    case .close(let handle):
+      try table.remove(handle).close()
+      done(exchange)
+    case .statfs(let path):
+      let frame = Frame.reply(to: exchange.header, body: 64)
+      try directory.statistics(at: path).write(to: frame)
+      exchange.reply(frame)
+    case .seek(let handle, let offset, let target):
+      let file = try table.file(handle)
+      let found = lseek(file.rawValue, offset, target == .data ? SEEK_DATA : SEEK_HOLE)
+      guard found >= 0 else { throw Errno(rawValue: errno) }
+      let frame = Frame.reply(to: exchange.header, body: 8)
+      frame.write(min(Int64(found), Limits.Wire.fileSize))
+      exchange.reply(frame)
+    case .allocate(let handle, let offset, let count, let mode):
+      let file = try table.file(handle)
+      // Keep size, punch hole, zero range; the kernel knows which combinations make sense, and checks the sum.
+      guard mode & ~0x13 == 0 else { throw Errno.notSupportedOnSocket }
+      try check(p2pfs_fallocate(file.rawValue, CInt(mode), offset, count))
+      done(exchange)
+    }
+  }
+
+  /// Opens a file under a handle that nothing else has.
+  private func open(
+    _ handle: Handle, _ options: OpenOptions, _ opening: () throws(Errno) -> Descriptor
+  ) throws(Errno) -> (file: OpenFile, attributes: Attributes) {
+    try table.reserve(handle)
+    do {
+      let file = OpenFile(try opening(), appends: options.contains(.append))
+      let attributes = try FileStatus(file.rawValue).attributes
+      table.fill(handle, file)
+      return (file, attributes)
+    } catch {
+      table.fill(handle, nil)
+      throw error
+    }
+  }
+
+  /// Answers with contents, each piece read straight into its message, all on the bulk lane.
+  private func send(_ file: OpenFile, from offset: Int64, count: Int, _ exchange: Exchange) {
+    var done = 0
+    while true {
+      let wanted = min(count - done, Limits.Wire.data)
+      let position = offset + Int64(done)
+      let piece = Frame.piece(for: exchange.header, offset: position, more: false, room: wanted)
+      do {
+        let read = try file.read(UnsafeMutableRawBufferPointer(rebasing: piece.spare[..<wanted]), at: position)
+        piece.count += read
+        done += read
+        let isLast = read < wanted || done == count
+        piece.setMore(!isLast)
+        exchange.reply(piece, isLast: isLast, on: .bulk)
+        if isLast { return }
+      } catch {
+        return exchange.reply(Frame.reply(to: exchange.header, error: error), on: .bulk)
+      }
+    }
+  }
+
+  private func list(_ handle: Handle, _ path: Path, from cookie: UInt64, _ exchange: Exchange) throws(Errno) {
+    let listing: DirectoryListing
+    let isNew: Bool
+    if let known = try table.listing(handle) {
+      (listing, isNew) = (known, false)
+    } else {
+      guard let directory = try share.directory.openDirectory(path) else {
+        let page = Frame.listing(for: exchange.header)
+        page.finishListing(next: 0, isEnd: true, more: false)
+        return exchange.reply(page)
+      }
+      (listing, isNew) = (try DirectoryListing(directory), true)
+      // Before the first page goes out: it may be asked on at once.
+      try table.add(listing, as: handle)
+    }
+    do {
+      try listing.send(from: cookie, in: share.directory, to: exchange) {
+        // Before the last page goes out, so that the handle is free when the peer learns of the end.
+        _ = try? table.remove(handle)
+      }
+    } catch {
+      if isNew { _ = try? table.remove(handle) }
+      throw error
+    }
+  }
+
+  private func answer(_ exchange: Exchange, _ attributes: Attributes, more: Bool = false, on lane: Lane = .control) {
+    let frame = Frame.reply(to: exchange.header, more: more, body: Attributes.length)
+    attributes.write(to: frame)
+    exchange.reply(frame, isLast: !more, on: lane)
+  }
+
+  private func done(_ exchange: Exchange) {
+    exchange.reply(Frame.reply(to: exchange.header))
+  }
+}
+
+extension Request {
+  /// Whether a read-only share refuses it.
+  var isChange: Bool {
+    switch self {
+    case .lookup, .list, .readlink, .read, .fsync, .close, .statfs, .seek: false
+    case .open(_, _, let options, _): options != .read
+    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .write, .allocate: true
+    }
+  }
+}

@@ -1,0 +1,68 @@
+internal import Core
+package import Session
+internal import Synchronization
+internal import SystemPackage
+package import Wire
+
+/// The export as one peer sees it: its requests in, its open files.
+///
+/// The link's thread only queues; workers decode and serve (`ExportSession+Serving.swift`).
+final class ExportSession: Responder {
+  let share: Share
+  /// Its number in the queue of the workers.
+  let number: Int
+  /// What the peer has open.
+  let table: OpenFileTable
+  private let isEnded = Atomic(false)
+
+  init(_ share: Share) {
+    self.share = share
+    number = share.workers.addSession()
+    table = OpenFileTable(capacity: share.openFiles)
+  }
+
+  deinit { share.workers.remove(number) }
+
+  var isReadOnly: Bool { share.isReadOnly }
+
+  func serve(_ request: Frame, _ exchange: Exchange) {
+    let work = ExportWorkers.Work(session: self, request: (request, exchange))
+    let use = ExportSession.use(of: request, exchange.header)
+    guard !isEnded.load(ordering: .acquiring), share.workers.enqueue(work, use: use) else {
+      return exchange.fail(.ioError)
+    }
+  }
+
+  /// A worker closes what is open, since close(2) may wait for a disk.
+  func end() {
+    guard !isEnded.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    let (dropped, isQueued) = share.workers.replace(with: ExportWorkers.Work(session: self, request: nil))
+    for work in dropped { work.request?.exchange.fail(.ioError) }
+    if !isQueued { table.end() }
+  }
+
+  /// Which handle a request speaks of, and whether it must have it alone: read off the message without decoding
+  /// it, because the order is decided when it arrives.
+  private static func use(
+    of request: Frame, _ header: Header
+  ) -> WorkQueue<ExportWorkers.Work>.HandleUse? {
+    guard let operation = Operation(rawValue: header.operation) else { return nil }
+    var body = Header.length
+    switch operation {
+    case .lookup, .setattr, .link:
+      // The target: its kind, 1 for a handle, then the handle.
+      guard request.count > body, request.bytes[body] == 1 else { return nil }
+      body += 1
+    case .list, .create, .open, .read, .write, .fsync, .close, .seek, .allocate: break
+    case .readlink, .symlink, .mkdir, .mknod, .unlink, .rmdir, .rename, .statfs: return nil
+    }
+    guard request.count - body >= 8 else { return nil }
+    let handle = UInt64(littleEndian: request.bytes.loadUnaligned(fromByteOffset: body, as: UInt64.self))
+    let isShared =
+      switch operation {
+      case .lookup, .link, .read, .fsync, .seek: true
+      default: false
+      }
+    return .init(handle: handle, isExclusive: !isShared)
+  }
+}

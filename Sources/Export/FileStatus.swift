@@ -1,0 +1,65 @@
+internal import CLinux
+internal import Core
+internal import Glibc
+internal import SystemPackage
+internal import Wire
+
+/// The type of a file on the wire; SystemPackage has one of its own.
+typealias FileType = Wire.FileType
+
+/// What statx(2) says of a file.
+struct FileStatus {
+  private let status: p2pfs_status
+
+  /// Asks for everything that travels.
+  static let all = UInt32(0x7ff)  // STATX_BASIC_STATS
+
+  /// The status of what `name` in the directory open at `directory` is, without following anything or waking an
+  /// automounter; an empty name means the descriptor itself.
+  ///
+  /// With `isCached` the filesystem is not asked, but what the kernel has cached is taken: a FUSE filesystem
+  /// gets no request. With a mask of 0, only `device` is to be believed.
+  init(_ directory: CInt, _ name: UnsafePointer<CChar>, isCached: Bool = false, mask: UInt32 = all) throws(Errno) {
+    var result = p2pfs_status()
+    let flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_EMPTY_PATH | (isCached ? AT_STATX_DONT_SYNC : 0)
+    try check(p2pfs_statx(directory, name, flags, mask, &result))
+    status = result
+  }
+
+  /// The status of an open file.
+  init(_ descriptor: CInt, isCached: Bool = false, mask: UInt32 = all) throws(Errno) {
+    try self.init(descriptor, "", isCached: isCached, mask: mask)
+  }
+
+  /// The filesystem, as st_dev.
+  var device: UInt64 { status.device }
+  /// The type and permissions, as the exporter's kernel has them.
+  var mode: UInt32 { status.mode }
+  /// The type; nil for one that Linux does not know.
+  var type: FileType? { FileType(mode: status.mode) }
+  /// Whether something is mounted here; nil on kernels that do not say (before 5.8).
+  var isMountRoot: Bool? { status.knows_mount_root != 0 ? status.is_mount_root != 0 : nil }
+
+  /// The attributes as they travel: no setuid and setgid bits of files, a size in range.
+  var attributes: Attributes {
+    var mode = status.mode & 0o177777
+    if type != .directory { mode &= ~0o6000 }
+    return Attributes(
+      mode: mode, links: status.links, device: status.device, inode: status.inode,
+      size: Int64(min(status.size, UInt64(Limits.Wire.fileSize))), blocks: status.blocks,
+      accessed: time(status.seconds.0, status.nanoseconds.0), modified: time(status.seconds.1, status.nanoseconds.1),
+      changed: time(status.seconds.2, status.nanoseconds.2))
+  }
+
+  private func time(_ seconds: Int64, _ nanoseconds: UInt32) -> Timestamp {
+    Timestamp(seconds: seconds, nanoseconds: min(nanoseconds, 999_999_999))
+  }
+
+  /// What a directory looks like that is never entered: empty, without any permission to write.
+  static func barred(device: UInt64) -> Attributes {
+    let never = Timestamp(seconds: 0, nanoseconds: 0)
+    return Attributes(
+      mode: FileType.directory.rawValue | 0o555, links: 2, device: device, inode: 1, size: 0, blocks: 0,
+      accessed: never, modified: never, changed: never)
+  }
+}

@@ -1,0 +1,134 @@
+internal import Core
+internal import SystemPackage
+internal import Synchronization
+internal import Wire
+
+/// What one session has open, by the handles that its peer chose.
+///
+/// A handle is reserved before anything is opened, so that a peer that asks for too much, or for a handle twice,
+/// changes nothing.
+final class OpenFileTable: Sendable {
+  fileprivate enum Slot {
+    case reserved
+    case file(OpenFile)
+    case listing(DirectoryListing)
+  }
+
+  fileprivate struct State {
+    var slots: [Handle: Slot] = [:]
+    var listings: Set<Handle> = []
+    var uses: UInt64 = 0
+    var isEnded = false
+  }
+
+  /// Most handles in use at once.
+  let capacity: Int
+  private let state = Mutex(State())
+
+  init(capacity: Int) { self.capacity = capacity }
+
+  /// Files and listings that are open or being opened.
+  var count: Int { state.withLock { $0.slots.count } }
+
+  /// Takes `handle` for a file that is about to be opened.
+  /// - Throws: `EINVAL` if it is in use, `EMFILE` if there are too many.
+  func reserve(_ handle: Handle) throws(Errno) {
+    try state.withLock { (state) throws(Errno) in
+      guard !state.isEnded else { throw .ioError }
+      guard state.slots[handle] == nil else { throw .invalidArgument }
+      guard state.slots.count < capacity else { throw .tooManyOpenFiles }
+      state.slots[handle] = .reserved
+    }
+  }
+
+  /// Gives `handle`, which was reserved, its file; nil gives it back.
+  func fill(_ handle: Handle, _ file: OpenFile?) {
+    state.withLock { state in
+      guard !state.isEnded else { return }
+      state.slots[handle] = file.map(Slot.file)
+    }
+  }
+
+  /// The file, or the directory of the listing, of `handle`.
+  /// - Throws: `EBADF` if there is none.
+  func file(_ handle: Handle) throws(Errno) -> OpenFile {
+    try state.withLock { (state) throws(Errno) in
+      switch state.slots[handle] {
+      case .file(let file): return file
+      case .listing(let listing): return listing.file
+      case .reserved, nil: throw .badFileDescriptor
+      }
+    }
+  }
+
+  /// The listing of `handle`; nil if there is none.
+  /// - Throws: `EBADF` if the handle is a file.
+  func listing(_ handle: Handle) throws(Errno) -> DirectoryListing? {
+    try state.withLock { (state) throws(Errno) in
+      switch state.slots[handle] {
+      case .listing(let listing):
+        state.uses += 1
+        listing.used = state.uses
+        return listing
+      case .file, .reserved: throw .badFileDescriptor
+      case nil: return nil
+      }
+    }
+  }
+
+  /// Adds a listing; the least recently used one goes if there are too many.
+  /// - Throws: `EMFILE` if there are too many files.
+  func add(_ listing: DirectoryListing, as handle: Handle) throws(Errno) {
+    let evicted: Slot? = try state.withLock { (state) throws(Errno) in
+      guard !state.isEnded else { throw .ioError }
+      var evicted: Slot?
+      if state.listings.count >= min(Limits.Export.listings, max(capacity / 2, 1)) {
+        let oldest = state.listings.min { state.used($0) < state.used($1) }
+        if let oldest {
+          evicted = state.slots.removeValue(forKey: oldest)
+          state.listings.remove(oldest)
+        }
+      }
+      guard state.slots.count < capacity else { throw .tooManyOpenFiles }
+      state.uses += 1
+      listing.used = state.uses
+      state.slots[handle] = .listing(listing)
+      state.listings.insert(handle)
+      return evicted
+    }
+    // Its directory is closed here, outside the lock.
+    _ = consume evicted
+  }
+
+  /// Takes `handle` out of the table.
+  /// - Throws: `EBADF` if there is none.
+  func remove(_ handle: Handle) throws(Errno) -> OpenFile {
+    try state.withLock { (state) throws(Errno) in
+      switch state.slots.removeValue(forKey: handle) {
+      case .file(let file): return file
+      case .listing(let listing):
+        state.listings.remove(handle)
+        return listing.file
+      case .reserved, nil: throw .badFileDescriptor
+      }
+    }
+  }
+
+  /// Closes everything, for good. May wait for disks.
+  func end() {
+    let slots = state.withLock { state in
+      state.isEnded = true
+      state.listings = []
+      defer { state.slots = [:] }
+      return state.slots
+    }
+    _ = consume slots
+  }
+}
+
+extension OpenFileTable.State {
+  fileprivate func used(_ handle: Handle) -> UInt64 {
+    if case .listing(let listing) = slots[handle] { return listing.used }
+    return 0
+  }
+}

@@ -1,0 +1,58 @@
+internal import Core
+internal import Glibc
+package import Session
+package import SystemPackage
+
+/// A directory that is exported to any number of peers.
+package final class Share: Sendable {
+  /// The directory.
+  let directory: ConfinedDirectory
+  /// Whether every change is refused with EROFS.
+  package let isReadOnly: Bool
+  let workers: ExportWorkers
+  /// Handles that one session may have in use.
+  package let openFiles: Int
+
+  /// Opens the directory and starts the workers. Raises the process' limit of open files as far as it may, and
+  /// ignores SIGXFSZ, so that a file that grows too large is an error of its writer.
+  ///
+  /// - Parameters:
+  ///   - path: the directory; symbolic links in this path are followed.
+  ///   - readOnly: refuses every change.
+  ///   - oneFileSystem: does not enter filesystems mounted inside.
+  /// - Throws: what open(2) does; `EPERM` if it lies on a p2pfs mount.
+  package convenience init(_ path: FilePath, readOnly: Bool = false, oneFileSystem: Bool = false) throws(Errno) {
+    try self.init(ConfinedDirectory(path, oneFileSystem: oneFileSystem), readOnly: readOnly)
+  }
+
+  init(_ directory: ConfinedDirectory, readOnly: Bool) {
+    self.directory = directory
+    isReadOnly = readOnly
+    openFiles = Share.openFiles(limit: Share.raiseDescriptorLimit())
+    signal(SIGXFSZ, SIG_IGN)
+    workers = ExportWorkers { WorkerConfinement.enter(root: directory.root.rawValue, isReadOnly: readOnly) }
+  }
+
+  deinit { workers.stop() }
+
+  /// The responder of one peer; end it with `end`. Any number of these.
+  package func session() -> any Responder { ExportSession(self) }
+
+  /// Ends the worker threads, after what they run; what is asked after this is answered EIO. Waits for them,
+  /// `Limits.Export.shutdown` seconds at most. Not on a worker.
+  package func stop() { workers.stop() }
+
+  /// An equal part of what the process may open, so that no peer can leave another without.
+  static func openFiles(limit: Int) -> Int {
+    max(min((limit - Limits.Export.reservedDescriptors) / Limits.Session.guests, Limits.Export.openFiles), 8)
+  }
+
+  private static func raiseDescriptorLimit() -> Int {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 1_024 }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    _ = getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    return Int(clamping: limit.rlim_cur)
+  }
+}
