@@ -107,10 +107,10 @@ extension EndToEnd {
         try pair.guest(
           """
           common='--directory='"$M"' --size=8m --ioengine=psync --fallocate=none --verify=crc32c --verify_fatal=1 --minimal'
-          fio --name=random --rw=randwrite --bsrange=1-64k --bs_unaligned=1 --end_fsync=1 $common > fio.out
+          fio --name=random --rw=randwrite --bsrange=512-64k --bs_unaligned=1 --end_fsync=1 $common > fio.out
           fio --name=both --rw=randrw --bs=4k --numjobs=2 --fsync=50 $common >> fio.out
           fio --name=line --rw=write --bs=1m $common >> fio.out
-          fio --name=line --rw=read --bs=128k --verify_only $common >> fio.out
+          fio --name=line --rw=read --bs=1m --do_verify=1 $common >> fio.out
           """, seconds: 180)
       }
     }
