@@ -143,7 +143,7 @@ import Testing
     let (server, address) = try await startServer()
     let socket = rawHost(server)
     socket.write(frame)
-    #expect(RawSocket.closing(socket.readToEnd())?.code == code)
+    #expect(socket.readClosing()?.code == code)
     let other = try await client.host(address, room: "111111", token: .random())
     other.close()
     await server.shutdown()
@@ -157,7 +157,7 @@ import Testing
     let (server, _) = try await startServer()
     let socket = rawHost(server)
     for _ in 0..<1200 where !socket.write(frames[0]) { break }
-    let closing = RawSocket.closing(socket.readToEnd())
+    let closing = socket.readClosing()
     #expect(closing?.code == 1008)
     #expect(closing?.reason == "Too many messages.")
     await server.shutdown()
@@ -188,7 +188,7 @@ import Testing
   func idle() async throws {
     let (server, _) = try await startServer { $0.bounds.idle = 1 }
     let socket = rawHost(server)
-    let closing = RawSocket.closing(socket.readToEnd())
+    let closing = socket.readClosing()
     #expect(closing?.code == 1001)
     await server.shutdown()
   }
@@ -203,7 +203,7 @@ import Testing
     while !read.suffix(5).elementsEqual([0x8A, 3, 1, 2, 3]), let part = socket.read(), !part.isEmpty { read += part }
     #expect(read.suffix(5) == [0x8A, 3, 1, 2, 3])
     socket.write(RawSocket.frame(8, [0x03, 0xE8]))
-    #expect(RawSocket.closing(socket.readToEnd())?.code == 1000)
+    #expect(socket.readClosing()?.code == 1000)
     await server.shutdown()
   }
 

@@ -103,6 +103,16 @@ final class RawSocket: Sendable {
     }
   }
 
+  /// The server's close frame, if it comes before the end and within five seconds of silence.
+  func readClosing() -> (code: Int, reason: String)? {
+    var all: [UInt8] = []
+    while let part = read(), !part.isEmpty {
+      all += part
+      if let closing = Self.closing(all) { return closing }
+    }
+    return nil
+  }
+
   /// Upgrades as a member of a room, and returns the answer's head; what follows it is dropped.
   func upgrade(room: String, _ fields: [String]) -> String {
     let request = [
