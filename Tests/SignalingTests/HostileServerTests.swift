@@ -35,7 +35,8 @@ import Testing
         var buffer = [UInt8](repeating: 0, count: 8192)
         let count = max(0, recv(descriptor, &buffer, buffer.count, 0))
         let request = String(decoding: buffer[..<count], as: UTF8.self)
-        let key = request.split(separator: "\r\n").first { $0.lowercased().hasPrefix("sec-websocket-key: ") }?
+        let key =
+          request.split(separator: "\r\n").first { $0.lowercased().hasPrefix("sec-websocket-key: ") }?
           .dropFirst(19) ?? ""
         let answer =
           head
@@ -59,12 +60,15 @@ import Testing
 
   private static let welcome: [UInt8] = [0x82, 3, 1, 1, 0]
 
-  @Test("Nonsense instead of a welcome ends the attempt", arguments: [
-    [0x82, 0], [0x82, 1, 9], [0x82, 3, 1, 2, 0], [0x82, 3, 1, 1, 1], [0x82, 3, 1, 1, 255], [0x82, 4, 1, 1, 0, 0],
-    [0x82, 6, 1, 1, 1, 0xFF, 0xFF, 65], [0x82, 1, 5], [0x82, 0x83, 0, 0, 0, 0, 1, 1, 0], [0xC2, 3, 1, 1, 0],
-    [0x02, 3, 1, 1, 0], [0x81, 3, 1, 1, 0], [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0], [0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255],
-    [0x82, 10, 1, 1, 1, 0, 1, 7, 0, 0, 0, 0],
-  ] as [[UInt8]])
+  @Test(
+    "Nonsense instead of a welcome ends the attempt",
+    arguments: [
+      [0x82, 0], [0x82, 1, 9], [0x82, 3, 1, 2, 0], [0x82, 3, 1, 1, 1], [0x82, 3, 1, 1, 255], [0x82, 4, 1, 1, 0, 0],
+      [0x82, 6, 1, 1, 1, 0xFF, 0xFF, 65], [0x82, 1, 5], [0x82, 0x83, 0, 0, 0, 0, 1, 1, 0], [0xC2, 3, 1, 1, 0],
+      [0x02, 3, 1, 1, 0], [0x81, 3, 1, 1, 0], [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0],
+      [0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255],
+      [0x82, 10, 1, 1, 1, 0, 1, 7, 0, 0, 0, 0],
+    ] as [[UInt8]])
   func nonsense(_ frames: [UInt8]) async throws {
     let impostor = Impostor(frames)
     do {
@@ -75,9 +79,11 @@ import Testing
     }
   }
 
-  @Test("After the welcome nonsense ends the connection", arguments: [
-    [0x82, 1, 3], [0x82, 3, 1, 1, 0], [0x82, 2, 5, 0], [0x83, 0], [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0],
-  ] as [[UInt8]])
+  @Test(
+    "After the welcome nonsense ends the connection",
+    arguments: [
+      [0x82, 1, 3], [0x82, 3, 1, 1, 0], [0x82, 2, 5, 0], [0x83, 0], [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0],
+    ] as [[UInt8]])
   func laterNonsense(_ frames: [UInt8]) async throws {
     let impostor = Impostor(Self.welcome + frames)
     let guest = try await client.join(impostor.address, room: "482153")
@@ -96,10 +102,13 @@ import Testing
     #expect(reason == .violation("more messages than are read"))
   }
 
-  @Test("What answers without being a signaling server is named", arguments: [
-    "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "SSH-2.0-x\r\n\r\n",
-    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
-  ])
+  @Test(
+    "What answers without being a signaling server is named",
+    arguments: [
+      "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+      "SSH-2.0-x\r\n\r\n",
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+    ])
   func otherServers(_ head: String) async throws {
     let impostor = Impostor([], head: head)
     do {
