@@ -54,6 +54,10 @@ package enum Limits {
     package static let meetingEvents = 256
     /// Guests that may be in the middle of a handshake at once; others are turned away.
     package static let meetings = 32
+    /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
+    package static let greeting = 10.0
+    /// Longest wait between two tries to reach the signaling server or the peer again.
+    package static let longestBackoff = 5.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
   }
@@ -207,5 +211,31 @@ package enum Limits {
 
   /// The mounted filesystem.
   package enum Mount {
+    /// Furthest that one open file is read ahead: more than 200 Mbit/s times 300 ms.
+    package static let readAhead = 8_388_608
+    /// What is asked for at once when reading ahead: eight pieces, so that few requests cover a long link.
+    package static let readAheadChunk = 262_144
+    /// All that is read ahead, or on its way, for one mount: the larger part of its memory budget of 64 MB.
+    package static let readAheadTotal = 25_165_824
+    /// Contents that come along with the answer to an open: what the kernel reads first of any file.
+    package static let prefetch = 131_072
+    /// Writes without an answer, besides the peer's credit in bytes: leaves half of the requests that a session
+    /// may have under way to everything else.
+    package static let writes = 512
+    /// Bytes of writes without an answer, besides the peer's credit: one mount's share of its memory budget.
+    package static let writeBehind = 16_777_216
+    /// Most entries of a directory that is listed at all: bounds what a listing without end can take, at about
+    /// 150 bytes an entry.
+    package static let listing = 300_000
+    /// Entries of all cached listings together: about 20 MB.
+    package static let cachedEntries = 131_072
+    /// Pages of a listing in a row without a new entry before it counts as endless.
+    package static let emptyPages = 64
+    /// How long attributes and names are believed when no option says otherwise.
+    package static let validity = 10.0
+    /// How long the answer to statfs is believed: df and file managers ask in bursts.
+    package static let statisticsValidity = 1.0
+    /// How long an interrupted read still waits for its data.
+    package static let interrupt = 0.3
   }
 }

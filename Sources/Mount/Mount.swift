@@ -1,1 +1,140 @@
-// Mount
+import Core
+import FUSE
+import Glibc
+package import Logging
+package import Session
+import Synchronization
+import SystemPackage
+package import Wire
+
+/// The peer's folder, mounted here.
+///
+/// The mount stays when its connection breaks; it ends by `unmount`, or when somebody else unmounts it.
+package final class Mount: Sendable {
+  /// What could not be written before the mount was taken away.
+  package struct Loss: Sendable, Equatable {
+    /// Bytes that programs have written, and that the peer has not confirmed.
+    package var bytes: Int
+    /// Paths of the files, relative to the mount, at most 16 of them.
+    package var files: [[UInt8]]
+    /// Files closed, or still open, whose writing failed without anybody having been told.
+    package var failures: Int
+
+    /// Nothing is lost.
+    package var isEmpty: Bool { bytes == 0 && failures == 0 }
+  }
+
+  /// Where it is mounted: absolute, without links.
+  package var mountpoint: String { session.mountpoint }
+
+  private let filesystem: PeerFilesystem
+  private let session: FUSESession
+  private let end: EndSignal
+
+  /// Mounts the directory `root` of the peer's export on `mountpoint`, and returns when it is usable.
+  ///
+  /// The peer must be connected: the folder is looked at before anything is mounted.
+  /// - Throws: `MountError`; `Errno` if the peer's folder cannot be looked at (`ENOTDIR` if it is none).
+  package static func start(
+    _ requester: any Requester, root: Path = .root, on mountpoint: String, options: MountOptions, log: Logger
+  ) async throws -> Mount {
+    let asked = Instant.now
+    let reply = await withCheckedContinuation { continuation in
+      requester.send(Request.lookup(.path(root)).encoded(), on: .control) { continuation.resume(returning: $0) }
+    }
+    let attributes = try PeerFilesystem.attributes(in: reply).get()
+    guard attributes.type == .directory else { throw Errno.notDirectory }
+    return try Mount(requester, root, attributes, asked, mountpoint, options, log)
+  }
+
+  private init(
+    _ requester: any Requester, _ root: Path, _ attributes: Attributes, _ asked: Instant, _ mountpoint: String,
+    _ options: MountOptions, _ log: Logger
+  ) throws(MountError) {
+    var options = options
+    if requester.isReadOnly { options.isReadOnly = true }
+    let end = EndSignal()
+    self.end = end
+    filesystem = PeerFilesystem(
+      requester: requester, root: root, attributes: attributes, asked: asked, options: options, log: log,
+      ending: { end.signal() })
+    do {
+      session = try FUSESession(
+        filesystem, on: mountpoint, FUSESession.Options(mount: options.mountWords, maxRead: options.maxRead))
+    } catch {
+      filesystem.end()
+      throw error
+    }
+    filesystem.attach(session)
+  }
+
+  /// Bytes that programs have written, and that the peer has not confirmed yet.
+  package var unwrittenBytes: Int { filesystem.unwritten().bytes }
+
+  /// Waits until what programs have written is written at the peer, or the peer has been away for `timeout`
+  /// seconds of it.
+  /// - Returns: what is not written by then, which an unmount would lose.
+  package func flush(timeout: Double = Limits.Session.timeout) async -> Loss {
+    let start = Instant.now
+    while true {
+      let loss = filesystem.unwritten()
+      if loss.bytes == 0 { return loss }
+      if !filesystem.requester.isOnline, Instant.now.seconds(since: start) >= timeout { return loss }
+      do {
+        try await Task.sleep(for: .milliseconds(20))
+      } catch {
+        return loss
+      }
+    }
+  }
+
+  /// Takes the mount away, now, even if it is in use, and ends everything that belongs to it. Blocks for some
+  /// milliseconds. Doing it again does nothing.
+  package func unmount() {
+    session.unmount()
+    filesystem.end()
+  }
+
+  /// Waits until the kernel has let go: `unmount`, umount(8), or an abort. `unmount` is still to be called.
+  package func waitUntilEnded() async { await end.wait() }
+}
+
+/// Something that happens once, and that any number of tasks wait for.
+final class EndSignal: Sendable {
+  private let state = Mutex<(isSet: Bool, waiters: [CheckedContinuation<Void, Never>])>((false, []))
+
+  func signal() {
+    let waiters = state.withLock { state in
+      state.isSet = true
+      defer { state.waiters = [] }
+      return state.waiters
+    }
+    for waiter in waiters { waiter.resume() }
+  }
+
+  func wait() async {
+    await withCheckedContinuation { continuation in
+      let isSet = state.withLock { state in
+        if !state.isSet { state.waiters.append(continuation) }
+        return state.isSet
+      }
+      if isSet { continuation.resume() }
+    }
+  }
+}
+
+extension PeerFilesystem {
+  /// What programs have written, and the peer has not confirmed.
+  func unwritten() -> Mount.Loss {
+    state.withLock { state in
+      var loss = Mount.Loss(bytes: 0, files: [], failures: state.lost)
+      var seen = Set<UInt64>()
+      for file in state.files.values where file.error != nil { loss.failures += 1 }
+      for node in state.tree.writing where seen.insert(node.id).inserted {
+        loss.bytes += node.writes.bytes
+        if loss.files.count < 16, let path = try? state.tree.path(of: node) { loss.files.append(path.bytes) }
+      }
+      return loss
+    }
+  }
+}

@@ -1,0 +1,44 @@
+internal import CFuse3
+import Glibc
+
+/// A thread of ours, with a name that shows in ps(1) and debuggers.
+package struct Worker: @unchecked Sendable {
+  // pthread_t is a number on Linux; joined once, by the owner.
+  private let thread: pthread_t
+
+  /// Starts a thread that runs `body` and ends with it. All signals are blocked in it: they are the main
+  /// thread's. `name` has at most 15 bytes.
+  package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+    final class Start: Sendable {
+      let name: String
+      let body: @Sendable () -> Void
+      init(name: String, body: @escaping @Sendable () -> Void) {
+        self.name = name
+        self.body = body
+      }
+    }
+    var all = sigset_t()
+    var before = sigset_t()
+    sigfillset(&all)
+    pthread_sigmask(SIG_SETMASK, &all, &before)
+    var thread = pthread_t()
+    let start = Unmanaged.passRetained(Start(name: name, body: body))
+    let result = pthread_create(
+      &thread, nil,
+      { pointer in
+        let start = Unmanaged<Start>.fromOpaque(pointer!).takeRetainedValue()
+        pthread_setname_np(pthread_self(), start.name)
+        start.body()
+        return nil
+      }, start.toOpaque())
+    pthread_sigmask(SIG_SETMASK, &before, nil)
+    precondition(result == 0, "no thread to be had")
+    self.thread = thread
+  }
+
+  /// Waits until the thread has ended.
+  package func join() { pthread_join(thread, nil) }
+
+  /// Whether the caller runs on this thread.
+  package var isCurrent: Bool { pthread_equal(pthread_self(), thread) != 0 }
+}

@@ -1,0 +1,101 @@
+import Core
+import DequeModule
+
+/// The writes of one file on their way: those that wait to be sent, those that the peer has not yet answered, and
+/// what may only happen after them.
+///
+/// Pieces leave in their order; one that overlaps a piece under way waits until that is done, because the peer
+/// works on several at a time. A value without I/O.
+struct WriteQueue<Payload, Barrier> {
+  /// A part of a write, in one message.
+  struct Piece {
+    let number: UInt64
+    /// Where in the file; empty at 0 for what is appended, wherever that will be.
+    let range: Range<Int64>
+    let bytes: Int
+    let payload: Payload
+  }
+
+  private var waiting = Deque<Piece>()
+  private var underWay: [UInt64: Range<Int64>] = [:]
+  /// Bytes that are queued or under way.
+  private(set) var bytes = 0
+  private var sizes: [UInt64: Int] = [:]
+  private var barriers: [(number: UInt64, barrier: Barrier)] = []
+  private var nextNumber: UInt64 = 1
+  private var highest: Int64 = 0
+
+  init() {}
+
+  /// Whether nothing is queued or under way.
+  var isIdle: Bool { waiting.isEmpty && underWay.isEmpty }
+  /// The end of the furthest write that is not done.
+  var end: Int64 { isIdle ? 0 : highest }
+  /// Pieces that wait to be sent.
+  var isWaiting: Bool { !waiting.isEmpty }
+
+  /// Puts a piece behind the others.
+  mutating func add(_ payload: Payload, range: Range<Int64>, bytes: Int) {
+    if isIdle { highest = 0 }
+    waiting.append(Piece(number: nextNumber, range: range, bytes: bytes, payload: payload))
+    nextNumber += 1
+    self.bytes += bytes
+    highest = max(highest, range.upperBound)
+  }
+
+  /// The next piece to send, if it has at most `credit` bytes and overlaps nothing that is under way.
+  mutating func next(credit: Int) -> Piece? {
+    guard let piece = waiting.first, piece.bytes <= credit,
+      !underWay.values.contains(where: { $0.overlaps(piece.range) })
+    else { return nil }
+    waiting.removeFirst()
+    underWay[piece.number] = piece.range
+    sizes[piece.number] = piece.bytes
+    return piece
+  }
+
+  /// Whether the next piece waits for an overlapping one, rather than for credit.
+  var isBlocked: Bool {
+    guard let piece = waiting.first else { return false }
+    return underWay.values.contains { $0.overlaps(piece.range) }
+  }
+
+  /// The peer has answered a piece.
+  /// - Returns: the barriers that are passed by that.
+  mutating func done(_ number: UInt64) -> [Barrier] {
+    underWay[number] = nil
+    bytes -= sizes.removeValue(forKey: number) ?? 0
+    return passed()
+  }
+
+  /// Takes the pieces that wait out of the queue, of those for which `predicate` holds.
+  /// - Returns: their payloads, and the barriers that are passed by that.
+  mutating func withdraw(_ predicate: (Payload) -> Bool) -> (payloads: [Payload], barriers: [Barrier]) {
+    var payloads: [Payload] = []
+    var rest = Deque<Piece>()
+    for piece in waiting {
+      if predicate(piece.payload) {
+        payloads.append(piece.payload)
+        bytes -= piece.bytes
+      } else { rest.append(piece) }
+    }
+    waiting = rest
+    return (payloads, passed())
+  }
+
+  /// Whether all writes so far are done; if not, `barrier` is returned by `done` when they are. Later writes do
+  /// not hold it up.
+  mutating func wait(_ barrier: Barrier) -> Bool {
+    if isIdle { return true }
+    barriers.append((nextNumber, barrier))
+    return false
+  }
+
+  private mutating func passed() -> [Barrier] {
+    guard !barriers.isEmpty else { return [] }
+    let oldest = min(underWay.keys.min() ?? .max, waiting.first?.number ?? .max)
+    let passed = barriers.filter { $0.number <= oldest }.map(\.barrier)
+    barriers.removeAll { $0.number <= oldest }
+    return passed
+  }
+}

@@ -1,0 +1,90 @@
+import Core
+import Export
+import FUSE
+import Glibc
+import Logging
+import Rig
+import Session
+import Synchronization
+import SystemPackage
+import Wire
+
+@testable import Mount
+
+/// A directory that is exported, and mounted again, over a link in memory: the real exporter, the real session,
+/// the kernel's real mount.
+///
+/// Whatever happens in the test, nothing hangs for long and nothing stays: after `deadline` seconds the kernel is
+/// cut off, so that every operation ends.
+final class MountedShare: Sendable {
+  let exported: TemporaryDirectory
+  let place: TemporaryDirectory
+  let mount: Mount
+  let client: Session
+  let server: Session
+  let link: MemoryLink
+  private let otherLink: MemoryLink
+  private let share: Share
+  private let watchdog: Watchdog
+
+  init(_ words: String = "", readOnly: Bool = false, timeout: Double = 30, deadline: Double = 60) async throws {
+    guard access("/dev/fuse", R_OK | W_OK) == 0 else { throw MissingDevice() }
+    exported = try TemporaryDirectory()
+    place = try TemporaryDirectory()
+    share = try Share(exported.path, readOnly: readOnly)
+    let identity = [UInt8](repeating: 7, count: 16)
+    client = Session(Session.Configuration(identity: identity, timeout: timeout))
+    server = Session(Session.Configuration(identity: identity, timeout: timeout), responder: share.session())
+    (link, otherLink) = MemoryLink.pair()
+    server.connect(otherLink)
+    client.connect(link)
+    let client = client
+    for _ in 0..<500 where !client.isOnline { usleep(10_000) }
+    var options = MountOptions()
+    try options.apply(words)
+    mount = try await Mount.start(
+      client, on: place.path.string, options: options, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    watchdog = Watchdog(mount.mountpoint, seconds: deadline) { client.tick(0.5) }
+  }
+
+  deinit {
+    watchdog.stop()
+    mount.unmount()
+    client.end()
+    server.end()
+    share.stop()
+  }
+
+  /// The mounted directory.
+  var path: FilePath { FilePath(mount.mountpoint) }
+}
+
+struct MissingDevice: Error, CustomStringConvertible {
+  let description = "these tests need /dev/fuse, and the right to mount"
+}
+
+/// Cuts a mount off after some time.
+final class Watchdog: Sendable {
+  private let mailbox = Mailbox<Int>()
+
+  init(_ mountpoint: String, seconds: Double, everyHalfSecond: @escaping @Sendable () -> Void = {}) {
+    _ = Worker("watchdog") { [mailbox] in
+      let end = Instant.now.advanced(by: seconds)
+      while let messages = mailbox.collect(timeout: 0.5) {
+        if !messages.isEmpty { return }
+        everyHalfSecond()
+        guard Instant.now > end, let entry = MountTable().visible(at: mountpoint), entry.type == "fuse.p2pfs" else {
+          continue
+        }
+        let file = open("/sys/fs/fuse/connections/\(entry.minor)/abort", O_WRONLY)
+        if file >= 0 {
+          _ = write(file, "1", 1)
+          close(file)
+        }
+        umount2(mountpoint, 2)
+      }
+    }
+  }
+
+  func stop() { mailbox.close() }
+}
