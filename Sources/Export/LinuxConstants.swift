@@ -1,3 +1,4 @@
+// swift-format-ignore-file: AlwaysUseLowerCamelCase
 // Constants of Linux that the Glibc module hides behind _GNU_SOURCE; the same on every architecture that Swift runs on.
 
 /// open(2): a descriptor that names a file without opening it.

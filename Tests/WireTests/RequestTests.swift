@@ -1,0 +1,119 @@
+import Core
+import SystemPackage
+import Testing
+import Wire
+
+@Suite struct RequestTests {
+  @Test func `every request comes back as it went`() throws {
+    let requests = try Samples.requests()
+    #expect(Set(requests.map(\.operation)) == Set(Operation.allCases))
+    for request in requests {
+      let frame = request.encoded()
+      #expect(frame.count <= Limits.Wire.message)
+      let decoded = try decode(frame)
+      #expect(decoded.operation == request.operation)
+      // The encoding is one to one, so equal messages mean equal requests.
+      #expect(Array(decoded.encoded().bytes) == Array(frame.bytes))
+    }
+  }
+
+  @Test func `a request cut anywhere is refused`() throws {
+    for request in try Samples.requests() {
+      let bytes = Array(request.encoded().bytes)
+      // The data of a write ends where the message ends.
+      let shortest = request.operation == .write ? Header.length + 16 : bytes.count
+      for count in stride(from: 0, to: shortest, by: bytes.count > 1_000 ? 7 : 1) {
+        #expect(throws: (any Error).self) { try decode(Frame(copying: bytes[..<count])) }
+      }
+    }
+  }
+
+  @Test func `a request with something behind it is malformed`() throws {
+    for request in try Samples.requests() where request.operation != .write {
+      let error = #expect(throws: RequestError.self) {
+        try decode(Frame(copying: Array(request.encoded().bytes) + [0]))
+      }
+      guard case .malformed = error else {
+        Issue.record("\(request.operation) is not malformed")
+        continue
+      }
+    }
+  }
+
+  @Test(arguments: [UInt8(0), 21, 128, 255]) func `an unknown operation is answered ENOSYS`(operation: UInt8) {
+    var reader = Reader(Frame(copying: [1, 2, 3]))
+    #expect(throws: RequestError.refused(.noFunction)) { try Request(operation: operation, &reader) }
+  }
+
+  @Test(arguments: [
+    (Int64(-1), Errno.invalidArgument), (.min, .invalidArgument), (.max, .fileTooLarge),
+    (Limits.Wire.fileSize + 1, .fileTooLarge),
+  ]) func `offsets out of range are refused`(offset: Int64, expected: Errno) throws {
+    let handle = Handle(rawValue: 1)
+    let requests: [Request] = [
+      .read(handle, offset: offset, count: 1), .write(handle, offset: offset, Samples.slice([1])),
+      .seek(handle, offset: offset, .data), .allocate(handle, offset: offset, count: 1, mode: 0),
+      .allocate(handle, offset: 1, count: offset, mode: 0),
+      .setattr(.handle(handle), AttributeChanges(size: offset)),
+    ]
+    for request in requests {
+      #expect(throws: RequestError.refused(expected)) { try decode(request.encoded()) }
+    }
+  }
+
+  @Test func `counts above their bounds are refused`() {
+    let handle = Handle(rawValue: 1)
+    let tooMuch = UInt32(Limits.Wire.read) + 1
+    for count in [tooMuch, .max] {
+      #expect(throws: RequestError.refused(.invalidArgument)) {
+        try decode(Request.read(handle, offset: 0, count: count).encoded())
+      }
+      #expect(throws: RequestError.refused(.invalidArgument)) {
+        try decode(Request.open(handle, .root, .read, prefetch: count).encoded())
+      }
+    }
+    let data = Samples.slice([UInt8](repeating: 0, count: Limits.Wire.data + 1))
+    #expect(throws: RequestError.refused(.invalidArgument)) {
+      try decode(Request.write(handle, offset: 0, data).encoded())
+    }
+  }
+
+  @Test func `link targets that are none are refused`() throws {
+    let path = try Path([65])
+    let targets: [([UInt8], Errno)] = [
+      ([], .noSuchFileOrDirectory), ([65, 0], .invalidArgument),
+      ([UInt8](repeating: 65, count: Limits.Wire.linkTarget + 1), .fileNameTooLong),
+    ]
+    for (target, error) in targets {
+      #expect(throws: RequestError.refused(error)) { try decode(Request.symlink(path, target: target).encoded()) }
+    }
+  }
+
+  @Test(arguments: [UInt32(0o020644), 0o060644, 0o140644, 0o120644, 0o040755, 0, 0o644, .max])
+  func `only FIFOs and regular files are nodes`(mode: UInt32) throws {
+    let path = try Path([65])
+    #expect(throws: RequestError.refused(.notPermitted)) { try decode(Request.mknod(path, mode: mode).encoded()) }
+  }
+
+  @Test func `setuid and setgid bits are stripped`() throws {
+    let path = try Path([65])
+    guard case .mkdir(_, mode: 0o1777) = try decode(Request.mkdir(path, mode: .max).encoded()),
+      case .mknod(_, mode: 0o101777) = try decode(Request.mknod(path, mode: 0o107777).encoded()),
+      case .create(_, _, _, mode: 0o755) = try decode(
+        Request.create(Handle(rawValue: 1), path, .write, mode: 0o6755).encoded()),
+      case .setattr(_, let changes) = try decode(
+        Request.setattr(.path(path), AttributeChanges(mode: 0o4711)).encoded())
+    else {
+      Issue.record("a mode came through")
+      return
+    }
+    #expect(changes.mode == 0o711)
+  }
+
+  @Test func `write requests are the same, made in place or not`() throws {
+    let whole = Request.write(Handle(rawValue: 5), offset: 6, Samples.slice([1, 2, 3])).encoded()
+    let placed = Request.writeFrame(Handle(rawValue: 5), offset: 6, count: 3)
+    for byte: UInt8 in [1, 2, 3] { placed.write(byte) }
+    #expect(Array(whole.bytes) == Array(placed.bytes))
+  }
+}
