@@ -65,6 +65,8 @@ package final class SignalServer: Sendable {
       .serverChannelOption(.backlog, value: 1024)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      // What waits for a slow receiver is counted by us, so the kernel is to hold little of it.
+      .childChannelOption(.socketOption(.so_sndbuf), value: CInt(Limits.Signaling.message))
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try configure(channel, relay, tls) }
       }

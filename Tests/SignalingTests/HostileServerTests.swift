@@ -123,7 +123,7 @@ import Testing
   func deadServer() async throws {
     var patience = Patience()
     patience.ping = 0.05
-    patience.pong = 2
+    patience.pong = 3
     let impatient = SignalClient(patience: patience)
     let (server, address) = try await startServer()
     let alive = try await impatient.host(address, room: "482153", token: .random())
