@@ -23,6 +23,7 @@ final class SCTPStack {
       return 0
     }
     // What is not said here otherwise is as in RFC 9260; the stack's own defaults are those of 2007.
+    usrsctp_sysctl_set_sctp_default_cc_module(UInt32(SCTP_CC_HSTCP))
     usrsctp_sysctl_set_sctp_ecn_enable(0)  // there is no IP header for it
     usrsctp_sysctl_set_sctp_asconf_enable(0)
     usrsctp_sysctl_set_sctp_auth_enable(0)
