@@ -274,6 +274,9 @@ final class Association {
   /// Whether its timers need 10 ms resolution.
   func isBusy(at now: Instant) -> Bool { !isUp || inFlight > 0 || now < busyUntil }
 
+  /// Whether data is on its way and some was acknowledged within the last 100 ms.
+  func isProgressing(at now: Instant) -> Bool { isUp && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
+
   /// Round trip in seconds, smoothed as SCTP does; 0 if not known.
   var roundTrip: Double {
     var status = sctp_status()
