@@ -11,8 +11,8 @@ struct Outcome: CustomStringConvertible {
   var description: String { "status \(status)\n--- output\n\(output)\n--- errors\n\(errors)" }
 }
 
-/// Something in the rig that went wrong, told in full: what a test's failure shows.
-struct RigError: Error, CustomStringConvertible {
+/// Something in the stage that went wrong, told in full: what a test's failure shows.
+struct StageError: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
@@ -60,7 +60,7 @@ final class Child {
     defer { for pointer in argv + envp { free(pointer) } }
     var child: pid_t = 0
     let error = posix_spawnp(&child, "env", &actions, &attributes, &argv, &envp)
-    guard error == 0 else { throw RigError("cannot start \(arguments): \(String(cString: strerror(error)))") }
+    guard error == 0 else { throw StageError("cannot start \(arguments): \(String(cString: strerror(error)))") }
     pid = child
   }
 
@@ -87,7 +87,7 @@ final class Child {
   func wait(seconds: Double) throws -> Outcome {
     if !eventually(within: seconds, { poll() != nil }) {
       stop()
-      throw RigError("not over after \(seconds) s: \(arguments)\n--- output\n\(output)\n--- errors\n\(errors)")
+      throw StageError("not over after \(seconds) s: \(arguments)\n--- output\n\(output)\n--- errors\n\(errors)")
     }
     return Outcome(status: status ?? -1, output: output, errors: errors)
   }
@@ -110,7 +110,7 @@ final class Child {
     }
     found = found ?? lines.first { $0.contains(text) }
     guard let found else {
-      throw RigError(
+      throw StageError(
         "no line with “\(text)” from \(arguments) (\(isRunning ? "running" : "status \(status ?? -1)"))\n--- output\n"
           + "\(output)\n--- errors\n\(errors)")
     }
