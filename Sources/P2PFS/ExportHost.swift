@@ -78,19 +78,15 @@ package actor ExportHost {
     self.report = report
     savePath = configuration.code == nil && !configuration.isOnce ? SavedExport.path(for: configuration.directory) : nil
     let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
-    if let code = configuration.code {
-      self.code = code
-    } else if let text = remembered?.code, let code = try? Code(parsing: text) {
-      self.code = code
-    } else {
-      code = Code.random()
+    let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
+    var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
+    if saved.code != code.text {
+      saved.code = code.text
+      saved.wrongAttempts = 0
     }
-    let isRemembered = remembered.map { $0.code == code.text } ?? false
-    saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
-    saved.code = code.text
-    if !isRemembered { saved.wrongAttempts = 0 }
-    attempts = AttemptLimit()
-    for _ in 0..<saved.wrongAttempts where !attempts.isSpent { _ = attempts.countWrong() }
+    self.code = code
+    self.saved = saved
+    attempts = AttemptLimit(left: max(0, AttemptLimit().left - saved.wrongAttempts))
   }
 
   /// The port that this export's own signaling server had last time; nil if there is none.
@@ -131,13 +127,18 @@ package actor ExportHost {
         announced = code
         save()
         let host = RoomHost(
-          room, credential: credential, ice: configuration.ice, doorkeeper: CodeDoor(self, attempts: attempts), log: log)
+          room, credential: credential, ice: configuration.ice, doorkeeper: CodeDoor(self, attempts: attempts), log: log
+        )
         let serving = Task { await host.serve() }
         self.serving = serving
-        await withTaskCancellationHandler { await serving.value } onCancel: { serving.cancel() }
+        await withTaskCancellationHandler {
+          await serving.value
+        } onCancel: {
+          serving.cancel()
+        }
         room.close()
       } catch {
-        if announced != code, configuration.code == nil, error.isOccupied {
+        if announced != code, configuration.code == nil, error == .roomOccupied {
           self.code = Code.random()
           saved.code = self.code.text
           continue
@@ -186,7 +187,9 @@ package actor ExportHost {
     saved.guests = guests.map { identity, guest in
       SavedExport.Guest(identity: identity, resumption: guest.resumption.bytes.withBytes { Array($0) })
     }
-    do { try StateDirectory.write(saved.text, to: savePath) } catch { log.warning("cannot write \(savePath): \(error)") }
+    do { try StateDirectory.write(saved.text, to: savePath) } catch {
+      log.warning("cannot write \(savePath): \(error)")
+    }
   }
 
   // MARK: - Guests

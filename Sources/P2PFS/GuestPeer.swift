@@ -1,9 +1,9 @@
-package import Core
+import Core
 import Logging
-package import Pairing
+import Pairing
 package import Session
 import Signaling
-package import Transport
+import Transport
 
 /// The guest's side of a relation with an exporter: meets it by the code, and again without it whenever the
 /// connection is lost, until the session is over.
@@ -66,7 +66,7 @@ package actor GuestPeer {
         while !Task.isCancelled, session.status == .offline || session.status == .expired {
           do throws(MeetingError) {
             let met = try await meeting.meet()
-            guard met.identity == session.configuration.identity else { continue }
+            guard met.identity == session.identity else { continue }
             session.connect(met.link)
             // It counts when the exporter has greeted; until then the link's own loss brings us here again.
             try? await Task.sleep(for: .seconds(1))

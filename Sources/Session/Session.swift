@@ -93,6 +93,8 @@ package final class Session: Requester, ReplySink {
 
   // MARK: - Life
 
+  /// The session's name, 16 bytes.
+  package var identity: [UInt8] { configuration.identity }
   /// How it stands now.
   package var status: SessionState { state.withLock { $0.status } }
 
@@ -120,7 +122,9 @@ package final class Session: Requester, ReplySink {
   package func connect(_ link: any Link) {
     let (old, isOver, remembers, observers) = state.withLock { state in
       let old = state.link
-      guard state.status != .over else { return (nil as (any Link)?, true, false, [@Sendable (SessionState) -> Void]()) }
+      guard state.status != .over else {
+        return (nil as (any Link)?, true, false, [@Sendable (SessionState) -> Void]())
+      }
       state.link = link
       state.connection += 1
       state.parked = []

@@ -36,13 +36,15 @@ struct ExportCommand: AsyncParsableCommand {
   var once = false
 
   @Option(
-    help: ArgumentHelp("The address of this computer to put into the code, with a server of its own.", valueName: "addr"))
+    help: ArgumentHelp(
+      "The address of this computer to put into the code, with a server of its own.", valueName: "addr"))
   var address: String?
 
   @Flag(help: "Do not show other filesystems that are mounted inside the folder.")
   var oneFileSystem = false
 
-  @Option(name: .customLong("mount"), help: ArgumentHelp("Mount here what the guest shares back.", valueName: "mountpoint"))
+  @Option(
+    name: .customLong("mount"), help: ArgumentHelp("Mount here what the guest shares back.", valueName: "mountpoint"))
   var mountpoint: String?
 
   @OptionGroup var common: CommonOptions
@@ -157,8 +159,12 @@ private struct Reporter: Sendable {
   }
 
   private func announce(_ code: Code, isNew: Bool) {
-    if isNew { Console.print("After ten wrong tries the code was replaced; mounts that exist go on. The new one:\n") } else {
-      Console.print("Sharing \(Console.escaped(directory)) (\(isReadOnly ? "read only" : "read and write")).  On the other computer:\n")
+    if isNew {
+      Console.print("After ten wrong tries the code was replaced; mounts that exist go on. The new one:\n")
+    } else {
+      Console.print(
+        "Sharing \(Console.escaped(directory)) (\(isReadOnly ? "read only" : "read and write")).  On the other computer:\n"
+      )
     }
     Console.print("    p2pfs mount \(code.text)@\(server.inCode) ~/mnt\n")
     if isOwnServer, !isNew {

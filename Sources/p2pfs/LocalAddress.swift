@@ -33,7 +33,8 @@ enum LocalAddress {
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     return withUnsafeMutablePointer(to: &storage) { storage in
       storage.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
-        guard connect(descriptor, info.ai_addr, info.ai_addrlen) == 0, getsockname(descriptor, name, &length) == 0 else {
+        guard connect(descriptor, info.ai_addr, info.ai_addrlen) == 0, getsockname(descriptor, name, &length) == 0
+        else {
           return nil
         }
         return text(name, length)
@@ -50,7 +51,7 @@ enum LocalAddress {
       entry = interface.ifa_next
       let flags = Int32(bitPattern: interface.ifa_flags)
       guard let address = interface.ifa_addr, Int32(address.pointee.sa_family) == AF_INET,
-        flags & Int32(IFF_UP.rawValue) != 0, flags & Int32(IFF_LOOPBACK.rawValue) == 0
+        flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0
       else { continue }
       return text(address, socklen_t(MemoryLayout<sockaddr_in>.size))
     }

@@ -9,7 +9,9 @@ extension Failure {
     switch error {
     case .signaling(let error): self.init(error, server: server)
     case .wrongCode(let left):
-      let rest = left.map { $0 == 0 ? " That was the last try: the other computer shows a new code." : " \($0) tries are left." }
+      let rest = left.map {
+        $0 == 0 ? " That was the last try: the other computer shows a new code." : " \($0) tries are left."
+      }
       self.init(.refused, "wrong code. Compare it with what the other computer shows.\(rest ?? "")")
     case .tampered(let what):
       self.init(
@@ -29,7 +31,8 @@ extension Failure {
         """)
     case .transport(.fingerprintMismatch):
       self.init(.refused, "the other computer showed another certificate than it announced: somebody is in the way")
-    case .transport(let error): self.init(.noPath, "cannot connect to the other computer: \(Console.escaped("\(error)"))")
+    case .transport(let error):
+      self.init(.noPath, "cannot connect to the other computer: \(Console.escaped("\(error)"))")
     }
   }
 
@@ -39,14 +42,16 @@ extension Failure {
     case .nobodyThere:
       self.init(
         .noPeer,
-        "nobody is in this room at \(server). Check the code, and that p2pfs export still runs there; --wait waits for it.")
+        "nobody is in this room at \(server). Check the code, and that p2pfs export still runs there; --wait waits for it."
+      )
     case .roomOccupied:
       self.init(.failed, "the room of this code is taken at \(server). Choose another code, or leave out --code.")
     case .refused(let reason): self.init(.failed, "\(server) refused: \(Console.escaped(reason))")
     default:
       self.init(
         .noSignaling,
-        "the signaling server \(server) is of no use: \(Console.escaped("\(error)")) Check the address, and that p2pfs signal runs there.")
+        "the signaling server \(server) is of no use: \(Console.escaped("\(error)")) Check the address, and that p2pfs signal runs there."
+      )
     }
   }
 }

@@ -41,7 +41,8 @@ struct MountCommand: AsyncParsableCommand {
   @Flag(name: .shortAndLong, help: "Stay in the foreground.")
   var foreground = false
 
-  @Option(name: .short, help: ArgumentHelp("Mount options, with commas between; see p2pfs-mount(1).", valueName: "options"))
+  @Option(
+    name: .short, help: ArgumentHelp("Mount options, with commas between; see p2pfs-mount(1).", valueName: "options"))
   var options: [String] = []
 
   @OptionGroup var common: CommonOptions
@@ -116,7 +117,9 @@ struct MountCommand: AsyncParsableCommand {
       throw Failure(.usage, "no signaling server: give CODE@SERVER as p2pfs export shows it, --signal or P2PFS_SIGNAL")
     }
     let root: Path
-    do { root = try Path(Array(source.path.utf8)) } catch { throw Failure(.usage, "the path :/\(source.path): \(error)") }
+    do { root = try Path(Array(source.path.utf8)) } catch {
+      throw Failure(.usage, "the path :/\(source.path): \(error)")
+    }
     let options = try mountOptions()
     let mountpoint = try MountPoint(places[places.count - 1])
     let share = try export.map { directory throws(Failure) in
@@ -181,7 +184,7 @@ struct MountCommand: AsyncParsableCommand {
     await ending.wait()
     let watch = Task {
       while !Task.isCancelled {
-        ending.report(bytes: await mount.unwrittenBytes)
+        ending.report(bytes: mount.unwrittenBytes)
         try? await Task.sleep(for: .milliseconds(100))
       }
     }

@@ -20,15 +20,15 @@ struct P2PFSCommand: AsyncParsableCommand {
         try command.run()
       }
     } catch let code as ExitCode {
-      exit(code.rawValue)
+      Glibc.exit(code.rawValue)
     } catch let failure as Failure {
-      exit(Console.report(failure))
+      Glibc.exit(Console.report(failure))
     } catch {
       // What ArgumentParser has to say: help and version on standard output, a wrong command line on standard error.
       let isWrong = exitCode(for: error) != .success
       let message = fullMessage(for: error)
       if isWrong { Console.say(message) } else { Console.print(message) }
-      exit(isWrong ? ExitStatus.usage.rawValue : ExitStatus.done.rawValue)
+      Glibc.exit(isWrong ? ExitStatus.usage.rawValue : ExitStatus.done.rawValue)
     }
   }
 }

@@ -32,7 +32,8 @@ struct SignalCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Tell peers of this TURN server. May be repeated.", valueName: "uri"))
   var turn: [String] = []
 
-  @Option(help: ArgumentHelp("The secret shared with the TURN server (coturn's static-auth-secret).", valueName: "secret"))
+  @Option(
+    help: ArgumentHelp("The secret shared with the TURN server (coturn's static-auth-secret).", valueName: "secret"))
   var turnSecret: String?
 
   @Option(
@@ -79,13 +80,19 @@ struct SignalCommand: AsyncParsableCommand {
     }
     configuration.certificateFile = tlsCert
     configuration.keyFile = tlsKey
-    configuration.stunURIs = stun
-    configuration.answersSTUN = !noStun
-    configuration.turnURIs = turn
+    configuration.stunServers = try stun.map { uri throws(Failure) in try SignalCommand.server(uri, of: "--stun") }
+    configuration.answersStun = !noStun
+    configuration.turnServers = try turn.map { uri throws(Failure) in try SignalCommand.server(uri, of: "--turn") }
     configuration.turnSecret = turnSecret ?? Settings.environment("P2PFS_TURN_SECRET")
     configuration.publicAddress = publicAddress
     configuration.trustsForwardedFor = trustForwardedFor
     return configuration
+  }
+
+  private static func server(_ uri: String, of flag: String) throws(Failure) -> IceServer {
+    do { return try IceServer(uri: uri) } catch {
+      throw Failure(.usage, "\(flag) \(uri): give stun:HOST[:PORT] or turn:HOST[:PORT][?transport=tcp] (\(error))")
+    }
   }
 
   /// `ADDR:PORT`, `[V6]:PORT`, `ADDR`, `:PORT` or `PORT`.
