@@ -1,3 +1,4 @@
+import CLinux
 import Core
 import Glibc
 
@@ -17,7 +18,7 @@ struct StageError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// A child process in a group of its own, with its output in files, so that nothing ever waits on a pipe.
+/// A child process in a session of its own, without a terminal and with its output in files, so that nothing ever waits on a pipe.
 final class Child {
   let pid: pid_t
   let arguments: [String]
@@ -51,9 +52,8 @@ final class Child {
     posix_spawnattr_setsigmask(&attributes, &signals)
     sigfillset(&signals)
     posix_spawnattr_setsigdefault(&attributes, &signals)
-    posix_spawnattr_setpgroup(&attributes, 0)
     posix_spawnattr_setflags(
-      &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+      &attributes, Int16(p2pfs_spawn_setsid() | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
 
     var argv = (["env", "-C", directory, "--"] + arguments).map { strdup($0) } + [nil]
     var envp = environment.map { strdup("\($0)=\($1)") } + [nil]

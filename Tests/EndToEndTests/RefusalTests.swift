@@ -56,7 +56,7 @@ extension EndToEnd {
         let outcome = try b.p2pfs("mount", exporter.wrongCode, b.makeDirectory("mnt"), seconds: 15)
         #expect(outcome.status == 5, "\(outcome)")
         #expect(outcome.errors.contains("wrong code"))
-        #expect(try exporter.child.line(with: "left", seconds: 5).contains("9"))
+        #expect(try exporter.child.line(with: "wrong code", seconds: 5).contains("9"))
         #expect(!b.isMounted(b.home + "/mnt"))
         _ = try b.mount(exporter.code)
         #expect(exporter.codes.count == 1)
