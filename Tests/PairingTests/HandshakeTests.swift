@@ -104,7 +104,9 @@ import Testing
   @Test("Messages of an earlier handshake are worth nothing in a later one")
   func replay() throws {
     var recorded: [[UInt8]] = []
-    _ = try meet(offer: [1]) { recorded.append($1); return $1 }
+    _ = try meet(offer: [1]) {
+      recorded.append($1); return $1
+    }
     // The guest's side played again to the host.
     var host = HostHandshake(Self.credential)
     _ = try host.receive(recorded[0])
@@ -178,7 +180,9 @@ import Testing
       flipped[position] ^= 1
       #expect(throws: position == 0 ? SealError.notSealed : .forged) { try host.receiver.open(flipped) }
     }
-    #expect(throws: SealError.tooLong) { try guest.sender.seal([UInt8](repeating: 0, count: Limits.Pairing.sealed + 1)) }
+    #expect(throws: SealError.tooLong) {
+      try guest.sender.seal([UInt8](repeating: 0, count: Limits.Pairing.sealed + 1))
+    }
     #expect(throws: SealError.tooLong) { try host.receiver.open([UInt8](repeating: 6, count: 100_000)) }
     #expect(try host.receiver.open(one) == [1])
   }

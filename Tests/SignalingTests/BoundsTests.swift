@@ -57,7 +57,9 @@ import Testing
     await server.shutdown()
   }
 
-  @Test("Behind a proxy that is trusted, clients are told apart by X-Forwarded-For, and only then", arguments: [true, false])
+  @Test(
+    "Behind a proxy that is trusted, clients are told apart by X-Forwarded-For, and only then",
+    arguments: [true, false])
   func forwarded(_ isTrusted: Bool) async throws {
     let (server, _) = try await startServer {
       $0.bounds.joinsPerMinute = 1
@@ -72,7 +74,9 @@ import Testing
     await server.shutdown()
   }
 
-  @Test("A connection that does not finish its request is closed in time", arguments: ["", "GET /v1/rooms/482153 HTTP/1.1\r\nHost: a\r\n"])
+  @Test(
+    "A connection that does not finish its request is closed in time",
+    arguments: ["", "GET /v1/rooms/482153 HTTP/1.1\r\nHost: a\r\n"])
   func slowloris(_ beginning: String) async throws {
     let (server, address) = try await startServer { $0.bounds.handshake = 1 }
     let socket = RawSocket(port: server.port)
@@ -96,10 +100,12 @@ import Testing
     await server.shutdown()
   }
 
-  @Test("Requests that are none of ours are answered", arguments: [
-    ("GET /healthz HTTP/1.1", "200"), ("GET / HTTP/1.1", "426"), ("GET /v1/rooms/482153 HTTP/1.1", "426"),
-    ("GET /nothing HTTP/1.1", "404"), ("POST /v1/rooms/482153 HTTP/1.1", "426"), ("nonsense", "400"),
-  ])
+  @Test(
+    "Requests that are none of ours are answered",
+    arguments: [
+      ("GET /healthz HTTP/1.1", "200"), ("GET / HTTP/1.1", "426"), ("GET /v1/rooms/482153 HTTP/1.1", "426"),
+      ("GET /nothing HTTP/1.1", "404"), ("POST /v1/rooms/482153 HTTP/1.1", "426"), ("nonsense", "400"),
+    ])
   func plainHTTP(_ line: String, _ status: String) async throws {
     let (server, _) = try await startServer()
     let socket = RawSocket(port: server.port)
@@ -109,55 +115,61 @@ import Testing
     await server.shutdown()
   }
 
-  @Test("Joins that are none are refused", arguments: [
-    ("48215", ["P2PFS-Role: guest"]), ("48215a", ["P2PFS-Role: guest"]), ("482153/", ["P2PFS-Role: guest"]),
-    (String(repeating: "A", count: 32), ["P2PFS-Role: guest"]), ("482153", []), ("482153", ["P2PFS-Role: king"]),
-    ("482153", ["P2PFS-Role: host"]), ("482153", ["P2PFS-Role: host", "P2PFS-Token: abc"]),
-    ("482153?x", ["P2PFS-Role: guest"]), ("../rooms/482153", ["P2PFS-Role: guest"]),
-  ] as [(String, [String])])
+  @Test(
+    "Joins that are none are refused",
+    arguments: [
+      ("48215", ["P2PFS-Role: guest"]), ("48215a", ["P2PFS-Role: guest"]), ("482153/", ["P2PFS-Role: guest"]),
+      (String(repeating: "A", count: 32), ["P2PFS-Role: guest"]), ("482153", []), ("482153", ["P2PFS-Role: king"]),
+      ("482153", ["P2PFS-Role: host"]), ("482153", ["P2PFS-Role: host", "P2PFS-Token: abc"]),
+      ("482153?x", ["P2PFS-Role: guest"]), ("../rooms/482153", ["P2PFS-Role: guest"]),
+    ] as [(String, [String])])
   func badJoins(_ room: String, _ fields: [String]) async throws {
     let (server, _) = try await startServer()
     #expect(RawSocket(port: server.port).upgrade(room: room, fields).hasPrefix("HTTP/1.1 400 "))
     await server.shutdown()
   }
 
-  @Test("Frames that break the rules close the connection with the right code", arguments: [
-    (RawSocket.frame(2, [2, 0, 0, 0, 1], masked: false), 1002),
-    (RawSocket.frame(2 | 0x40, [2]), 1002),
-    ([0x82, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0], 1009),
-    ([0x82, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0], 1009),
-    (RawSocket.frame(2, [2, 0, 0], final: false), 1003),
-    (RawSocket.frame(0, [2, 0, 0]), 1003),
-    (RawSocket.frame(1, [65]), 1003),
-    (RawSocket.frame(3, []), 1003),
-    (RawSocket.frame(2, []), 1008),
-    (RawSocket.frame(2, [9]), 1008),
-    (RawSocket.frame(2, [2, 0]), 1008),
-    (RawSocket.frame(2, [5]), 1008),
-    (RawSocket.frame(2, [1, 1, 0]), 1008),
-    (RawSocket.frame(2, [4, 0, 0, 0, 1, 0]), 1008),
-    (RawSocket.frame(9, [], final: false), 1002),
-    (RawSocket.frame(9, [UInt8](repeating: 0, count: 126)), 1002),
-  ] as [([UInt8], Int)])
+  @Test(
+    "Frames that break the rules close the connection with the right code",
+    arguments: [
+      (RawSocket.frame(2, [2, 0, 0, 0, 1], masked: false), 1002),
+      (RawSocket.frame(2 | 0x40, [2]), 1002),
+      ([0x82, 0xFF, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0, 0], 1009),
+      ([0x82, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0], 1009),
+      (RawSocket.frame(2, [2, 0, 0], final: false), 1003),
+      (RawSocket.frame(0, [2, 0, 0]), 1003),
+      (RawSocket.frame(1, [65]), 1003),
+      (RawSocket.frame(3, []), 1003),
+      (RawSocket.frame(2, []), 1008),
+      (RawSocket.frame(2, [9]), 1008),
+      (RawSocket.frame(2, [2, 0]), 1008),
+      (RawSocket.frame(2, [5]), 1008),
+      (RawSocket.frame(2, [1, 1, 0]), 1008),
+      (RawSocket.frame(2, [4, 0, 0, 0, 1, 0]), 1008),
+      (RawSocket.frame(9, [], final: false), 1002),
+      (RawSocket.frame(9, [UInt8](repeating: 0, count: 126)), 1002),
+    ] as [([UInt8], Int)])
   func badFrames(_ frame: [UInt8], _ code: Int) async throws {
     let (server, address) = try await startServer()
     let socket = rawHost(server)
     socket.write(frame)
-    #expect(RawSocket.closing(socket.readToEnd())?.code == code)
+    #expect(socket.readClosing()?.code == code)
     let other = try await client.host(address, room: "111111", token: .random())
     other.close()
     await server.shutdown()
   }
 
-  @Test("A flood is cut off with a reason", arguments: [
-    [RawSocket.frame(9, [])], [RawSocket.frame(10, [1])], [RawSocket.frame(2, [2, 0, 0, 0, 1])],
-    [RawSocket.frame(2, [2, 0, 0, 0, 1] + [UInt8](repeating: 0, count: 60_000))],
-  ])
+  @Test(
+    "A flood is cut off with a reason",
+    arguments: [
+      [RawSocket.frame(9, [])], [RawSocket.frame(10, [1])], [RawSocket.frame(2, [2, 0, 0, 0, 1])],
+      [RawSocket.frame(2, [2, 0, 0, 0, 1] + [UInt8](repeating: 0, count: 60_000))],
+    ])
   func floods(_ frames: [[UInt8]]) async throws {
     let (server, _) = try await startServer()
     let socket = rawHost(server)
     for _ in 0..<1200 where !socket.write(frames[0]) { break }
-    let closing = RawSocket.closing(socket.readToEnd())
+    let closing = socket.readClosing()
     #expect(closing?.code == 1008)
     #expect(closing?.reason == "Too many messages.")
     await server.shutdown()
@@ -188,7 +200,7 @@ import Testing
   func idle() async throws {
     let (server, _) = try await startServer { $0.bounds.idle = 1 }
     let socket = rawHost(server)
-    let closing = RawSocket.closing(socket.readToEnd())
+    let closing = socket.readClosing()
     #expect(closing?.code == 1001)
     await server.shutdown()
   }
@@ -203,7 +215,7 @@ import Testing
     while !read.suffix(5).elementsEqual([0x8A, 3, 1, 2, 3]), let part = socket.read(), !part.isEmpty { read += part }
     #expect(read.suffix(5) == [0x8A, 3, 1, 2, 3])
     socket.write(RawSocket.frame(8, [0x03, 0xE8]))
-    #expect(RawSocket.closing(socket.readToEnd())?.code == 1000)
+    #expect(socket.readClosing()?.code == 1000)
     await server.shutdown()
   }
 

@@ -79,7 +79,9 @@ final class RawSocket: Sendable {
   func write(_ bytes: [UInt8]) -> Bool {
     var offset = 0
     while offset < bytes.count {
-      let count = bytes[offset...].withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+      let count = bytes[offset...].withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      }
       guard count > 0 else { return false }
       offset += count
     }
@@ -101,6 +103,16 @@ final class RawSocket: Sendable {
       if part.isEmpty { return all }
       all += part
     }
+  }
+
+  /// The server's close frame, if it comes before the end and within five seconds of silence.
+  func readClosing() -> (code: Int, reason: String)? {
+    var all: [UInt8] = []
+    while let part = read(), !part.isEmpty {
+      all += part
+      if let closing = Self.closing(all) { return closing }
+    }
+    return nil
   }
 
   /// Upgrades as a member of a room, and returns the answer's head; what follows it is dropped.

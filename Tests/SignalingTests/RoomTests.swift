@@ -132,9 +132,10 @@ import Testing
       $0.turnSecret = "north"
     }
     let host = try await client.host(address, room: room, token: .random())
-    #expect(host.iceServers.map(\.uri) == [
-      "stun:127.0.0.1:\(server.port)", "stun:stun.example.org", "turn:turn.example.org:3479?transport=tcp",
-    ])
+    #expect(
+      host.iceServers.map(\.uri) == [
+        "stun:127.0.0.1:\(server.port)", "stun:stun.example.org", "turn:turn.example.org:3479?transport=tcp",
+      ])
     let turn = try #require(host.iceServers.last)
     #expect(turn.port == 3479 && turn.transport == .tcp && turn.kind == .turn)
     let parts = try #require(turn.username?.split(separator: ":"))

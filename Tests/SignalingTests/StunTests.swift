@@ -12,7 +12,10 @@ import Testing
   func ipv4() {
     let answer = StunMessage.answer(to: Self.request, address: [192, 0, 2, 1], port: 32853)
     // RFC 5769, section 2.2, has the same address and port: 0xa147e112a643 with the cookie's mask.
-    #expect(answer == [1, 1, 0, 12] + Self.cookie + Self.transaction + [0, 0x20, 0, 8, 0, 1, 0xA1, 0x47, 0xE1, 0x12, 0xA6, 0x43])
+    #expect(
+      answer == [1, 1, 0, 12] + Self.cookie + Self.transaction + [
+        0, 0x20, 0, 8, 0, 1, 0xA1, 0x47, 0xE1, 0x12, 0xA6, 0x43,
+      ])
     let mapped = [UInt8](repeating: 0, count: 10) + [0xFF, 0xFF, 192, 0, 2, 1]
     #expect(StunMessage.answer(to: Self.request, address: mapped, port: 32853) == answer)
   }
@@ -21,12 +24,15 @@ import Testing
   func ipv6() {
     // RFC 5769, section 2.3: address, port, transaction and masked value.
     let transaction: [UInt8] = [0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae]
-    let address: [UInt8] = [0x20, 0x01, 0x0d, 0xb8, 0x12, 0x34, 0x56, 0x78, 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77]
+    let address: [UInt8] = [
+      0x20, 0x01, 0x0d, 0xb8, 0x12, 0x34, 0x56, 0x78, 0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
+    ]
     let answer = StunMessage.answer(to: [0, 1, 0, 0] + Self.cookie + transaction, address: address, port: 32853)
-    #expect(answer == [1, 1, 0, 24] + Self.cookie + transaction + [
-      0, 0x20, 0, 20, 0, 2, 0xa1, 0x47, 0x01, 0x13, 0xa9, 0xfa, 0xa5, 0xd3, 0xf1, 0x79, 0xbc, 0x25, 0xf4, 0xb5, 0xbe,
-      0xd2, 0xb9, 0xd9,
-    ])
+    #expect(
+      answer == [1, 1, 0, 24] + Self.cookie + transaction + [
+        0, 0x20, 0, 20, 0, 2, 0xa1, 0x47, 0x01, 0x13, 0xa9, 0xfa, 0xa5, 0xd3, 0xf1, 0x79, 0xbc, 0x25, 0xf4, 0xb5, 0xbe,
+        0xd2, 0xb9, 0xd9,
+      ])
   }
 
   @Test("A request with FINGERPRINT gets one, over the answer")
@@ -38,7 +44,8 @@ import Testing
     #expect(answer.count == 40)
     #expect(answer[3] == 20)
     #expect(Array(answer.suffix(8)) == [0x80, 0x28, 0, 4] + checksum(Array(answer.dropLast(8))))
-    #expect(StunMessage.answer(to: Array(request.dropLast()) + [request[27] ^ 1], address: [1, 1, 1, 1], port: 1) == nil)
+    #expect(
+      StunMessage.answer(to: Array(request.dropLast()) + [request[27] ^ 1], address: [1, 1, 1, 1], port: 1) == nil)
   }
 
   /// CRC-32 by another way than the code under test: polynomial division, most significant bit first.
