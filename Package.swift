@@ -88,7 +88,7 @@ let package = Package(
     tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
-    tests("EndToEndTests", ["Rig", "Core", "CLinux"]),
+    tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]
 )
