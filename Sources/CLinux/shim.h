@@ -18,6 +18,7 @@ static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 #include <pthread.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/statfs.h>
 
 /// openat2(2), which glibc 2.36 does not wrap.
 static inline int p2pfs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
@@ -69,6 +70,12 @@ static inline int p2pfs_statx(int directory, const char *path, int flags, unsign
 /// getdents64(2).
 static inline long p2pfs_getdents64(int directory, void *buffer, size_t count) {
   return syscall(SYS_getdents64, directory, buffer, count);
+}
+
+/// The type of the filesystem that holds an open file, as statfs(2) has it; -1 if it does not say.
+static inline int64_t p2pfs_filesystem_type(int file) {
+  struct statfs s;
+  return fstatfs(file, &s) == 0 ? (int64_t)s.f_type : -1;
 }
 
 /// renameat2(2).

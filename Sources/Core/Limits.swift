@@ -54,6 +54,10 @@ package enum Limits {
     package static let meetingEvents = 256
     /// Guests that may be in the middle of a handshake at once; others are turned away.
     package static let meetings = 32
+    /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
+    package static let greeting = 10.0
+    /// Longest wait between two tries to reach the signaling server or the peer again.
+    package static let longestBackoff = 5.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
   }

@@ -23,7 +23,7 @@ extension ConfinedDirectory {
         entry.directory.rawValue, entry.name, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 0o1777)
       if created >= 0 { return try Descriptor(created) }
       guard errno == EEXIST, !options.contains(.exclusive) else { throw Errno(rawValue: errno) }
-      do {
+      do throws(Errno) {
         let existing = try reopen(object(at: path), flags)
         guard try FileStatus(existing.rawValue).type == .regular else { throw Errno.isDirectory }
         return existing
@@ -94,11 +94,11 @@ extension ConfinedDirectory {
       }
       // Opened for this alone: it fails exactly if the exporting user may not write the file.
       let file = try Descriptor(p2pfs_openat(AT_FDCWD, path, O_WRONLY | O_CLOEXEC | O_NONBLOCK, 0))
-      try check(ftruncate(file.rawValue, size))
+      try check(ftruncate(file.rawValue, off_t(size)))
     }
     if let mode = changes.mode {
       // The mode of a symbolic link means nothing, and some filesystems would change it all the same.
-      guard status.type != .symbolicLink else { throw .notSupportedOnSocket }
+      guard status.type != .symbolicLink else { throw .notSupported }
       // The setgid bit of a directory never travels, so a peer's chmod must not clear it.
       let kept = status.type == .directory ? status.mode & 0o2000 : 0
       try check(chmod(path, mode & 0o1777 | kept))

@@ -2,7 +2,7 @@ internal import CLinux
 internal import Core
 internal import Glibc
 package import SystemPackage
-package import Wire
+internal import Wire
 
 /// The directory that is exported: the one place where a path of a peer meets the filesystem.
 ///
@@ -113,8 +113,9 @@ package final class ConfinedDirectory: Sendable {
         current.descriptor.rawValue, cString(component), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
       if result < 0 {
         let error = Errno(rawValue: errno)
-        let isLink = error == .notDirectory && (try FileStatus(current.descriptor.rawValue).type) == .symbolicLink
-        throw isLink ? .tooManySymbolicLinkLevels : error
+        guard error == .notDirectory else { throw error }
+        let isLink = try FileStatus(current.descriptor.rawValue).type == .symbolicLink
+        throw isLink ? .tooManySymbolicLinkLevels : .notDirectory
       }
       let descriptor = try Descriptor(result)
       let status = try FileStatus(descriptor.rawValue, isCached: true, mask: 0)

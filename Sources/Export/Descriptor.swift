@@ -1,5 +1,5 @@
 internal import Glibc
-package import SystemPackage
+internal import SystemPackage
 
 /// A file descriptor with one owner, closed when that goes.
 package struct Descriptor: ~Copyable, Sendable {

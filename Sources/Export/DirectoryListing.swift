@@ -27,8 +27,7 @@ final class DirectoryListing: @unchecked Sendable {
   init(_ descriptor: consuming Descriptor) throws(Errno) {
     let file = OpenFile(descriptor, appends: false)
     device = try FileStatus(file.rawValue).device
-    var filesystem = statfs()
-    isRemote = fstatfs(file.rawValue, &filesystem) != 0 || DirectoryListing.remote.contains(filesystem.f_type)
+    isRemote = DirectoryListing.remote.contains(p2pfs_filesystem_type(file.rawValue))
     self.file = file
     buffer = .allocate(byteCount: Limits.Export.directoryBuffer, alignment: 8)
   }
@@ -36,9 +35,9 @@ final class DirectoryListing: @unchecked Sendable {
   deinit { buffer.deallocate() }
 
   /// Filesystems whose attributes others can change: NFS, CIFS, SMB2, 9p, FUSE, Ceph, AFS, Lustre, GFS2, OCFS2
-  /// (linux/magic.h). Their answers are not taken from the kernel's cache.
-  private static let remote: Set<Int> = [
-    0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x0bd0_0bd0, 0x0116_1970,
+  /// (linux/magic.h). -1 is none that could be asked. Their answers are not taken from the kernel's cache.
+  private static let remote: Set<Int64> = [
+    -1, 0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x6573_5546, 0x00c3_6400, 0x5346_414f, 0x0bd0_0bd0, 0x0116_1970,
     0x7461_636f,
   ]
 
@@ -46,7 +45,9 @@ final class DirectoryListing: @unchecked Sendable {
   /// `atEnd` is called before the last page of the directory goes out.
   /// - Throws: before the first page was sent; an error behind it ends the answer there, and comes again with
   ///   the next request.
-  func send(from cookie: UInt64, in directory: ConfinedDirectory, to exchange: Exchange, atEnd: () -> Void) throws(Errno) {
+  func send(from cookie: UInt64, in directory: ConfinedDirectory, to exchange: Exchange, atEnd: () -> Void)
+    throws(Errno)
+  {
     try seek(to: cookie)
     var sent = 0
     var page = Frame.listing(for: exchange.header)
@@ -86,7 +87,7 @@ final class DirectoryListing: @unchecked Sendable {
 
   private func seek(to cookie: UInt64) throws(Errno) {
     guard cookie != position else { return }
-    guard let offset = Int64(exactly: cookie), lseek(file.rawValue, offset, SEEK_SET) >= 0 else {
+    guard let offset = Int64(exactly: cookie), lseek(file.rawValue, off_t(offset), SEEK_SET) >= 0 else {
       throw .invalidArgument
     }
     unread = 0..<0

@@ -94,7 +94,7 @@ extension ExportSession {
       exchange.reply(frame)
     case .seek(let handle, let offset, let target):
       let file = try table.file(handle)
-      let found = lseek(file.rawValue, offset, target == .data ? SEEK_DATA : SEEK_HOLE)
+      let found = lseek(file.rawValue, off_t(offset), target == .data ? SEEK_DATA : SEEK_HOLE)
       guard found >= 0 else { throw Errno(rawValue: errno) }
       let frame = Frame.reply(to: exchange.header, body: 8)
       frame.write(min(Int64(found), Limits.Wire.fileSize))
@@ -102,7 +102,7 @@ extension ExportSession {
     case .allocate(let handle, let offset, let count, let mode):
       let file = try table.file(handle)
       // Keep size, punch hole, zero range; the kernel knows which combinations make sense, and checks the sum.
-      guard mode & ~0x13 == 0 else { throw Errno.notSupportedOnSocket }
+      guard mode & ~0x13 == 0 else { throw Errno.notSupported }
       try check(p2pfs_fallocate(file.rawValue, CInt(mode), offset, count))
       done(exchange)
     }

@@ -1,8 +1,8 @@
 internal import Core
-package import Session
+internal import Session
 internal import Synchronization
 internal import SystemPackage
-package import Wire
+internal import Wire
 
 /// The export as one peer sees it: its requests in, its open files.
 ///

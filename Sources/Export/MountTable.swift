@@ -22,7 +22,8 @@ final class MountTable: Sendable {
 
   /// Opens the table of this process' mount namespace.
   init() throws(Errno) {
-    state = Mutex(State(descriptor: try Descriptor(p2pfs_openat(AT_FDCWD, "/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0))))
+    state = Mutex(
+      State(descriptor: try Descriptor(p2pfs_openat(AT_FDCWD, "/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0))))
   }
 
   /// Whether `device` (as st_dev) is a p2pfs mount.

@@ -47,7 +47,7 @@ final class OpenFile: Sendable {
     if appends, let failure = failure.withLock({ $0 }), arrival <= failure.through { throw failure.error }
     var done = 0
     while done < data.count {
-      let count = pwrite(rawValue, data.baseAddress.map { $0 + done }, data.count - done, offset + Int64(done))
+      let count = pwrite(rawValue, data.baseAddress.map { $0 + done }, data.count - done, off_t(offset) + done)
       if count > 0 {
         done += count
         continue
@@ -58,7 +58,7 @@ final class OpenFile: Sendable {
       throw error
     }
     // A write of nothing still says whether the file may be written.
-    if data.isEmpty, pwrite(rawValue, "", 0, offset) < 0 { throw Errno(rawValue: errno) }
+    if data.isEmpty, pwrite(rawValue, "", 0, off_t(offset)) < 0 { throw Errno(rawValue: errno) }
   }
 
   /// Reads into `buffer` from `offset` until it is full or the file ends.
@@ -66,7 +66,7 @@ final class OpenFile: Sendable {
   func read(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
     var done = 0
     while done < buffer.count {
-      let count = pread(rawValue, buffer.baseAddress.map { $0 + done }, buffer.count - done, offset + Int64(done))
+      let count = pread(rawValue, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset) + done)
       if count == 0 { break }
       if count < 0 {
         if errno == EINTR { continue }

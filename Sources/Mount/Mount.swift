@@ -68,6 +68,9 @@ package final class Mount: Sendable {
     filesystem.attach(session)
   }
 
+  /// Bytes that programs have written, and that the peer has not confirmed yet.
+  package var unwrittenBytes: Int { filesystem.unwritten().bytes }
+
   /// Waits until what programs have written is written at the peer, or the peer has been away for `timeout`
   /// seconds of it.
   /// - Returns: what is not written by then, which an unmount would lose.

@@ -1,4 +1,4 @@
-package import Pairing
+import Pairing
 package import Signaling
 package import Transport
 

@@ -11,9 +11,9 @@ package protocol Doorkeeper: AnyObject, Sendable {
   /// - Returns: nil if the guess was right, otherwise how many guesses are left.
   func judge(_ verify: () -> Bool) -> Int?
   /// Whether there is room for a guest; the reason if not.
-  func refusal() -> String?
+  func refusal() async -> String?
   /// A guest has proven that it knows the code, and is connected.
-  func admit(_ met: Met)
+  func admit(_ met: Met) async
 }
 
 /// The exporter's side of a room: takes each guest through the handshake to a connection.
@@ -65,7 +65,7 @@ package struct RoomHost: Sendable {
     _ guest: GuestID, _ events: AsyncStream<NegotiationEvent>, _ feed: AsyncStream<NegotiationEvent>.Continuation
   ) async {
     do {
-      doorkeeper.admit(try await met(guest, events, feed))
+      await doorkeeper.admit(try await met(guest, events, feed))
     } catch {
       log.info("a guest was not connected: \(error)")
     }
@@ -89,7 +89,7 @@ package struct RoomHost: Sendable {
         case .wrongCode: throw .wrongCode(attemptsLeft: nil)
         case .established(var paired, let confirmation, let offer):
           room.send(confirmation, to: guest)
-          if let why = doorkeeper.refusal() {
+          if let why = await doorkeeper.refusal() {
             if let sealed = try? paired.sender.seal(MeetingMessage.refusal(why).encoded) {
               room.send(sealed, to: guest)
             }

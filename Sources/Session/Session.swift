@@ -93,6 +93,8 @@ package final class Session: Requester, ReplySink {
 
   // MARK: - Life
 
+  /// The session's name, 16 bytes.
+  package var identity: [UInt8] { configuration.identity }
   /// How it stands now.
   package var status: SessionState { state.withLock { $0.status } }
 
@@ -101,24 +103,44 @@ package final class Session: Requester, ReplySink {
     state.withLock { $0.observers.append(observer) }
   }
 
+  /// The state now, and each change from here on. Finishes when the session is over.
+  package func states() -> AsyncStream<SessionState> {
+    let (stream, continuation) = AsyncStream.makeStream(of: SessionState.self, bufferingPolicy: .bufferingNewest(16))
+    let now = state.withLock { state in
+      state.observers.append { new in
+        continuation.yield(new)
+        if new == .over { continuation.finish() }
+      }
+      return state.status
+    }
+    continuation.yield(now)
+    if now == .over { continuation.finish() }
+    return stream
+  }
+
   /// Takes a new connection, which replaces the one before. The session is online when the peer has greeted.
   package func connect(_ link: any Link) {
-    let (old, isOver, remembers) = state.withLock { state in
+    let (old, isOver, remembers, observers) = state.withLock { state in
       let old = state.link
-      guard state.status != .over else { return (nil as (any Link)?, true, false) }
+      guard state.status != .over else {
+        return (nil as (any Link)?, true, false, [@Sendable (SessionState) -> Void]())
+      }
       state.link = link
       state.connection += 1
       state.parked = []
       state.early = []
       state.silence = 0
-      return (old, false, state.wasOnline)
+      // From here on nothing is sent until the peer has greeted on the new connection.
+      let wasOnline = state.status == .online
+      if wasOnline { state.status = .offline }
+      return (old, false, state.wasOnline, wasOnline ? state.observers : [])
     }
     old?.close()
     guard !isOver else {
       link.close()
       return
     }
-    if old != nil { changed(to: .offline, from: .online) }
+    for observer in observers { observer(.offline) }
     link.attach(LinkReceiverOfConnection(session: self, link: link))
     var flags = Hello.Flags()
     if let responder {
@@ -138,6 +160,10 @@ package final class Session: Requester, ReplySink {
     link?.send(Session.message(.goodbye), on: .control)
     finish()
   }
+
+  /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
+  /// started again: closes the connection and what the peer had open.
+  package func suspend() { finish() }
 
   /// Counts time, in steps of at most a second: to be called about once a second with what has gone by.
   package func tick(_ seconds: Double) {

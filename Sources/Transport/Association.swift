@@ -1,5 +1,6 @@
 internal import CUsrsctp
 internal import Core
+internal import DequeModule
 internal import Glibc
 
 /// What carries SCTP's packets: DTLS, or a layer between the two. "Packet out"; the way in is `Association.input`.
@@ -43,9 +44,24 @@ final class Association {
   private var accepted = 0
   private var isDry = true
   /// The packet whose way there and back is being measured.
-  private var probe: (tsn: UInt32, sent: Instant, delivered: Int)?
+  private var probe: Probe?
+  private var highestSent: UInt32?
+  private var deliveredAt = Instant.now
+  /// When the packets that are on their way left, by their first sequence number; what was acknowledged last of them.
+  private var departures = Deque<(tsn: UInt32, time: Instant)>()
+  private var lastDeparture = Instant.now
+  private var recovery = LossRecovery()
   private var partial: [UInt16: Frame] = [:]
   private var mtu = 0
+  private struct Probe {
+    let tsn: UInt32
+    let sent: Instant
+    /// Bytes delivered when it left, since when, and when the last of them had left.
+    let delivered: Int
+    let deliveredAt: Instant
+    let lastDeparture: Instant
+  }
+
   private static let buffer = Int32(Limits.Transport.flight * 2)
 
   init(owner: any AssociationOwner, carrier: any PacketCarrier, stack: SCTPStack, port: UInt16, remotePort: UInt16)
@@ -160,25 +176,42 @@ final class Association {
     stack.hurry()
     // Acknowledgements go out at the latest 20 ms after data: tick until then.
     busyUntil = max(busyUntil, now.advanced(by: 0.1))
-    var acknowledged = false
-    if let probe, let sack = packet.chunk(3), Int32(bitPattern: sack &- probe.tsn) >= 0 { acknowledged = true }
+    let sack = packet.chunk(3)
+    if let sack {
+      guard recovery.takes(packet, cumulative: sack, at: now, roundTrip: estimate.roundTrip) else { return }
+      while let first = departures.first, Int32(bitPattern: sack &- first.tsn) >= 0 {
+        lastDeparture = first.time
+        departures.removeFirst()
+      }
+    }
+    let before = inFlight
     usrsctp_conninput(UnsafeMutableRawPointer(bitPattern: token), packet.baseAddress, packet.count, 0)
-    if acknowledged, let probe {
+    if let probe, let sack, Int32(bitPattern: sack &- probe.tsn) >= 0 {
       self.probe = nil
       estimate.addRound(
-        roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered, isLimited: isDry,
-        at: now)
+        roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered,
+        over: max(now.seconds(since: probe.deliveredAt), probe.sent.seconds(since: probe.lastDeparture)),
+        isLimited: isDry, at: now)
       isDry = false
     }
+    if inFlight != before { deliveredAt = now }
   }
 
   /// A packet from usrsctp for the peer.
   func output(_ packet: UnsafeRawBufferPointer) {
     if let tsn = packet.chunk(0) {
-      if probe == nil {
-        probe = (tsn, Instant.now, accepted - inFlight)
-      } else if probe?.tsn == tsn {
-        probe = nil  // sent again: which of the two is acknowledged cannot be told (Karn's algorithm)
+      if highestSent.map({ Int32(bitPattern: tsn &- $0) > 0 }) ?? true {
+        highestSent = tsn
+        let now = Instant.now
+        departures.append((tsn, now))
+        if probe == nil {
+          probe = Probe(
+            tsn: tsn, sent: now, delivered: accepted - inFlight, deliveredAt: deliveredAt, lastDeparture: lastDeparture)
+        }
+      } else {
+        recovery.begin(until: highestSent ?? tsn)
+        // Sent again: which of the two is acknowledged cannot be told (Karn's algorithm).
+        if probe?.tsn == tsn { probe = nil }
       }
     }
     carrier.carry(packet)

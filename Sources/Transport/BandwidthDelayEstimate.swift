@@ -5,13 +5,14 @@ package import Core
 /// SCTP's congestion control finds a limit by overrunning the bottleneck's queue, and recovers from that in seconds.
 /// So what it is given is bounded by the largest delivery rate of late × the smallest round trip of late, as BBR
 /// does (draft-cardwell-iccrg-bbr-congestion-control), times a gain that leaves room for acknowledgements in clumps
-/// and for finding out that the path has become faster.
+/// and for finding out that the path has become faster. There is no pacing: what exceeds the product stands in the
+/// bottleneck's queue, so even in startup the gain stays below the 2 that a queue of one product would hold.
 ///
 /// ```
-///  startup (gain 2.89: the rate can double every round trip)
+///  startup (gain 1.85: nearly doubles every round trip)
 ///     │  the rate has not grown by a quarter in three round trips
 ///     ▼
-///  steady (gain 1.75) ⇄ every 10 s for a moment: drain (gain 0.5), so that the smallest round trip is seen again
+///  steady (gain 1.25) ⇄ every 10 s for a moment: drain (gain 0.5), so that the smallest round trip is seen again
 /// ```
 /// A plain value: the clock is an argument.
 package struct BandwidthDelayEstimate: Sendable {
@@ -46,8 +47,8 @@ package struct BandwidthDelayEstimate: Sendable {
   package var window: Int {
     let gain: Double
     switch phase {
-    case .startup: gain = 2.89
-    case .steady: gain = 1.75
+    case .startup: gain = 1.85
+    case .steady: gain = 1.25
     case .drain: gain = 0.5
     }
     let product = rates.value * shortestRoundTrip * gain
@@ -57,12 +58,17 @@ package struct BandwidthDelayEstimate: Sendable {
     return Int(min(product + floor, Double(most)))
   }
 
-  /// Takes in one round: a packet left, was acknowledged `roundTrip` seconds later, and in between `delivered` bytes
-  /// were acknowledged.
-  /// - Parameter isLimited: whether during the round there was nothing more to send, so that the rate says little.
-  package mutating func addRound(roundTrip: Double, delivered: Int, isLimited: Bool, at now: Instant) {
+  /// Takes in one round: a packet left, and was acknowledged `roundTrip` seconds later.
+  /// - Parameters:
+  ///   - delivered: bytes acknowledged from when the packet left until its own acknowledgement.
+  ///   - interval: seconds between the last acknowledgement before the packet left and its own. At least the round trip;
+  ///     it keeps a burst of acknowledgements from being taken for a rate.
+  ///   - isLimited: whether during the round there was nothing more to send, so that the rate says little.
+  package mutating func addRound(
+    roundTrip: Double, delivered: Int, over interval: Double, isLimited: Bool, at now: Instant
+  ) {
     guard roundTrip > 0, delivered >= 0 else { return }
-    let rate = Double(delivered) / roundTrip
+    let rate = Double(delivered) / max(roundTrip, interval)
     if !isLimited || rate > rates.value {
       // Ten rounds, but long enough that one stall of a thread is not taken for the path's rate.
       rates.add(rate, at: now, window: max(1, 10 * shortestRoundTrip))

@@ -44,6 +44,7 @@ final class SCTPStack {
     usrsctp_sysctl_set_sctp_assoc_rtx_max_default(60)
     usrsctp_sysctl_set_sctp_path_rtx_max_default(60)
     usrsctp_sysctl_set_sctp_init_rtx_max_default(12)
+    usrsctp_sysctl_set_sctp_max_retran_chunk(0)  // a burst of losses sends one chunk 30 times within a second
     timer = Timer(on: thread) { [unowned self] in tick() }
     timer?.set(after: 1)
   }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Glibc
 
 /// The command line of p2pfs(1).
 @main
@@ -7,5 +8,27 @@ struct P2PFSCommand: AsyncParsableCommand {
     commandName: "p2pfs",
     abstract: "Mount a folder of a computer that sits behind another NAT.",
     version: "p2pfs 0.1.0",
-    subcommands: [Umount.self])
+    subcommands: [ExportCommand.self, MountCommand.self, UmountCommand.self, SignalCommand.self])
+
+  static func main() async {
+    Signals.block()
+    do {
+      var command = try parseAsRoot()
+      if var command = command as? any AsyncParsableCommand {
+        try await command.run()
+      } else {
+        try command.run()
+      }
+    } catch let code as ExitCode {
+      Glibc.exit(code.rawValue)
+    } catch let failure as Failure {
+      Glibc.exit(Console.report(failure))
+    } catch {
+      // What ArgumentParser has to say: help and version on standard output, a wrong command line on standard error.
+      let isWrong = exitCode(for: error) != .success
+      let message = fullMessage(for: error)
+      if isWrong { Console.say(message) } else { Console.print(message) }
+      Glibc.exit(isWrong ? ExitStatus.usage.rawValue : ExitStatus.done.rawValue)
+    }
+  }
 }

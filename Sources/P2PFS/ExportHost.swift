@@ -1,0 +1,302 @@
+package import Core
+import Logging
+package import Pairing
+package import Session
+package import Signaling
+import SystemPackage
+package import Transport
+
+/// An export and its guests: holds the room, lets guests in, and keeps their sessions while they are away.
+package actor ExportHost {
+  /// What to share, and where to be met.
+  package struct Configuration: Sendable {
+    /// The absolute path of the directory: under it is remembered what lets the export be started again.
+    package var directory: String
+    /// Where to be met; nil: at a signaling server of our own.
+    package var server: ServerAddress?
+    /// The code to use; nil: the one remembered, or a new one.
+    package var code: Code?
+    /// Serve one guest, and end when it has left.
+    package var isOnce = false
+    package var ice = ICEConfiguration()
+    package var client = SignalClient()
+    /// Makes what serves one guest.
+    package var makeResponder: @Sendable () -> any Responder
+
+    /// A configuration with defaults.
+    package init(directory: String, makeResponder: @escaping @Sendable () -> any Responder) {
+      self.directory = directory
+      self.makeResponder = makeResponder
+    }
+  }
+
+  /// What the user should hear about.
+  package enum Event: Sendable {
+    /// Guests can come, with this code. `isNew`: it takes the place of one that was spent.
+    case ready(Code, isNew: Bool)
+    case wrongCode(left: Int)
+    case arrived(Session, ConnectionPath?)
+    case away
+    case back(ConnectionPath?)
+    case left
+    case signalingLost(String)
+    case signalingBack
+  }
+
+  private final class Guest {
+    let session: Session
+    let resumption: ResumptionSecret
+    let credit: Int
+    var room: Task<Void, Never>?
+    var awaySince: Instant?
+    init(_ session: Session, _ resumption: ResumptionSecret, credit: Int) {
+      self.session = session
+      self.resumption = resumption
+      self.credit = credit
+    }
+  }
+
+  private let configuration: Configuration
+  private let server: ServerAddress
+  private let report: @Sendable (Event) -> Void
+  private let log = Logger(label: "p2pfs.export")
+  private let pool = WritePool()
+  private let savePath: String?
+  private var saved: SavedExport
+  private var code: Code
+  private var attempts: AttemptLimit
+  private var guests: [[UInt8]: Guest] = [:]
+  private var serving: Task<Void, Never>?
+  private var hadGuest = false
+
+  /// An export that is met at `server`. `report` is called from the host's tasks and must not block.
+  package init(
+    _ configuration: Configuration, server: ServerAddress, report: @escaping @Sendable (Event) -> Void
+  ) {
+    self.configuration = configuration
+    self.server = server
+    self.report = report
+    savePath = configuration.code == nil && !configuration.isOnce ? SavedExport.path(for: configuration.directory) : nil
+    let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
+    let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
+    var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
+    if saved.code != code.text {
+      saved.code = code.text
+      saved.wrongAttempts = 0
+    }
+    self.code = code
+    self.saved = saved
+    attempts = AttemptLimit(left: max(0, AttemptLimit().left - saved.wrongAttempts))
+  }
+
+  /// The port that this export's own signaling server had last time; nil if there is none.
+  package static func rememberedPort(of directory: String) -> Int? {
+    SavedExport.path(for: directory).flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))?.port
+  }
+
+  /// Remembers the port of this export's own signaling server.
+  package func remember(port: Int) { saved.port = port }
+
+  /// Serves until the task is cancelled, or, with `isOnce`, until the guest has left.
+  /// - Throws: if the room cannot be had at first; later troubles are reported and overcome.
+  package func run() async throws(SignalingError) {
+    restoreGuests()
+    let expiry = Task { [weak self] in
+      while !Task.isCancelled {
+        try? await Task.sleep(for: .seconds(60))
+        await self?.dropExpired()
+      }
+    }
+    defer { expiry.cancel() }
+    var announced: Code?
+    var backoff = Backoff()
+    var isLost = false
+    while !Task.isCancelled, !(configuration.isOnce && hadGuest) {
+      if attempts.isSpent { renewCode() }
+      let (code, token) = (code, RoomToken(bytes: saved.token) ?? RoomToken.random())
+      // scrypt takes its time: not on this actor.
+      let credential = await Task.detached { Credential(code) }.value
+      do throws(SignalingError) {
+        let room = try await configuration.client.host(server, room: code.room, token: token)
+        if isLost {
+          isLost = false
+          report(.signalingBack)
+        }
+        backoff.reset()
+        if announced != code { report(.ready(code, isNew: announced != nil)) }
+        announced = code
+        save()
+        let host = RoomHost(
+          room, credential: credential, ice: configuration.ice, doorkeeper: CodeDoor(self, attempts: attempts), log: log
+        )
+        let serving = Task { await host.serve() }
+        self.serving = serving
+        await withTaskCancellationHandler {
+          await serving.value
+        } onCancel: {
+          serving.cancel()
+        }
+        room.close()
+      } catch {
+        if announced != code, configuration.code == nil, error == .roomOccupied {
+          self.code = Code.random()
+          saved.code = self.code.text
+          continue
+        }
+        if announced == nil { throw error }
+        if !isLost {
+          isLost = true
+          report(.signalingLost("\(error)"))
+        }
+      }
+      if !attempts.isSpent, !Task.isCancelled, !(configuration.isOnce && hadGuest) { await backoff.wait() }
+    }
+    while !Task.isCancelled, !guests.isEmpty { try? await Task.sleep(for: .milliseconds(200)) }
+  }
+
+  /// Ends: connections are closed, what guests had open too. They may come back if the export is started again.
+  package func stop() async {
+    serving?.cancel()
+    save()
+    for guest in guests.values {
+      guest.room?.cancel()
+      guest.session.suspend()
+    }
+    guests = [:]
+  }
+
+  // MARK: - The code
+
+  func wrongCode(_ attempts: AttemptLimit) {
+    self.attempts = attempts
+    saved.wrongAttempts += 1
+    save()
+    report(.wrongCode(left: attempts.left))
+    if attempts.isSpent { serving?.cancel() }
+  }
+
+  private func renewCode() {
+    code = Code.random()
+    attempts = AttemptLimit()
+    saved.code = code.text
+    saved.wrongAttempts = 0
+  }
+
+  private func save() {
+    guard let savePath else { return }
+    saved.guests = guests.map { identity, guest in
+      SavedExport.Guest(identity: identity, resumption: guest.resumption.bytes.withBytes { Array($0) })
+    }
+    do { try StateDirectory.write(saved.text, to: savePath) } catch {
+      log.warning("cannot write \(savePath): \(error)")
+    }
+  }
+
+  // MARK: - Guests
+
+  /// Whether another guest fits, if need be in the place of one that is away.
+  func refusal() -> String? {
+    if configuration.isOnce, hadGuest { return "it was shared with one guest only" }
+    guard guests.count >= Limits.Session.guests, guests.values.allSatisfy({ $0.session.isOnline }) else { return nil }
+    return "it has \(Limits.Session.guests) guests, the most it takes"
+  }
+
+  func admit(_ met: Met) async {
+    if let guest = guests[met.identity], guest.session.status != .over {
+      guest.session.connect(met.link)
+      guest.awaySince = nil
+      report(.back(await met.link.path()))
+      return
+    }
+    if let why = refusal() {
+      log.info("a guest came too late: \(why)")
+      met.link.close()
+      return
+    }
+    if guests.count >= Limits.Session.guests,
+      let longest = guests.filter({ !$0.value.session.isOnline })
+        .min(by: { ($0.value.awaySince?.nanoseconds ?? 0) < ($1.value.awaySince?.nanoseconds ?? 0) })
+    {
+      longest.value.session.end()
+      forget(longest.key)
+    }
+    hadGuest = true
+    let guest = take(met.identity, met.resumption)
+    if configuration.isOnce { serving?.cancel() }
+    guest.session.connect(met.link)
+    save()
+    report(.arrived(guest.session, await met.link.path()))
+  }
+
+  @discardableResult
+  private func take(_ identity: [UInt8], _ resumption: ResumptionSecret) -> Guest {
+    let credit = pool.grant()
+    let session = Session(
+      .init(identity: identity, grantedWriteCredit: credit), responder: configuration.makeResponder(), log: log)
+    let guest = Guest(session, resumption, credit: credit)
+    guests[identity] = guest
+    session.observe { [weak self] state in
+      Task { await self?.changed(identity, state) }
+    }
+    SessionClock.start(session)
+    guest.room = Task { [weak self] in await self?.holdRoom(resumption, of: session) }
+    return guest
+  }
+
+  /// Holds the room where a guest that has lost its connection is met again.
+  private func holdRoom(_ resumption: ResumptionSecret, of session: Session) async {
+    let credential = Credential(resumption)
+    let token = RoomToken(bytes: saved.token) ?? RoomToken.random()
+    var backoff = Backoff()
+    while !Task.isCancelled, session.status != .over {
+      do {
+        let room = try await configuration.client.host(server, room: resumption.room, token: token)
+        backoff.reset()
+        let door = KnownGuestDoor(self)
+        await RoomHost(room, credential: credential, ice: configuration.ice, doorkeeper: door, log: log).serve()
+        room.close()
+      } catch {
+        log.info("cannot hold the room of a guest: \(error)")
+      }
+      if !Task.isCancelled { await backoff.wait() }
+    }
+  }
+
+  private func changed(_ identity: [UInt8], _ state: SessionState) {
+    guard let guest = guests[identity] else { return }
+    switch state {
+    case .online: guest.awaySince = nil
+    case .offline:
+      guest.awaySince = Instant.now
+      report(.away)
+    case .expired: break
+    case .over:
+      forget(identity)
+      save()
+      report(.left)
+    }
+  }
+
+  private func forget(_ identity: [UInt8]) {
+    guard let guest = guests.removeValue(forKey: identity) else { return }
+    guest.room?.cancel()
+    pool.reclaim(guest.credit)
+  }
+
+  private func restoreGuests() {
+    for known in saved.guests.prefix(Limits.Session.guests) {
+      guard let resumption = ResumptionSecret(bytes: known.resumption) else { continue }
+      take(known.identity, resumption).awaySince = Instant.now
+    }
+  }
+
+  private func dropExpired() {
+    let now = Instant.now
+    for (identity, guest) in guests {
+      guard let since = guest.awaySince, now.seconds(since: since) > Limits.Session.expiry else { continue }
+      guest.session.end()
+      forget(identity)
+    }
+    save()
+  }
+}

@@ -1,0 +1,87 @@
+import Core
+import Logging
+import Pairing
+package import Session
+import Signaling
+import Transport
+
+/// The guest's side of a relation with an exporter: meets it by the code, and again without it whenever the
+/// connection is lost, until the session is over.
+package actor GuestPeer {
+  private let meeting: GuestMeeting
+  private let log = Logger(label: "p2pfs.guest")
+  private var reconnection: Task<Void, Never>?
+
+  /// The session, which outlives its connections.
+  package nonisolated let session: Session
+  /// How the exporter was reached first.
+  package nonisolated let path: ConnectionPath?
+
+  private init(_ meeting: GuestMeeting, _ session: Session, _ path: ConnectionPath?) {
+    self.meeting = meeting
+    self.session = session
+    self.path = path
+  }
+
+  /// Meets the exporter and starts a session with it.
+  /// - Parameters:
+  ///   - responder: serves the exporter in turn, if something is shared back.
+  ///   - timeout: seconds without the exporter after which operations fail.
+  package static func meet(
+    _ meeting: GuestMeeting, responder: (any Responder)? = nil, timeout: Double = Limits.Session.timeout
+  ) async throws(MeetingError) -> GuestPeer {
+    let met = try await meeting.meet()
+    let session = Session(.init(identity: met.identity, timeout: timeout), responder: responder)
+    let states = session.states()
+    session.connect(met.link)
+    SessionClock.start(session)
+    let greeted = await withTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        for await state in states where state == .online || state == .over { return state == .online }
+        return false
+      }
+      group.addTask {
+        try? await Task.sleep(for: .seconds(Limits.Session.greeting))
+        return false
+      }
+      defer { group.cancelAll() }
+      return await group.next() ?? false
+    }
+    guard greeted else {
+      session.end()
+      throw .abandoned
+    }
+    var again = meeting
+    again.credential = Credential(met.resumption)
+    again.waits = true
+    let peer = GuestPeer(again, session, await met.link.path())
+    await peer.keepConnected()
+    return peer
+  }
+
+  private func keepConnected() {
+    reconnection = Task { [meeting, session, log] in
+      for await state in session.states() where state == .offline || state == .expired {
+        var backoff = Backoff()
+        while !Task.isCancelled, session.status == .offline || session.status == .expired {
+          do throws(MeetingError) {
+            let met = try await meeting.meet()
+            guard met.identity == session.identity else { continue }
+            session.connect(met.link)
+            // It counts when the exporter has greeted; until then the link's own loss brings us here again.
+            try? await Task.sleep(for: .seconds(1))
+          } catch {
+            log.info("not connected again yet: \(error)")
+            await backoff.wait()
+          }
+        }
+      }
+    }
+  }
+
+  /// Ends the session and everything that belongs to it.
+  package func end() {
+    reconnection?.cancel()
+    session.end()
+  }
+}

@@ -1,0 +1,50 @@
+import ArgumentParser
+import Core
+import Glibc
+import Logging
+import Signaling
+
+/// What all commands that do something take.
+struct CommonOptions: ParsableArguments {
+  @Flag(name: .shortAndLong, help: "Say more about what happens.")
+  var verbose = false
+
+  @Flag(name: .shortAndLong, help: "Say only what went wrong.")
+  var quiet = false
+
+  /// Sends what the layers log to standard error, as much of it as was asked for.
+  func startLogging() {
+    let level: Logger.Level = verbose ? .debug : .error
+    LoggingSystem.bootstrap { label in
+      var handler = StreamLogHandler.standardError(label: label)
+      handler.logLevel = level
+      return handler
+    }
+  }
+
+  /// Tells the user, unless that was not wanted.
+  func say(_ line: String) {
+    if !quiet { Console.say(line) }
+  }
+}
+
+/// Where a setting comes from when it is not on the command line.
+enum Settings {
+  /// An environment variable that is set and not empty.
+  static func environment(_ name: String) -> String? {
+    guard let value = getenv(name).map({ String(cString: $0) }), !value.isEmpty else { return nil }
+    return value
+  }
+
+  /// The signaling server: the flag wins over the code's own `@SERVER`, that over `P2PFS_SIGNAL`.
+  static func server(flag: String?, code: ServerAddress?) throws(Failure) -> ServerAddress? {
+    if let flag { return try parse(flag, from: "--signal") }
+    if let code { return code }
+    if let variable = environment("P2PFS_SIGNAL") { return try parse(variable, from: "P2PFS_SIGNAL") }
+    return nil
+  }
+
+  private static func parse(_ text: String, from source: String) throws(Failure) -> ServerAddress {
+    do { return try ServerAddress(parsing: text) } catch { throw Failure(.usage, "\(source): \(error)") }
+  }
+}

@@ -1,0 +1,95 @@
+import Core
+import Glibc
+import Testing
+
+extension EndToEnd {
+  /// Either side dies or falls silent.
+  @Suite struct Deaths {
+    @Test func `umount clears the mount point of a daemon that was killed`() throws {
+      try EndToEnd.pair { pair in
+        for process in pair.b.programs { kill(process.pid, SIGKILL) }
+        #expect(eventually(within: 5) { pair.b.programs.isEmpty })
+        #expect(pair.b.isMounted(pair.mounted.point))
+        #expect(try pair.b.p2pfs("umount", pair.mounted.point).status == 0)
+        #expect(!pair.b.isMounted(pair.mounted.point))
+        _ = try pair.b.mount(pair.exporter.code)
+        try pair.guest("echo again > \"$M/f\"")
+      }
+    }
+
+    @Test func `the exporter is killed: operations fail, nothing hangs, umount works`() throws {
+      try EndToEnd.pair(mount: ["-o", "timeout=5"]) { a, export in
+        try a.shell("head -c 30000000 /dev/urandom > \"$E/big\"; echo x > \"$E/small\"", ["E": export])
+      } _: { pair in
+        pair.exporter.child.stop()
+        let reader = try pair.start("exec cat \"$M/big\" > /dev/null")
+        let error = try reader.wait(seconds: 30)
+        #expect(error.status != 0)
+        #expect(
+          error.errors.contains("Input/output error") || error.errors.contains("not connected"), "\(error)")
+        let later = try pair.b.run(["ls", pair.mounted.point], seconds: 5)
+        #expect(later.status != 0, "fails at once by now: \(later)")
+        let outcome = try pair.b.p2pfs("umount", pair.mounted.point, seconds: 20)
+        #expect(outcome.status == 0, "nothing is lost: \(outcome)")
+        #expect(!pair.b.isMounted(pair.mounted.point))
+      }
+    }
+
+    @Test func `a killed reader is gone at once, though the exporter does not answer`() throws {
+      try EndToEnd.pair { a, export in
+        try a.shell("head -c 30000000 /dev/urandom > \"$E/big\"", ["E": export])
+      } _: { pair in
+        pair.exporter.child.signal(SIGSTOP)
+        defer { pair.exporter.child.signal(SIGCONT) }
+        for program in ["cat \"$M/big\" > /dev/null", "ls -l \"$M\"", "echo y > \"$M/new\""] {
+          let child = try pair.start("exec bash -c '\(program)'")
+          usleep(700_000)
+          #expect(child.isRunning, "\(program): the exporter is stopped, what does it know?")
+          let start = Instant.now
+          child.stop()
+          #expect(child.poll() == 128 + SIGKILL)
+          // Half a second is promised; the rest is for a busy test machine.
+          #expect(Instant.now.seconds(since: start) < 2, "\(program)")
+        }
+      }
+    }
+
+    @Test func `what the exporter did not get is named by umount`() throws {
+      try EndToEnd.pair(mount: ["-o", "timeout=60"]) { pair in
+        try pair.guest("echo ok > \"$M/first\"")
+        pair.exporter.child.signal(SIGSTOP)
+        let writer = try pair.start("exec dd if=/dev/zero of=\"$M/first\" bs=100000 count=5 conv=notrunc")
+        usleep(1_000_000)
+        pair.exporter.child.stop()
+        #expect(eventually(within: 15) { !pair.b.programs.isEmpty })
+        let outcome = try pair.b.p2pfs("umount", pair.mounted.point, seconds: 40)
+        #expect(!pair.b.isMounted(pair.mounted.point))
+        let wrote = try writer.wait(seconds: 20)
+        // Either the writer was told, or umount tells.
+        #expect(wrote.status != 0 || (outcome.status != 0 && outcome.errors.contains("first")), "\(wrote) \(outcome)")
+      }
+    }
+
+    @Test func `a guest that vanishes does not disturb the others`() throws {
+      try EndToEnd.pair { pair in
+        let c = try pair.rig.computer("c")
+        let other = try c.mount(pair.exporter.code)
+        for process in c.programs { kill(process.pid, SIGKILL) }
+        try pair.guest("for i in {1..50}; do echo $i > \"$M/f$i\"; done; cat \"$M\"/f* > /dev/null")
+        #expect(try c.p2pfs("umount", other.point).status == 0)
+        _ = try c.mount(pair.exporter.code)
+      }
+    }
+
+    @Test func `the exporter pauses, and the copy goes on`() throws {
+      try EndToEnd.pair { pair in
+        let copy = try pair.start("head -c 40000000 /dev/urandom > r; cp r \"$M/r\"; cmp r \"$E/r\"")
+        #expect(eventually(within: 20) { access(pair.export + "/r", F_OK) == 0 })
+        pair.exporter.child.signal(SIGSTOP)
+        usleep(3_000_000)
+        pair.exporter.child.signal(SIGCONT)
+        #expect(try copy.wait(seconds: 60).status == 0)
+      }
+    }
+  }
+}

@@ -1,0 +1,158 @@
+import Core
+import Glibc
+import Testing
+
+@testable import Signaling
+
+/// A client believes nothing that a server says.
+@Suite struct HostileServerTests {
+  private let client = SignalClient()
+
+  /// A listener that answers each connection with an upgrade, computed for the key that came, and then `frames`.
+  private final class Impostor: Sendable {
+    let port: UInt16
+    private let listener: Int32
+
+    init(_ frames: [UInt8], head: String? = nil) {
+      listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      var address = sockaddr_in()
+      address.sin_family = sa_family_t(AF_INET)
+      address.sin_addr.s_addr = inet_addr("127.0.0.1")
+      var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+      withUnsafeMutablePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          _ = bind(listener, $0, length)
+          _ = getsockname(listener, $0, &length)
+        }
+      }
+      listen(listener, 4)
+      port = UInt16(bigEndian: address.sin_port)
+      let listener = listener
+      // A thread of its own: it blocks.
+      Thread.start {
+        let descriptor = accept(listener, nil, nil)
+        guard descriptor >= 0 else { return }
+        var buffer = [UInt8](repeating: 0, count: 8192)
+        let count = max(0, recv(descriptor, &buffer, buffer.count, 0))
+        let request = String(decoding: buffer[..<count], as: UTF8.self)
+        let key =
+          request.split(separator: "\r\n").first { $0.lowercased().hasPrefix("sec-websocket-key: ") }?
+          .dropFirst(19) ?? ""
+        let answer =
+          head
+          ?? "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          + "Sec-WebSocket-Accept: \(webSocketAccept(String(key)))\r\n\r\n"
+        let bytes = Array(answer.utf8) + frames
+        _ = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+        // Until the client hangs up.
+        while recv(descriptor, &buffer, buffer.count, 0) > 0 {}
+        close(descriptor)
+      }
+    }
+
+    deinit {
+      shutdown(listener, Int32(SHUT_RDWR))
+      close(listener)
+    }
+
+    var address: ServerAddress { ServerAddress(scheme: .ws, host: "127.0.0.1", port: port) }
+  }
+
+  private static let welcome: [UInt8] = [0x82, 3, 1, 1, 0]
+
+  @Test(
+    "Nonsense instead of a welcome ends the attempt",
+    arguments: [
+      [0x82, 0], [0x82, 1, 9], [0x82, 3, 1, 2, 0], [0x82, 3, 1, 1, 1], [0x82, 3, 1, 1, 255], [0x82, 4, 1, 1, 0, 0],
+      [0x82, 6, 1, 1, 1, 0xFF, 0xFF, 65], [0x82, 1, 5], [0x82, 0x83, 0, 0, 0, 0, 1, 1, 0], [0xC2, 3, 1, 1, 0],
+      [0x02, 3, 1, 1, 0], [0x81, 3, 1, 1, 0], [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0],
+      [0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255],
+      [0x82, 10, 1, 1, 1, 0, 1, 7, 0, 0, 0, 0],
+    ] as [[UInt8]])
+  func nonsense(_ frames: [UInt8]) async throws {
+    let impostor = Impostor(frames)
+    do {
+      _ = try await client.join(impostor.address, room: "482153")
+      Issue.record("the welcome was none")
+    } catch {
+      guard case .violation = error else { throw error }
+    }
+  }
+
+  @Test(
+    "After the welcome nonsense ends the connection",
+    arguments: [
+      [0x82, 1, 3], [0x82, 3, 1, 1, 0], [0x82, 2, 5, 0], [0x83, 0], [0x82, 127, 0, 0, 0, 0, 0x40, 0, 0, 0],
+    ] as [[UInt8]])
+  func laterNonsense(_ frames: [UInt8]) async throws {
+    let impostor = Impostor(Self.welcome + frames)
+    let guest = try await client.join(impostor.address, room: "482153")
+    #expect(try await guest.events.next() == nil)
+    guard case .violation? = guest.closeReason else { throw Overdue() }
+  }
+
+  @Test("A server that floods is cut off")
+  func flood() async throws {
+    let impostor = Impostor(Self.welcome + [[UInt8]](repeating: [0x82, 1, 2], count: 5000).joined())
+    let guest = try await client.join(impostor.address, room: "482153")
+    let reason = try await within { () -> SignalingError in
+      while guest.closeReason == nil { try await Task.sleep(for: .milliseconds(10)) }
+      return guest.closeReason ?? .timedOut
+    }
+    #expect(reason == .violation("more messages than are read"))
+  }
+
+  @Test(
+    "What answers without being a signaling server is named",
+    arguments: [
+      "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+      "SSH-2.0-x\r\n\r\n",
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+    ])
+  func otherServers(_ head: String) async throws {
+    let impostor = Impostor([], head: head)
+    do {
+      _ = try await client.join(impostor.address, room: "482153")
+      Issue.record("that was no signaling server")
+    } catch {
+      guard case .notASignalingServer = error else { throw error }
+    }
+  }
+
+  @Test("A server that takes the connection and says nothing is given up")
+  func silence() async throws {
+    let impostor = Impostor([], head: "")
+    await #expect(throws: SignalingError.timedOut) {
+      _ = try await within { try await client.join(impostor.address, room: "482153") }
+    }
+  }
+
+  @Test("What a server says reaches no terminal as it is")
+  func escaping() async throws {
+    let text = Array("\u{1B}[31mred\u{7}".utf8)
+    let impostor = Impostor(Self.welcome + [0x88, UInt8(text.count + 2), 0x03, 0xE9] + text)
+    let guest = try await client.join(impostor.address, room: "482153")
+    #expect(try await guest.events.next() == nil)
+    #expect(guest.closeReason == .closed("?[31mred?"))
+  }
+}
+
+/// A thread that runs one closure.
+private enum Thread {
+  final class Body: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+
+  static func start(_ run: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    pthread_create(
+      &thread, nil,
+      { body in
+        guard let body else { return nil }
+        Unmanaged<Body>.fromOpaque(body).takeRetainedValue().run()
+        return nil
+      }, Unmanaged.passRetained(Body(run)).toOpaque())
+    pthread_detach(thread)
+  }
+}

@@ -1,0 +1,101 @@
+import Core
+import Glibc
+import Testing
+
+@testable import Signaling
+
+/// wss with certificates that the openssl command makes.
+@Suite struct TLSTests {
+  private let client = SignalClient()
+
+  /// A certificate for `name`, made by itself, in a directory of its own.
+  private func certificate(_ name: String) throws -> (certificate: String, key: String) {
+    var template = Array("/tmp/p2pfs-test-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw Overdue() }
+    let directory = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
+    let files = ("\(directory)/certificate.pem", "\(directory)/key.pem")
+    let command =
+      "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test "
+      + "-addext subjectAltName=\(name) -keyout \(files.1) -out \(files.0) 2>/dev/null"
+    var process = pid_t()
+    var arguments: [UnsafeMutablePointer<CChar>?] = ["/bin/sh", "-c", command].map { strdup($0) } + [nil]
+    defer { for argument in arguments { free(argument) } }
+    guard posix_spawn(&process, "/bin/sh", nil, nil, &arguments, environ) == 0 else { throw Overdue() }
+    var status: Int32 = 0
+    waitpid(process, &status, 0)
+    guard status == 0 else { throw Overdue() }
+    return files
+  }
+
+  private func remove(_ files: (certificate: String, key: String)) {
+    unlink(files.certificate)
+    unlink(files.key)
+    rmdir(String(files.key.dropLast("/key.pem".count)))
+  }
+
+  @Test("Over TLS a server is trusted for its name only, and only if somebody vouches for it")
+  func names() async throws {
+    let files = try certificate("DNS:localhost")
+    defer { remove(files) }
+    let (server, byAddress) = try await startServer {
+      $0.certificateFile = files.certificate
+      $0.keyFile = files.key
+    }
+    let byName = ServerAddress(scheme: .wss, host: "localhost", port: server.port)
+    let trusting = SignalClient(certificateAuthorities: files.certificate)
+    let host = try await trusting.host(byName, room: "482153", token: .random())
+    let guest = try await trusting.join(byName, room: "482153")
+    let id = try await host.nextGuest()
+    host.send([1], to: id)
+    #expect(try await guest.events.next() == .message([1]))
+    await #expect(throws: SignalingError.certificateName("127.0.0.1")) {
+      _ = try await trusting.join(byAddress, room: "482153")
+    }
+    await #expect(throws: SignalingError.certificate("nobody this machine trusts vouches for it")) {
+      _ = try await client.join(byName, room: "482153")
+    }
+    await #expect(throws: SignalingError.self) {
+      _ = try await client.join(ServerAddress(scheme: .ws, host: "localhost", port: server.port), room: "482153")
+    }
+    await server.shutdown()
+  }
+
+  @Test("A certificate for an address is good for that address")
+  func addresses() async throws {
+    let files = try certificate("IP:127.0.0.1")
+    defer { remove(files) }
+    let (server, address) = try await startServer {
+      $0.certificateFile = files.certificate
+      $0.keyFile = files.key
+    }
+    let trusting = SignalClient(certificateAuthorities: files.certificate)
+    let host = try await trusting.host(address, room: "482153", token: .random())
+    host.close()
+    await #expect(throws: SignalingError.certificateName("localhost")) {
+      _ = try await trusting.join(ServerAddress(scheme: .wss, host: "localhost", port: server.port), room: "482153")
+    }
+    await server.shutdown()
+  }
+
+  @Test("A server without TLS is told apart from one with a bad certificate")
+  func plainServer() async throws {
+    let (server, address) = try await startServer()
+    await #expect(throws: SignalingError.notASignalingServer("it does not speak TLS")) {
+      _ = try await client.join(ServerAddress(scheme: .wss, host: address.host, port: address.port), room: "482153")
+    }
+    await server.shutdown()
+  }
+
+  @Test("Files that are no certificate or key keep the server from starting")
+  func badFiles() async throws {
+    for change in [
+      { $0.certificateFile = "/dev/null" },
+      {
+        $0.certificateFile = "/nonexistent"
+        $0.keyFile = "/nonexistent"
+      },
+    ] as [(inout SignalServer.Configuration) -> Void] {
+      await #expect(throws: SignalServerError.self) { _ = try await startServer(change) }
+    }
+  }
+}

@@ -1,0 +1,17 @@
+import Core
+import Wire
+
+/// Paths from the peer: what passes the check must be harmless, component by component.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzPath(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  guard let path = try? Path(UnsafeBufferPointer(start: bytes, count: count)) else { return 0 }
+  for component in path.components {
+    precondition(!component.isEmpty && component.count <= Limits.Wire.name && !component.contains(0))
+    precondition(!component.elementsEqual(".".utf8) && !component.elementsEqual("..".utf8))
+  }
+  precondition(path.components.joined(separator: "/".utf8).elementsEqual(path.bytes))
+  if let (parent, name) = path.parentAndName {
+    precondition((try? parent.appending(name)) == path, "the parent's entry is another")
+  }
+  return 0
+}

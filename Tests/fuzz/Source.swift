@@ -1,0 +1,17 @@
+import Core
+import Pairing
+
+/// What `p2pfs mount` is given on the command line: a code or a name, a server, a path.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzSource(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+  let text = String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
+  if let code = try? Code(parsing: text) {
+    precondition((try? Code(parsing: code.text)) == code, "the code reads differently the second time")
+  }
+  if let server = try? ServerAddress(parsing: text) {
+    precondition((try? ServerAddress(parsing: server.description)) == server, "so does the server")
+    precondition((try? ServerAddress(parsing: server.url)) != nil, "its URL is none")
+  }
+  if let source = try? MountSource(parsing: text) { precondition(!source.path.hasPrefix("/")) }
+  return 0
+}
