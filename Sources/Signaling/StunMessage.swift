@@ -12,12 +12,16 @@ enum StunMessage {
 
   /// The answer to a Binding request that came from the address of 4 or 16 bytes and the port; nil for everything
   /// else, requests with attributes that would have to be understood among it. IPv4 inside IPv6 is told as IPv4.
-  /// At most 52 bytes for 20: nothing for a reflector. FINGERPRINT is added if the request has one.
+  /// At most 52 bytes for 20: nothing for a reflector. A request without the magic cookie is one of RFC 3489, as libnice
+  /// sends it to find its address, and is answered in kind (section 11). FINGERPRINT is added if the request has one.
   static func answer(to request: some Collection<UInt8>, address: [UInt8], port: UInt16) -> [UInt8]? {
     let request = Array(request)
     guard request.count >= 20, request.count % 4 == 0, request[0] == 0, request[1] == 1,
-      Int(request[2]) << 8 | Int(request[3]) == request.count - 20, Array(request[4..<8]) == cookie
+      Int(request[2]) << 8 | Int(request[3]) == request.count - 20
     else { return nil }
+    let isClassic = Array(request[4..<8]) != cookie
+    // Nothing but the bare request of the older protocol, whose attributes all had to be understood.
+    guard !isClassic || request.count == 20 else { return nil }
     guard let hasFingerprint = hasFingerprint(request) else { return nil }
     var bytes = address
     if bytes.count == 16, bytes[..<10].allSatisfy({ $0 == 0 }), bytes[10] == 0xFF, bytes[11] == 0xFF {
@@ -26,11 +30,12 @@ enum StunMessage {
     guard bytes.count == 4 || bytes.count == 16 else { return nil }
 
     // XOR-MAPPED-ADDRESS (section 14.2): the port with the cookie's first half, the address with cookie ‖ transaction.
-    let mask = Array(request[4..<20])
+    // MAPPED-ADDRESS (section 14.1) is the same without the mask.
+    let mask = isClassic ? [UInt8](repeating: 0, count: 16) : Array(request[4..<20])
     let value =
       [0, bytes.count == 4 ? 1 : 2, UInt8(port >> 8) ^ mask[0], UInt8(port & 0xFF) ^ mask[1]]
       + zip(bytes, mask).map { $0 ^ $1 }
-    let attributes = [0x00, 0x20, 0, UInt8(value.count)] + value
+    let attributes = [0x00, isClassic ? 0x01 : 0x20, 0, UInt8(value.count)] + value
     let length = attributes.count + (hasFingerprint ? 8 : 0)
     var answer = [0x01, 0x01, 0, UInt8(length)] + request[4..<20] + attributes
     if hasFingerprint {

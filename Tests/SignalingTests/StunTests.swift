@@ -35,6 +35,13 @@ import Testing
       ])
   }
 
+  @Test("A request without the cookie, as libnice sends it, is answered as RFC 3489 has it")
+  func classic() {
+    let transaction: [UInt8] = (1...16).map { $0 }
+    let answer = StunMessage.answer(to: [0, 1, 0, 0] + transaction, address: [192, 0, 2, 1], port: 32853)
+    #expect(answer == [1, 1, 0, 12] + transaction + [0, 1, 0, 8, 0, 1, 0x80, 0x55, 192, 0, 2, 1])
+  }
+
   @Test("A request with FINGERPRINT gets one, over the answer")
   func fingerprint() throws {
     // The empty request of this transaction with its checksum, as zlib computes it.
@@ -70,7 +77,7 @@ import Testing
     requests += [
       request + [0], request + [0, 0, 0, 0], [0, 1, 0, 4] + request[4...], [0, 1, 0, 1] + request[4...] + [0],
       [1, 1, 0, 0] + request[4...], [0, 0x11, 0, 0] + request[4...], [0, 3, 0, 0] + request[4...],
-      [0x40, 1, 0, 0] + request[4...], [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x43] + request[8...],
+      [0x40, 1, 0, 0] + request[4...], [0, 1, 0, 4, 0x21, 0x12, 0xA4, 0x43] + request[8...] + [0x80, 0x22, 0, 0],
       // An attribute that would have to be understood; one that runs out of the message; a FINGERPRINT before another.
       [0, 1, 0, 8] + request[4...] + [0, 3, 0, 4, 0, 0, 0, 6],
       [0, 1, 0, 8] + request[4...] + [0x80, 0x22, 0, 5, 65, 65, 65, 65],

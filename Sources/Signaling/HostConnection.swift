@@ -1,0 +1,62 @@
+internal import Core
+internal import NIOCore
+
+/// What the host of a room hears.
+package enum HostEvent: Sendable, Equatable {
+  /// A guest has come in.
+  case joined(GuestID)
+  /// A guest has gone, or its connection broke.
+  case left(GuestID)
+  /// What a guest has sent: at most `Limits.Signaling.message` bytes of unknown origin.
+  case message(GuestID, [UInt8])
+}
+
+/// A room's host at its server. Leaving it for good is `close`; the last reference going does the same.
+package final class HostConnection: Sendable {
+  /// The STUN and TURN servers that the server recommends.
+  package let iceServers: [IceServer]
+  /// What happens, in order. Ends with the connection; `closeReason` then says why. For one reader.
+  package let events: AsyncStream<HostEvent>
+  private let socket: ClientSocket
+
+  init(_ socket: ClientSocket, _ servers: [IceServer]) {
+    self.socket = socket
+    iceServers = servers
+    let (stream, continuation) = AsyncStream.makeStream(
+      of: HostEvent.self, bufferingPolicy: .bufferingOldest(Limits.Signaling.events))
+    events = stream
+    socket.attach(
+      { message in
+        let event: HostEvent
+        switch message {
+        case .guestJoined(let guest): event = .joined(guest)
+        case .guestLeft(let guest): event = .left(guest)
+        case .fromOrToGuest(let guest, let payload): event = .message(guest, Array(payload.readableBytesView))
+        default: return true
+        }
+        if case .dropped = continuation.yield(event) { return false }
+        return true
+      }, finished: { continuation.finish() })
+  }
+
+  deinit { socket.close() }
+
+  /// Why the connection has ended: nil while it stands, and after `close`. From any thread.
+  package var closeReason: SignalingError? { socket.closeReason }
+
+  /// Sends `payload`, at most `Limits.Signaling.message - Limits.Signaling.framing` bytes, to a guest. From any
+  /// thread, in order. What is sent to a guest that is gone, or after the end, is lost.
+  package func send(_ payload: [UInt8], to guest: GuestID) {
+    precondition(payload.count <= Limits.Signaling.message - Limits.Signaling.framing)
+    socket.send(.fromOrToGuest(guest, ByteBuffer(bytes: payload)))
+  }
+
+  /// Has the server hang up on a guest. From any thread.
+  package func dismiss(_ guest: GuestID) { socket.send(.guestLeft(guest)) }
+
+  /// Gives the room up. From any thread.
+  package func close() { socket.close() }
+
+  /// Hangs up without a word, as a broken network would: the room stays reserved for the token.
+  package func abandon() { socket.abort(.closed("by this side")) }
+}
