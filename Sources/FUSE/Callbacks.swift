@@ -142,7 +142,8 @@ final class Callbacks: Sendable {
     table.read = { request, node, count, offset, info in
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.read(
-        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset), count: count)
+        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset),
+        count: count)
     }
     table.write = { request, node, data, count, offset, info in
       let (filesystem, connection) = Callbacks.take(request)
@@ -166,7 +167,8 @@ final class Callbacks: Sendable {
     table.fallocate = { request, node, mode, offset, count, info in
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.fallocate(
-        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset), count: Int64(count),
+        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset),
+        count: Int64(count),
         mode: mode)
     }
     table.lseek = { request, node, offset, whence, info in
@@ -190,13 +192,15 @@ final class Callbacks: Sendable {
     table.readdir = { request, node, count, offset, info in
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.readdir(
-        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset), count: count,
+        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset),
+        count: count,
         plus: false)
     }
     table.readdirplus = { request, node, count, offset, info in
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.readdir(
-        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset), count: count,
+        FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset),
+        count: count,
         plus: true)
     }
     table.releasedir = { request, node, info in

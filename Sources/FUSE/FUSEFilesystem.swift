@@ -10,7 +10,8 @@ package protocol FUSEFilesystem: AnyObject, Sendable {
   func forget(_ node: UInt64, count: UInt64)
   func getattr(_ request: consuming FUSERequest, node: UInt64, handle: UInt64?)
   func setattr(
-    _ request: consuming FUSERequest, node: UInt64, attributes: FUSEAttributes, changes: FUSEAttributeChanges, handle: UInt64?)
+    _ request: consuming FUSERequest, node: UInt64, attributes: FUSEAttributes, changes: FUSEAttributeChanges,
+    handle: UInt64?)
   func readlink(_ request: consuming FUSERequest, node: UInt64)
   func mknod(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32)
   func mkdir(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32)

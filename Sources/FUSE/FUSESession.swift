@@ -91,11 +91,12 @@ package final class FUSESession: Sendable {
       for number in 0..<workers {
         threads.append(Worker("fuse-\(number)") { [self] in serve() })
       }
-      threads.append(Worker("fuse-notify") { [notifications, connection] in
-        while let batch = notifications.collect() {
-          for notification in batch { notification.deliver(to: connection) }
-        }
-      })
+      threads.append(
+        Worker("fuse-notify") { [notifications, connection] in
+          while let batch = notifications.collect() {
+            for notification in batch { notification.deliver(to: connection) }
+          }
+        })
     }
   }
 

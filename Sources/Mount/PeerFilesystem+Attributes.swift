@@ -15,6 +15,7 @@ extension PeerFilesystem {
       case ask(Node, Path)
       case fail(Errno)
     }
+    guard name.count <= Limits.Wire.name else { return _ = request.fail(.fileNameTooLong) }
     let name = Array(name)
     let now = Instant.now
     let step = state.withLock { state -> Step in

@@ -74,7 +74,7 @@ extension PeerFilesystem {
     guard let request = answer.ticket.take() else { return }
     switch answer.result {
     case .failure(let error): request.fail(error)
-    case .success(let slices): 
+    case .success(let slices):
       request.reply(buffers: slices.map(\.bytes))
       withExtendedLifetime(slices) {}
     }

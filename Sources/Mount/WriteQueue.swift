@@ -77,7 +77,9 @@ struct WriteQueue<Payload, Barrier> {
       if predicate(piece.payload) {
         payloads.append(piece.payload)
         bytes -= piece.bytes
-      } else { rest.append(piece) }
+      } else {
+        rest.append(piece)
+      }
     }
     waiting = rest
     return (payloads, passed())

@@ -3,11 +3,12 @@ import Testing
 
 @Suite(.serialized) struct POSIXTests {
   @Test(arguments: POSIXCase.all) func `a plain directory does`(_ promise: POSIXCase) throws {
-    try promise.run(in: try TemporaryDirectory().path)
+    let directory = try TemporaryDirectory()
+    try withExtendedLifetime(directory) { try promise.run(in: directory.path) }
   }
 
   @Test(arguments: POSIXCase.all) func `a mount does`(_ promise: POSIXCase) async throws {
     let share = try await MountedShare()
-    try promise.run(in: share.path)
+    try withExtendedLifetime(share) { try promise.run(in: share.path) }
   }
 }

@@ -1,0 +1,97 @@
+import Core
+import SystemPackage
+import Testing
+
+@testable import Mount
+
+@Suite struct ReadStreamTests {
+  private func slice(_ count: Int, _ byte: UInt8 = 1) -> FrameSlice {
+    FrameSlice(Frame(copying: [UInt8](repeating: byte, count: count)), 0..<count)
+  }
+
+  @Test func `a read is answered when its pieces are there`() {
+    var stream = ReadStream<Int>()
+    let (answer, asks) = stream.read(7, at: 1_000_000, count: 65_536, size: 5_000_000, budget: 0)
+    #expect(answer == nil)
+    #expect(asks == [ReadStream<Int>.Ask(segment: 1, offset: 1_000_000, count: 65_536)])
+    #expect(stream.receive((1_000_000, slice(32_768)), isLast: false, for: 1).answers.isEmpty)
+    let done = stream.receive((1_032_768, slice(32_768)), isLast: true, for: 1).answers
+    #expect(done.map(\.ticket) == [7])
+    #expect((try? done[0].result.get().map(\.count)) == [32_768, 32_768])
+    #expect(stream.held == 0)
+  }
+
+  @Test func `reads in a row ask ahead more and more, random ones not at all`() {
+    var stream = ReadStream<Int>()
+    var ahead: [Int] = []
+    var offset: Int64 = 0
+    for number in 0..<8 {
+      let (_, asks) = stream.read(number, at: offset, count: 131_072, size: 1 << 30, budget: 1 << 25)
+      ahead.append(asks.reduce(0) { $0 + $1.count })
+      for ask in asks { _ = stream.receive((ask.offset, slice(1)), isLast: false, for: ask.segment) }
+      offset += 131_072
+    }
+    #expect(ahead.reduce(0, +) >= 2 * 8 * 131_072)
+    var random = ReadStream<Int>()
+    for place: Int64 in [100_000_000, 5_000_000, 900_000_000, 50_000_000] {
+      let (_, asks) = random.read(1, at: place, count: 16_384, size: 1 << 30, budget: 1 << 25)
+      #expect(asks.map(\.count) == [16_384])
+    }
+  }
+
+  @Test func `reads that come out of order are still in a row`() {
+    var stream = ReadStream<Int>()
+    var total = 0
+    for place: Int64 in [0, 131_072, 393_216, 262_144, 655_360, 524_288] {
+      let (_, asks) = stream.read(0, at: place, count: 131_072, size: 1 << 30, budget: 1 << 25)
+      total += asks.reduce(0) { $0 + $1.count }
+    }
+    #expect(total >= 6 * 131_072 * 2)
+  }
+
+  @Test func `nothing is asked ahead behind the end of the file or over the budget`() {
+    var stream = ReadStream<Int>()
+    let (_, asks) = stream.read(0, at: 0, count: 131_072, size: 200_000, budget: 1 << 25)
+    #expect(asks.map(\.count) == [131_072, 200_000 - 131_072])
+    var poor = ReadStream<Int>()
+    let (_, few) = poor.read(0, at: 0, count: 131_072, size: 1 << 30, budget: 100)
+    #expect(few.map(\.count) == [131_072])
+  }
+
+  @Test func `the end of the file makes a short answer`() {
+    var stream = ReadStream<Int>()
+    _ = stream.read(1, at: 0, count: 4096, size: 10, budget: 0)
+    let done = stream.receive((0, slice(10)), isLast: true, for: 1).answers
+    #expect((try? done.first?.result.get().map(\.count)) == [10])
+  }
+
+  @Test(arguments: [(Int64(1), 10), (0, 5000), (-1, 1)]) func `wrong pieces fail the read`(_ piece: (Int64, Int)) {
+    var stream = ReadStream<Int>()
+    _ = stream.read(1, at: 0, count: 4096, size: 10_000, budget: 0)
+    let (answers, isGood) = stream.receive((piece.0, slice(piece.1)), isLast: true, for: 1)
+    #expect(!isGood)
+    #expect(answers.count == 1)
+    #expect(throws: Errno.ioError) { try answers[0].result.get() }
+    #expect(!stream.isWaiting)
+  }
+
+  @Test func `pieces that start again replace those before`() {
+    var stream = ReadStream<Int>()
+    _ = stream.read(1, at: 0, count: 100, size: 100, budget: 0)
+    _ = stream.receive((0, slice(60, 1)), isLast: false, for: 1)
+    _ = stream.receive((0, slice(60, 2)), isLast: false, for: 1)
+    let done = stream.receive((60, slice(40, 2)), isLast: true, for: 1).answers
+    let bytes = (try? done.first?.result.get())?.flatMap { Array($0.bytes) }
+    #expect(bytes == [UInt8](repeating: 2, count: 100))
+  }
+
+  @Test func `after a change nothing old is served`() {
+    var stream = ReadStream<Int>()
+    _ = stream.read(1, at: 0, count: 100, size: 1000, budget: 0)
+    #expect(stream.invalidate().isEmpty)
+    let (answer, asks) = stream.read(2, at: 0, count: 100, size: 1000, budget: 0)
+    #expect(answer == nil && asks.count == 1)
+    #expect(stream.receive((0, slice(100, 1)), isLast: true, for: 1).answers.map(\.ticket) == [1])
+    #expect(stream.receive((0, slice(100, 2)), isLast: true, for: asks[0].segment).answers.map(\.ticket) == [2])
+  }
+}
