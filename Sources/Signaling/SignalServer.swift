@@ -66,7 +66,7 @@ package final class SignalServer: Sendable {
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       // What waits for a slow receiver is counted by us, so the kernel is to hold little of it.
-      .childChannelOption(.socketOption(.so_sndbuf), value: CInt(Limits.Signaling.message))
+      .childChannelOption(.socketOption(.so_sndbuf), value: SocketOptionValue(Limits.Signaling.message))
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try configure(channel, relay, tls) }
       }
