@@ -25,6 +25,7 @@ let nio: [Target.Dependency] = [
   .product(name: "NIOCore", package: "swift-nio"),
   .product(name: "NIOPosix", package: "swift-nio"),
   .product(name: "NIOHTTP1", package: "swift-nio"),
+  .product(name: "NIOTLS", package: "swift-nio"),
   .product(name: "NIOWebSocket", package: "swift-nio"),
   .product(name: "NIOSSL", package: "swift-nio-ssl"),
 ]
@@ -87,7 +88,7 @@ let package = Package(
     tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
-    tests("EndToEndTests", ["Rig", "Core", "CLinux"]),
+    tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -82,7 +82,8 @@ extension ConfinedDirectory {
 
   /// Gives the file at `existing` the further name `path`; a symbolic link is linked itself.
   func link(_ existing: Path, to path: Path) throws(Errno) -> Attributes {
-    try link(object(at: existing).rawValue, to: path)
+    let object = try object(at: existing)
+    return try link(object.rawValue, to: path)
   }
 
   /// Gives the open file the further name `path`: linkat(2) by /proc/self/fd, which needs no privilege.

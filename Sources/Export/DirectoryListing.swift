@@ -26,8 +26,9 @@ final class DirectoryListing: @unchecked Sendable {
 
   init(_ descriptor: consuming Descriptor) throws(Errno) {
     let file = OpenFile(descriptor, appends: false)
-    device = try FileStatus(file.rawValue).device
-    isRemote = DirectoryListing.remote.contains(p2pfs_filesystem_type(file.rawValue))
+    (device, isRemote) = try file.withDescriptor { file throws(Errno) in
+      (try FileStatus(file).device, DirectoryListing.remote.contains(p2pfs_filesystem_type(file)))
+    }
     self.file = file
     buffer = .allocate(byteCount: Limits.Export.directoryBuffer, alignment: 8)
   }
@@ -71,14 +72,16 @@ final class DirectoryListing: @unchecked Sendable {
         sent += page.count
         let isFull = sent + Limits.Wire.message > Limits.Wire.listing
         page.finishListing(next: position, isEnd: false, more: !isFull)
-        exchange.reply(page, isLast: !isFull)
+        exchange.reply(page, isLast: isFull)
         if isFull { return }
         page = Frame.listing(for: exchange.header)
       }
       if let name = entry.name.baseAddress, (try? Path.check(component: entry.name)) != nil {
         // The kernel ends the name with a NUL.
-        let attributes = try? directory.attributes(
-          of: name.assumingMemoryBound(to: CChar.self), in: file.rawValue, on: device, isRemote: isRemote)
+        let attributes = try? file.withDescriptor { file throws(Errno) in
+          try directory.attributes(
+            of: name.assumingMemoryBound(to: CChar.self), in: file, on: device, isRemote: isRemote)
+        }
         page.write(entry: entry.name, attributes: attributes)
       }
       consume(to: entry.next)
@@ -87,8 +90,9 @@ final class DirectoryListing: @unchecked Sendable {
 
   private func seek(to cookie: UInt64) throws(Errno) {
     guard cookie != position else { return }
-    guard let offset = Int64(exactly: cookie), lseek(file.rawValue, off_t(offset), SEEK_SET) >= 0 else {
-      throw .invalidArgument
+    guard let offset = off_t(exactly: cookie) else { throw .invalidArgument }
+    try file.withDescriptor { file throws(Errno) in
+      guard lseek(file, offset, SEEK_SET) >= 0 else { throw Errno(rawValue: errno) }
     }
     unread = 0..<0
     position = cookie
@@ -97,8 +101,11 @@ final class DirectoryListing: @unchecked Sendable {
   /// The next entry, `.` and `..` excepted; nil at the end. Its name is valid until the next call.
   private func peek() throws(Errno) -> (name: UnsafeRawBufferPointer, next: UInt64)? {
     if unread.isEmpty {
-      let count = p2pfs_getdents64(file.rawValue, buffer.baseAddress, buffer.count)
-      guard count >= 0 else { throw Errno(rawValue: errno) }
+      let count = try file.withDescriptor { file throws(Errno) in
+        let count = p2pfs_getdents64(file, buffer.baseAddress, buffer.count)
+        guard count >= 0 else { throw Errno(rawValue: errno) }
+        return count
+      }
       guard count > 0 else { return nil }
       unread = 0..<count
     }

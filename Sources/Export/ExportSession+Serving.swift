@@ -35,12 +35,11 @@ extension ExportSession {
     switch request {
     case .lookup(.path(let path)): answer(exchange, try directory.attributes(at: path))
     case .lookup(.handle(let handle)):
-      let file = try table.file(handle)
-      answer(exchange, try FileStatus(file.rawValue).attributes)
+      answer(exchange, try table.file(handle).attributes())
     case .setattr(.path(let path), let changes): answer(exchange, try directory.change(path, changes))
     case .setattr(.handle(let handle), let changes):
       let file = try table.file(handle)
-      answer(exchange, try directory.change(file.rawValue, changes))
+      answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.change(file, changes) })
     case .list(let handle, let path, let cookie): try list(handle, path, from: cookie, exchange)
     case .readlink(let path):
       let target = try directory.target(ofLinkAt: path)
@@ -52,7 +51,7 @@ extension ExportSession {
     case .link(.path(let existing), let path): answer(exchange, try directory.link(existing, to: path))
     case .link(.handle(let handle), let path):
       let file = try table.file(handle)
-      answer(exchange, try directory.link(file.rawValue, to: path))
+      answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.link(file, to: path) })
     case .mkdir(let path, let mode): answer(exchange, try directory.makeDirectory(at: path, mode: mode))
     case .mknod(let path, let mode): answer(exchange, try directory.makeNode(at: path, mode: mode))
     case .unlink(let path):
@@ -82,8 +81,9 @@ extension ExportSession {
       try file.write(data.bytes, at: offset, arrival: arrival) { share.workers.lastArrival(of: number) }
       done(exchange)
     case .fsync(let handle, let dataOnly):
-      let file = try table.file(handle)
-      try check(dataOnly ? fdatasync(file.rawValue) : fsync(file.rawValue))
+      try table.file(handle).withDescriptor { file throws(Errno) in
+        try check(dataOnly ? fdatasync(file) : fsync(file))
+      }
       done(exchange)
     case .close(let handle):
       try table.remove(handle).close()
@@ -93,17 +93,20 @@ extension ExportSession {
       try directory.statistics(at: path).write(to: frame)
       exchange.reply(frame)
     case .seek(let handle, let offset, let target):
-      let file = try table.file(handle)
-      let found = lseek(file.rawValue, off_t(offset), target == .data ? SEEK_DATA : SEEK_HOLE)
-      guard found >= 0 else { throw Errno(rawValue: errno) }
+      let found = try table.file(handle).withDescriptor { file throws(Errno) in
+        let found = lseek(file, off_t(offset), target == .data ? SEEK_DATA : SEEK_HOLE)
+        guard found >= 0 else { throw Errno(rawValue: errno) }
+        return found
+      }
       let frame = Frame.reply(to: exchange.header, body: 8)
       frame.write(min(Int64(found), Limits.Wire.fileSize))
       exchange.reply(frame)
     case .allocate(let handle, let offset, let count, let mode):
-      let file = try table.file(handle)
       // Keep size, punch hole, zero range; the kernel knows which combinations make sense, and checks the sum.
       guard mode & ~0x13 == 0 else { throw Errno.notSupported }
-      try check(p2pfs_fallocate(file.rawValue, CInt(mode), offset, count))
+      try table.file(handle).withDescriptor { file throws(Errno) in
+        try check(p2pfs_fallocate(file, CInt(mode), offset, count))
+      }
       done(exchange)
     }
   }
@@ -115,7 +118,7 @@ extension ExportSession {
     try table.reserve(handle)
     do {
       let file = OpenFile(try opening(), appends: options.contains(.append))
-      let attributes = try FileStatus(file.rawValue).attributes
+      let attributes = try file.attributes()
       table.fill(handle, file)
       return (file, attributes)
     } catch {

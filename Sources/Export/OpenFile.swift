@@ -6,8 +6,7 @@ internal import Wire
 /// A file or directory that a peer has open. Closed when the last request that uses it is done.
 final class OpenFile: Sendable {
   private let descriptor: Mutex<CInt>
-  /// The number, for system calls; valid as long as a request uses the file.
-  let rawValue: CInt
+  private let rawValue: CInt
   /// Every write goes to the end.
   let appends: Bool
 
@@ -25,6 +24,15 @@ final class OpenFile: Sendable {
   deinit {
     let number = descriptor.withLock { $0 }
     if number >= 0 { _ = Glibc.close(number) }
+  }
+
+  /// Its attributes now.
+  func attributes() throws(Errno) -> Attributes { try FileStatus(rawValue).attributes }
+
+  /// Calls `body` with the number, which is valid until it returns.
+  func withDescriptor<Result>(_ body: (CInt) throws(Errno) -> Result) throws(Errno) -> Result {
+    defer { withExtendedLifetime(self) {} }
+    return try body(rawValue)
   }
 
   /// Closes it. No other request uses it meanwhile: requests of one handle that change it run alone.

@@ -12,6 +12,7 @@ final class ClientSocket: @unchecked Sendable {
 
   private let loop: any EventLoop
   private let role: SignalMessage.Role
+  private let patience: Patience
   private let end = Mutex<SignalingError?>(nil)
 
   // On the loop.
@@ -25,9 +26,10 @@ final class ClientSocket: @unchecked Sendable {
   private var pinging: RepeatedTask?
   private var awaitsPong: Scheduled<Void>?
 
-  init(loop: any EventLoop, role: SignalMessage.Role) {
+  init(loop: any EventLoop, role: SignalMessage.Role, patience: Patience) {
     self.loop = loop
     self.role = role
+    self.patience = patience
   }
 
   /// Why the connection has ended; nil while it stands, and after a close of ours.
@@ -166,7 +168,7 @@ final class ClientSocket: @unchecked Sendable {
     default:
       guard outcome != nil else { return finish(.violation("a message before the welcome")) }
       guard let receiver else {
-        guard early.count < Limits.Signaling.events else { return finish(.violation("too many messages")) }
+        guard early.count < Limits.Signaling.events else { return finish(.violation("more messages than are read")) }
         return early.append(message)
       }
       if !receiver(message) { finish(.violation("more messages than are read")) }
@@ -174,12 +176,12 @@ final class ClientSocket: @unchecked Sendable {
   }
 
   private func startPinging() {
-    let every = TimeAmount.milliseconds(Int64(Limits.Signaling.ping * 1000))
-    pinging = loop.scheduleRepeatedTask(initialDelay: every, delay: every) { [weak self] _ in
+    pinging = loop.scheduleRepeatedTask(initialDelay: TimeAmount(patience.ping), delay: TimeAmount(patience.ping)) {
+      [weak self] _ in
       guard let self, !self.isOver else { return }
       self.write(.ping, ByteBuffer())
-      self.awaitsPong?.cancel()
-      self.awaitsPong = self.loop.scheduleTask(in: .milliseconds(Int64(Limits.Signaling.pong * 1000))) { [weak self] in
+      guard self.awaitsPong == nil else { return }
+      self.awaitsPong = self.loop.scheduleTask(in: TimeAmount(self.patience.pong)) { [weak self] in
         self?.finish(.closed("it does not answer any more"))
       }
     }

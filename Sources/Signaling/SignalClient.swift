@@ -12,10 +12,19 @@ internal import NIOWebSocket
 /// request says all that the server has to know, and which the welcome follows at once.
 package struct SignalClient: Sendable {
   private let certificateAuthorities: String?
+  private let patience: Patience
 
   /// A client that verifies certificates by the system's roots, or the file that SSL_CERT_FILE names, and besides by
   /// the PEM file `certificateAuthorities`, for a server of one's own.
-  package init(certificateAuthorities: String? = nil) { self.certificateAuthorities = certificateAuthorities }
+  package init(certificateAuthorities: String? = nil) {
+    self.init(certificateAuthorities: certificateAuthorities, patience: Patience())
+  }
+
+  /// A client with other waits than those of `Limits.Signaling`.
+  init(certificateAuthorities: String? = nil, patience: Patience) {
+    self.certificateAuthorities = certificateAuthorities
+    self.patience = patience
+  }
 
   /// Takes a room as its host. `token` is what reclaims the room later: a host that comes back with it replaces its
   /// old connection, and hears of the guests that are there.
@@ -42,12 +51,12 @@ package struct SignalClient: Sendable {
   ) async throws(SignalingError) -> (ClientSocket, isHostThere: Bool, [IceServer]) {
     let tls = server.scheme == .wss ? try tlsContext() : nil
     let loop = SignalLoop.group.next()
-    let socket = ClientSocket(loop: loop, role: join.signalRole)
-    let deadline = loop.scheduleTask(in: .milliseconds(Int64(Limits.Signaling.answer * 1000))) {
+    let socket = ClientSocket(loop: loop, role: join.signalRole, patience: patience)
+    let deadline = loop.scheduleTask(in: TimeAmount(patience.answer)) {
       socket.fail(.timedOut)
     }
     let bootstrap = ClientBootstrap(group: loop)
-      .connectTimeout(.milliseconds(Int64(Limits.Signaling.answer * 1000)))
+      .connectTimeout(TimeAmount(patience.answer))
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try Self.configure(channel, server, join, tls, socket) }
@@ -79,13 +88,13 @@ package struct SignalClient: Sendable {
     let pipeline = channel.pipeline.syncOperations
     if let tls {
       // Without a name NIOSSL compares the certificate's addresses with the one that was dialled.
-      let isAddress = ServerAddress.ipv4(server.host) != nil || ServerAddress.ipv6(server.host) != nil
       let name = server.host.hasSuffix(".") ? String(server.host.dropLast()) : server.host
-      try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: isAddress ? nil : name))
+      try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: server.isAddress ? nil : name))
     }
     let upgrader = NIOWebSocketClientUpgrader(
       // A guest's payload grows by its number on the way to the host.
       maxFrameSize: Limits.Signaling.message + Limits.Signaling.framing,
+      automaticErrorHandling: false,
       upgradePipelineHandler: { channel, _ in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandler(ClientFrames(socket))

@@ -65,6 +65,8 @@ package final class SignalServer: Sendable {
       .serverChannelOption(.backlog, value: 1024)
       .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
+      // What waits for a slow receiver is counted by us, so the kernel is to hold little of it.
+      .childChannelOption(.socketOption(.so_sndbuf), value: CInt(Limits.Signaling.message))
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture { try configure(channel, relay, tls) }
       }
@@ -95,7 +97,7 @@ package final class SignalServer: Sendable {
       return listener.eventLoop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in relay.tick()
       }
     }.get()
-    configuration.logger.info("listening", metadata: ["address": "\(host)", "port": "\(bound)"])
+    configuration.logger.debug("listening", metadata: ["address": "\(host)", "port": "\(bound)"])
     return SignalServer(port: bound, relay: relay, listener: listener, datagrams: datagrams, ticking: ticking)
   }
 

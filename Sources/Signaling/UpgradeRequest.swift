@@ -2,9 +2,11 @@ internal import Core
 internal import NIOCore
 internal import NIOHTTP1
 internal import NIOSSL
+internal import NIOTLS
 internal import NIOWebSocket
 
-/// Sends the request to upgrade as soon as TCP stands, and reads the answer if it is not an upgrade.
+/// Sends the request to upgrade as soon as TCP stands, or TLS and its name is right: the request has the host's token
+/// in it. Reads the answer if it is not an upgrade.
 final class UpgradeRequest: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPClientResponsePart
   typealias OutboundOut = HTTPClientRequestPart
@@ -21,6 +23,23 @@ final class UpgradeRequest: ChannelInboundHandler, RemovableChannelHandler {
 
   func channelActive(context: ChannelHandlerContext) {
     guard socket.adopt(context.channel) else { return context.close(promise: nil) }
+    if server.scheme == .ws { request(context) }
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    guard case TLSUserEvent.handshakeCompleted? = event as? TLSUserEvent else {
+      return context.fireUserInboundEventTriggered(event)
+    }
+    // NIOSSL has verified the chain, and would take the address we dialled in place of the name. Whoever answers the
+    // DNS's questions can have a certificate for an address.
+    let certificate = try? context.pipeline.syncOperations.nioSSL_peerCertificate()
+    guard server.isAddress || certificate.map({ $0.isFor(server.host) }) ?? false else {
+      return socket.fail(.certificateName(server.host))
+    }
+    request(context)
+  }
+
+  private func request(_ context: ChannelHandlerContext) {
     let isDefault = server.port == (server.scheme == .ws ? 80 : 443)
     var headers: HTTPHeaders = ["Host": isDefault ? server.urlHost : "\(server.urlHost):\(server.port)"]
     for (name, value) in join.fields { headers.add(name: name, value: value) }

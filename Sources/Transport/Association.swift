@@ -51,6 +51,7 @@ final class Association {
   private var departures = Deque<(tsn: UInt32, time: Instant)>()
   private var lastDeparture = Instant.now
   private var recovery = LossRecovery()
+  private var pacer = Pacer()
   private var partial: [UInt16: Frame] = [:]
   private var mtu = 0
   private struct Probe {
@@ -217,8 +218,21 @@ final class Association {
     carrier.carry(packet)
   }
 
-  /// Whether another `count` bytes may be in flight. At least one message always may.
-  func hasRoom(for count: Int) -> Bool { isUp && (inFlight == 0 || inFlight + count <= estimate.window) }
+  /// When a message may be sent.
+  enum Admission {
+    case now
+    /// When something was acknowledged.
+    case later
+    /// After so many seconds.
+    case after(Double)
+  }
+
+  /// Whether another `count` bytes may be in flight, and at this moment. At least one message always may.
+  func admits(_ count: Int) -> Admission {
+    guard isUp, inFlight == 0 || inFlight + count <= estimate.window else { return .later }
+    let wait = pacer.take(count, rate: estimate.pace, at: .now)
+    return wait == 0 ? .now : .after(wait)
+  }
 
   /// There is room, but nothing to send.
   func ranDry() { isDry = true }
@@ -259,6 +273,9 @@ final class Association {
 
   /// Whether its timers need 10 ms resolution.
   func isBusy(at now: Instant) -> Bool { !isUp || inFlight > 0 || now < busyUntil }
+
+  /// Whether data is on its way and some was acknowledged within the last 100 ms.
+  func isProgressing(at now: Instant) -> Bool { isUp && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
 
   /// Round trip in seconds, smoothed as SCTP does; 0 if not known.
   var roundTrip: Double {

@@ -9,7 +9,7 @@ package import Core
 /// bottleneck's queue, so even in startup the gain stays below the 2 that a queue of one product would hold.
 ///
 /// ```
-///  startup (gain 1.85: nearly doubles every round trip)
+///  startup (gain 1.6: grows by that much every round trip)
 ///     │  the rate has not grown by a quarter in three round trips
 ///     ▼
 ///  steady (gain 1.25) ⇄ every 10 s for a moment: drain (gain 0.5), so that the smallest round trip is seen again
@@ -43,11 +43,14 @@ package struct BandwidthDelayEstimate: Sendable {
   /// The shortest round trip of late, in seconds; 0 if not measured yet.
   package var roundTrip: Double { shortestRoundTrip }
 
+  /// Bytes a second at which to send: above the path's rate, so that its growth is found. 0 if not measured yet.
+  package var pace: Double { rates.value * (phase == .startup ? 2.2 : 1.3) }
+
   /// How many bytes may be in flight now.
   package var window: Int {
     let gain: Double
     switch phase {
-    case .startup: gain = 1.85
+    case .startup: gain = 1.6
     case .steady: gain = 1.25
     case .drain: gain = 0.5
     }

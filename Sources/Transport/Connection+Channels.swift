@@ -56,12 +56,22 @@ extension Connection {
         channel.isReady = false
         continue
       }
-      guard association.hasRoom(for: item.frame.count), hand(item, of: channel, to: association) else { return }
+      switch association.admits(item.frame.count) {
+      case .now: break
+      case .later: return
+      case .after(let seconds): return pumpAgain(after: seconds)
+      }
+      guard hand(item, of: channel, to: association) else { return }
       channel.outgoing.removeFirst()
       ready.removeFirst()
       if channel.outgoing.isEmpty { channel.isReady = false } else { ready.append(channel) }
     }
     association.ranDry()
+  }
+
+  private func pumpAgain(after seconds: Double) {
+    if pacing == nil { pacing = Timer(on: thread) { [weak self] in self?.markDirty() } }
+    pacing?.set(after: seconds)
   }
 
   /// - Returns: whether it was taken.

@@ -44,6 +44,7 @@ final class Connection: @unchecked Sendable {
   var batch = DatagramBatch()
   var direct: DirectSocket?
   var retry: Timer?
+  var pacing: Timer?
   var isDirty = false
   var receivedInRow = 0
 
@@ -180,6 +181,7 @@ final class Connection: @unchecked Sendable {
     association = nil
     dtls = nil
     retry = nil
+    pacing = nil
     direct = nil
     ice?.close()
     ice = nil

@@ -1,3 +1,4 @@
+import CLinux
 import Core
 import Glibc
 
@@ -11,13 +12,13 @@ struct Outcome: CustomStringConvertible {
   var description: String { "status \(status)\n--- output\n\(output)\n--- errors\n\(errors)" }
 }
 
-/// Something in the rig that went wrong, told in full: what a test's failure shows.
-struct RigError: Error, CustomStringConvertible {
+/// Something in the stage that went wrong, told in full: what a test's failure shows.
+struct StageError: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
 }
 
-/// A child process in a group of its own, with its output in files, so that nothing ever waits on a pipe.
+/// A child process in a session of its own, without a terminal and with its output in files, so that nothing ever waits on a pipe.
 final class Child {
   let pid: pid_t
   let arguments: [String]
@@ -51,16 +52,15 @@ final class Child {
     posix_spawnattr_setsigmask(&attributes, &signals)
     sigfillset(&signals)
     posix_spawnattr_setsigdefault(&attributes, &signals)
-    posix_spawnattr_setpgroup(&attributes, 0)
     posix_spawnattr_setflags(
-      &attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
+      &attributes, Int16(Int32(p2pfs_spawn_setsid()) | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF))
 
     var argv = (["env", "-C", directory, "--"] + arguments).map { strdup($0) } + [nil]
     var envp = environment.map { strdup("\($0)=\($1)") } + [nil]
     defer { for pointer in argv + envp { free(pointer) } }
     var child: pid_t = 0
     let error = posix_spawnp(&child, "env", &actions, &attributes, &argv, &envp)
-    guard error == 0 else { throw RigError("cannot start \(arguments): \(String(cString: strerror(error)))") }
+    guard error == 0 else { throw StageError("cannot start \(arguments): \(String(cString: strerror(error)))") }
     pid = child
   }
 
@@ -87,7 +87,7 @@ final class Child {
   func wait(seconds: Double) throws -> Outcome {
     if !eventually(within: seconds, { poll() != nil }) {
       stop()
-      throw RigError("not over after \(seconds) s: \(arguments)\n--- output\n\(output)\n--- errors\n\(errors)")
+      throw StageError("not over after \(seconds) s: \(arguments)\n--- output\n\(output)\n--- errors\n\(errors)")
     }
     return Outcome(status: status ?? -1, output: output, errors: errors)
   }
@@ -110,7 +110,7 @@ final class Child {
     }
     found = found ?? lines.first { $0.contains(text) }
     guard let found else {
-      throw RigError(
+      throw StageError(
         "no line with “\(text)” from \(arguments) (\(isRunning ? "running" : "status \(status ?? -1)"))\n--- output\n"
           + "\(output)\n--- errors\n\(errors)")
     }

@@ -6,19 +6,19 @@ final class Computer {
   let name: String
   /// Its home directory.
   let home: String
-  private unowned let rig: Rig
+  private unowned let stage: Stage
   private let namespace: String?
   private let user: User?
   private(set) var children: [Child] = []
 
   static let searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-  init(_ name: String, in rig: Rig, namespace: String?, user: User?) throws {
+  init(_ name: String, in stage: Stage, namespace: String?, user: User?) throws {
     self.name = name
-    self.rig = rig
+    self.stage = stage
     self.namespace = namespace
     self.user = user
-    home = "\(rig.directory)/\(name)"
+    home = "\(stage.directory)/\(name)"
     mkdir(home, 0o755)
     mkdir(home + "/.run", 0o700)
     if let user {
@@ -29,14 +29,14 @@ final class Computer {
 
   /// The program as this computer's user can run it: the build's directory may be closed to others.
   private lazy var program: String = {
-    guard user != nil else { return Rig.program }
-    let copy = "\(rig.directory)/bin"
+    guard user != nil else { return Stage.program }
+    let copy = "\(stage.directory)/bin"
     mkdir(copy, 0o755)
     let path = copy + "/p2pfs"
     if access(path, X_OK) != 0 {
       let copying = try? Child(
-        ["install", "-m", "755", Rig.program, path], environment: ["PATH": Computer.searchPath], directory: "/",
-        record: rig.directory + "/install")
+        ["install", "-m", "755", Stage.program, path], environment: ["PATH": Computer.searchPath], directory: "/",
+        record: stage.directory + "/install")
       _ = try? copying?.wait(seconds: 30)
     }
     return path
@@ -48,7 +48,7 @@ final class Computer {
   func start(_ arguments: [String], environment: [String: String] = [:]) throws -> Child {
     var all = [
       "PATH": Computer.searchPath, "HOME": home, "LANG": "C.UTF-8", "TERM": "dumb", "XDG_RUNTIME_DIR": home + "/.run",
-      "P2PFS_TEST": rig.mark, "P2PFS_TEST_COMPUTER": name, "GIT_CONFIG_NOSYSTEM": "1",
+      "P2PFS_TEST": stage.mark, "P2PFS_TEST_COMPUTER": name, "GIT_CONFIG_NOSYSTEM": "1",
     ]
     if let libraries = getenv("LD_LIBRARY_PATH") { all["LD_LIBRARY_PATH"] = String(cString: libraries) }
     if let user { all["USER"] = user.name }
@@ -60,7 +60,7 @@ final class Computer {
     // Not “ip netns exec”: a mount made inside that cannot be seen outside.
     if let namespace { command = ["nsenter", "--net=/run/netns/\(namespace)"] + command }
     let child = try Child(
-      command, environment: all, directory: home, record: "\(rig.directory)/\(name)-\(children.count)")
+      command, environment: all, directory: home, record: "\(stage.directory)/\(name)-\(children.count)")
     children.append(child)
     return child
   }
@@ -89,7 +89,7 @@ final class Computer {
   ) throws -> String {
     let outcome = try run(["bash", "-euo", "pipefail", "-c", script], environment: variables, seconds: seconds)
     guard outcome.status == 0 else {
-      throw RigError("line \(location.line): the script ended with \(outcome)\n--- script\n\(script)")
+      throw StageError("line \(location.line): the script ended with \(outcome)\n--- script\n\(script)")
     }
     return outcome.output
   }
@@ -116,8 +116,8 @@ final class Computer {
   ) throws -> Mounted {
     let point = makeDirectory(name)
     let outcome = try startP2PFS(["mount", code, point] + options).wait(seconds: seconds)
-    guard outcome.status == 0 else { throw RigError("mount failed: \(outcome)") }
-    guard isMounted(point) else { throw RigError("mount exited 0, but nothing is mounted: \(outcome)") }
+    guard outcome.status == 0 else { throw StageError("mount failed: \(outcome)") }
+    guard isMounted(point) else { throw StageError("mount exited 0, but nothing is mounted: \(outcome)") }
     return Mounted(point: point, message: outcome.errors)
   }
 
@@ -133,22 +133,22 @@ final class Computer {
   }
 
   /// Whether something is mounted there, as the kernel's table says, without touching it.
-  func isMounted(_ point: String) -> Bool { rig.mounts().contains(point) }
+  func isMounted(_ point: String) -> Bool { stage.mounts().contains(point) }
 
   /// Unmounts and expects that nothing was lost.
   func unmount(_ mounted: Mounted) throws {
     let outcome = try p2pfs("umount", mounted.point)
     guard outcome.status == 0, !isMounted(mounted.point) else {
-      throw RigError("umount of \(mounted.point): \(outcome)")
+      throw StageError("umount of \(mounted.point): \(outcome)")
     }
   }
 
   /// The processes of the program that run on this computer.
-  var programs: [RunningProcess] { rig.processes(of: name).filter(\.isProgram) }
+  var programs: [RunningProcess] { stage.processes(of: name).filter(\.isProgram) }
 
   /// Unmounts what is mounted here and ends what runs in front, expecting that all of it goes well.
   func leave() {
-    for point in rig.mounts() where point.hasPrefix(home + "/") {
+    for point in stage.mounts() where point.hasPrefix(home + "/") {
       do {
         let outcome = try p2pfs("umount", point)
         #expect(outcome.status == 0, "umount at the end: \(outcome)")

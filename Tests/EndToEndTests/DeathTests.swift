@@ -72,7 +72,7 @@ extension EndToEnd {
 
     @Test func `a guest that vanishes does not disturb the others`() throws {
       try EndToEnd.pair { pair in
-        let c = try pair.rig.computer("c")
+        let c = try pair.stage.computer("c")
         let other = try c.mount(pair.exporter.code)
         for process in c.programs { kill(process.pid, SIGKILL) }
         try pair.guest("for i in {1..50}; do echo $i > \"$M/f$i\"; done; cat \"$M\"/f* > /dev/null")

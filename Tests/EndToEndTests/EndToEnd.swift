@@ -11,20 +11,20 @@ struct EndToEnd {
     prepare: (Computer, String) throws -> Void = { _, _ in },
     _ body: (Pair) throws -> Void
   ) throws {
-    try Rig.run { rig in
-      let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+    try Stage.run { stage in
+      let (a, b) = (try stage.computer("a"), try stage.computer("b"))
       let export = a.makeDirectory("export")
       try prepare(a, export)
       let exporter = try Exporter(a.startP2PFS(["export", export] + options))
       let mounted = try b.mount(exporter.code, on: "mnt", mountOptions)
-      try body(Pair(rig: rig, a: a, b: b, export: export, exporter: exporter, mounted: mounted))
+      try body(Pair(stage: stage, a: a, b: b, export: export, exporter: exporter, mounted: mounted))
     }
   }
 }
 
 /// An exported directory, and its mount on another computer.
 struct Pair {
-  let rig: Rig
+  let stage: Stage
   /// The exporter's computer.
   let a: Computer
   /// The guest's computer.
@@ -55,7 +55,7 @@ struct Pair {
   /// What the guest's computer says when a command must fail.
   func failure(of script: String, at location: SourceLocation = #_sourceLocation) throws -> String {
     let outcome = try b.run(["bash", "-euo", "pipefail", "-c", script], environment: variables)
-    guard outcome.status != 0 else { throw RigError("line \(location.line): this should have failed: \(script)") }
+    guard outcome.status != 0 else { throw StageError("line \(location.line): this should have failed: \(script)") }
     return outcome.errors
   }
 }

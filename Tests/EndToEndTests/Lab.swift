@@ -11,7 +11,7 @@ struct Lab {
   static let server = "198.51.100.10"
   static let secret = "a secret of the relay"
 
-  let rig: Rig
+  let stage: Stage
   /// The computer behind NAT A, the one behind NAT B, and the one in the Internet between them.
   let a: Computer
   let b: Computer
@@ -28,17 +28,18 @@ struct Lab {
       let names = contentsOfDirectory("/run/netns").filter { $0.hasPrefix(prefix) }
       if !names.isEmpty { Issue.record("network namespaces left behind: \(names)") }
     }
-    try Rig.run { rig in
-      let machine = try rig.computer("machine")
-      let variables = ["LAB_PREFIX": prefix, "LAB_STATE": rig.directory + "/lab"]
+    try Stage.run { stage in
+      let machine = try stage.computer("machine")
+      let variables = ["LAB_PREFIX": prefix, "LAB_STATE": stage.directory + "/lab"]
       let up = try machine.run(
         ["bash", script, "up", "\(roundTripMilliseconds)", "\(megabits)", "0", natA.rawValue, natB.rawValue],
         environment: variables, seconds: 30)
       defer { _ = try? machine.run(["bash", script, "down"], environment: variables, seconds: 30) }
-      guard up.status == 0 else { throw RigError("the lab does not come up: \(up)") }
+      guard up.status == 0 else { throw StageError("the lab does not come up: \(up)") }
       let lab = Lab(
-        rig: rig, a: try rig.computer("a", namespace: prefix + "a"), b: try rig.computer("b", namespace: prefix + "b"),
-        net: try rig.computer("net", namespace: prefix + "net"), prefix: prefix, variables: variables)
+        stage: stage, a: try stage.computer("a", namespace: prefix + "a"),
+        b: try stage.computer("b", namespace: prefix + "b"),
+        net: try stage.computer("net", namespace: prefix + "net"), prefix: prefix, variables: variables)
       try body(lab)
       for computer in [lab.b, lab.a, lab.net] { computer.leave() }
     }
@@ -54,7 +55,7 @@ struct Lab {
     let options = relay.map { ["--turn", $0, "--turn-secret", Lab.secret] } ?? []
     let child = try net.startP2PFS(["signal", "--listen", "\(Lab.server):11985"] + options)
     guard eventually(within: 10, { net.isListening(port: 11985) }) else {
-      throw RigError("the signaling server does not listen: \(child.lines)")
+      throw StageError("the signaling server does not listen: \(child.lines)")
     }
   }
 
@@ -67,7 +68,7 @@ struct Lab {
       "--pidfile", net.home + "/turnserver.pid", "--db", net.home + "/turndb",
     ])
     guard eventually(within: 15, { net.isListening(port: 3478) }) else {
-      throw RigError("turnserver does not listen: \(child.lines)")
+      throw StageError("turnserver does not listen: \(child.lines)")
     }
   }
 
@@ -81,14 +82,14 @@ struct Lab {
     let export = a.makeDirectory("export")
     let exporter = try self.export(export)
     let mounted = try b.mount(exporter.code, on: "mnt", ["--signal", "ws://\(Lab.server):11985"] + options)
-    try body(Pair(rig: rig, a: a, b: b, export: export, exporter: exporter, mounted: mounted))
+    try body(Pair(stage: stage, a: a, b: b, export: export, exporter: exporter, mounted: mounted))
   }
 
   /// Runs a command of the lab.
   func lab(_ arguments: String...) throws {
-    let outcome = try rig.computer("machine-\(arguments[0])").run(
+    let outcome = try stage.computer("machine-\(arguments[0])").run(
       ["bash", Lab.script] + arguments, environment: variables, seconds: 60)
-    guard outcome.status == 0 else { throw RigError("lab.sh \(arguments): \(outcome)") }
+    guard outcome.status == 0 else { throw StageError("lab.sh \(arguments): \(outcome)") }
   }
 }
 

@@ -13,8 +13,8 @@ extension EndToEnd {
         ["mount", "123456-lusab-babad@http://localhost", "mnt"], ["signal", "--listen", "nonsense:x"],
       ])
     func `a wrong command line is refused with exit status 2`(_ arguments: [String]) throws {
-      try Rig.run { rig in
-        let b = try rig.computer("b")
+      try Stage.run { stage in
+        let b = try stage.computer("b")
         let outcome = try b.startP2PFS(arguments).wait(seconds: 10)
         #expect(outcome.status == 2, "\(outcome)")
         #expect(!outcome.errors.isEmpty)
@@ -22,8 +22,8 @@ extension EndToEnd {
     }
 
     @Test func `help and version are no errors`() throws {
-      try Rig.run { rig in
-        let b = try rig.computer("b")
+      try Stage.run { stage in
+        let b = try stage.computer("b")
         #expect(try b.p2pfs("--help").output.contains("mount"))
         for arguments in [["--help"], ["--version"], ["mount", "--help"], ["export", "-h"], ["signal", "--help"]] {
           let outcome = try b.startP2PFS(arguments).wait(seconds: 10)
@@ -33,8 +33,8 @@ extension EndToEnd {
     }
 
     @Test func `what cannot be exported or mounted on is refused`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         try a.shell("touch file")
         #expect(try a.p2pfs("export", "nowhere").status == 1)
         #expect(try a.p2pfs("export", "file").status == 1)
@@ -50,13 +50,13 @@ extension EndToEnd {
     }
 
     @Test func `a wrong code is refused, and the exporter is warned`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let exporter = try a.export(a.makeDirectory("export"))
         let outcome = try b.p2pfs("mount", exporter.wrongCode, b.makeDirectory("mnt"), seconds: 15)
         #expect(outcome.status == 5, "\(outcome)")
         #expect(outcome.errors.contains("wrong code"))
-        #expect(try exporter.child.line(with: "left", seconds: 5).contains("9"))
+        #expect(try exporter.child.line(with: "wrong code", seconds: 5).contains("9"))
         #expect(!b.isMounted(b.home + "/mnt"))
         _ = try b.mount(exporter.code)
         #expect(exporter.codes.count == 1)
@@ -65,7 +65,7 @@ extension EndToEnd {
 
     @Test func `ten wrong codes bring a new one, and mounts go on`() throws {
       try EndToEnd.pair { pair in
-        let c = try pair.rig.computer("c")
+        let c = try pair.stage.computer("c")
         let (old, wrong) = (pair.exporter.code, pair.exporter.wrongCode)
         for _ in 1...10 {
           let outcome = try c.p2pfs("mount", wrong, c.makeDirectory("mnt"), seconds: 20)
@@ -82,8 +82,8 @@ extension EndToEnd {
     }
 
     @Test func `nobody in the room is said at once`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let exporter = try a.export(a.makeDirectory("export"))
         let outcome = try b.p2pfs("mount", exporter.codeOfEmptyRoom, b.makeDirectory("mnt"), seconds: 5)
         #expect(outcome.status == 4, "\(outcome)")
@@ -91,8 +91,8 @@ extension EndToEnd {
     }
 
     @Test func `no signaling server is said within five seconds`() throws {
-      try Rig.run { rig in
-        let b = try rig.computer("b")
+      try Stage.run { stage in
+        let b = try stage.computer("b")
         let closed = try b.p2pfs("mount", "123456-lusab-babad@127.0.0.1:1", b.makeDirectory("mnt"), seconds: 8)
         #expect(closed.status == 3, "\(closed)")
         // A server that takes the connection and never says a word.
@@ -106,8 +106,8 @@ extension EndToEnd {
     }
 
     @Test func `Ctrl-C while mounting leaves nothing and says 130`() throws {
-      try Rig.run { rig in
-        let b = try rig.computer("b")
+      try Stage.run { stage in
+        let b = try stage.computer("b")
         let mute = try MuteServer()
         let mount = try b.startP2PFS(["mount", "123456-lusab-babad@127.0.0.1:\(mute.port)", b.makeDirectory("mnt")])
         usleep(500_000)
@@ -136,7 +136,7 @@ private final class MuteServer {
           && getsockname(descriptor, address, &length) == 0
       }
     }
-    guard done else { throw RigError("cannot listen on loopback") }
+    guard done else { throw StageError("cannot listen on loopback") }
     port = UInt16(bigEndian: address.sin_port)
   }
 

@@ -40,8 +40,8 @@ extension EndToEnd {
     }
 
     @Test func `a path behind the code mounts a part of the share`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let export = a.makeDirectory("export")
         try a.shell(
           "mkdir -p \"$E/photos/2024\"; echo pic > \"$E/photos/2024/p\"; echo no > \"$E/secret\"", ["E": export])
@@ -56,7 +56,7 @@ extension EndToEnd {
 
     @Test func `two guests work in one share at once`() throws {
       try EndToEnd.pair { pair in
-        let c = try pair.rig.computer("c")
+        let c = try pair.stage.computer("c")
         let second = try c.mount(pair.exporter.code)
         let one = try pair.start(
           "for i in {1..100}; do echo one > \"$M/one$i\"; done; head -c 5000000 /dev/urandom > \"$M/r1\"")
@@ -72,8 +72,8 @@ extension EndToEnd {
     }
 
     @Test func `each side mounts the other's folder over one session`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let (export, back) = (a.makeDirectory("export"), b.makeDirectory("back"))
         let (mountA, mountB) = (a.makeDirectory("mnt"), b.makeDirectory("mnt"))
         try a.shell("echo from a > \"$E/a\"", ["E": export])
@@ -92,8 +92,8 @@ extension EndToEnd {
     }
 
     @Test func `an export that contains the mount point is never entered twice`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let export = a.makeDirectory("export")
         let point = export + "/inside"
         try a.shell("mkdir \"$E/inside\"; echo f > \"$E/f\"; ln -s inside/f \"$E/link\"", ["E": export])
@@ -111,8 +111,8 @@ extension EndToEnd {
     }
 
     @Test func `the code may come from the environment`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let exporter = try a.export(a.makeDirectory("export"))
         let point = b.makeDirectory("mnt")
         let outcome = try b.p2pfs("mount", point, environment: ["P2PFS_CODE": exporter.code])
@@ -124,8 +124,8 @@ extension EndToEnd {
     }
 
     @Test func `in front, mount stays until Ctrl-C and then unmounts`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let exporter = try a.export(a.makeDirectory("export"))
         let point = b.makeDirectory("mnt")
         let mount = try b.startP2PFS(["mount", "-f", exporter.code, point])
@@ -148,8 +148,8 @@ extension EndToEnd {
     }
 
     @Test func `an export that is started again takes the same code`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let server = try a.startP2PFS(["signal", "--listen", "127.0.0.1:21985"])
         let export = a.makeDirectory("export")
         #expect(eventually(within: 10) { a.isListening(port: 21985) }, "\(server.lines)")
@@ -172,8 +172,8 @@ extension EndToEnd {
     }
 
     @Test func `a code that was chosen is taken`() throws {
-      try Rig.run { rig in
-        let (a, b) = (try rig.computer("a"), try rig.computer("b"))
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
         let exporter = try a.export(a.makeDirectory("export"), "--code", "314159-lusab-babad")
         #expect(exporter.code.hasPrefix("314159-lusab-babad"))
         _ = try b.mount(exporter.code)

@@ -6,8 +6,8 @@ extension EndToEnd {
   @Suite struct Users {
     @Test func `ordinary users export and mount`() throws {
       try withUser { user in
-        try Rig.run { rig in
-          let (a, b) = (try rig.computer("a", user: user), try rig.computer("b", user: user))
+        try Stage.run { stage in
+          let (a, b) = (try stage.computer("a", user: user), try stage.computer("b", user: user))
           let export = a.makeDirectory("export")
           try a.shell("echo mine > \"$E/f\"; chmod 600 \"$E/f\"", ["E": export])
           let exporter = try a.export(export)
@@ -19,7 +19,7 @@ extension EndToEnd {
             mkdir "$M/d"; mv "$M/g" "$M/d/"; test "$(cat "$E/d/g")" = $'mine\\nmore'; chown "$ID" "$M/f"
             """, variables)
           // Not even root may look into a user's mount, unless it was mounted so.
-          let root = try rig.computer("root")
+          let root = try stage.computer("root")
           #expect(try root.run(["ls", mounted.point]).errors.contains("Permission denied"))
           try b.unmount(mounted)
         }
@@ -28,9 +28,9 @@ extension EndToEnd {
 
     @Test func `root mounts for all with allow_other, and modes count`() throws {
       try withUser { user in
-        try Rig.run { rig in
-          let (a, b) = (try rig.computer("a"), try rig.computer("b"))
-          let guest = try rig.computer("guest", user: user)
+        try Stage.run { stage in
+          let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+          let guest = try stage.computer("guest", user: user)
           let export = a.makeDirectory("export")
           try a.shell(
             "echo all > \"$E/f\"; echo root > \"$E/g\"; chmod 644 \"$E/f\"; chmod 600 \"$E/g\"", ["E": export])
@@ -47,10 +47,10 @@ extension EndToEnd {
     private func withUser(_ body: (User) throws -> Void) throws {
       let name = "p2pfs-test"
       if getpwnam(name) == nil { try command(["useradd", "--no-create-home", "--shell", "/bin/sh", name]) }
-      guard let entry = getpwnam(name)?.pointee else { throw RigError("cannot make the user \(name)") }
+      guard let entry = getpwnam(name)?.pointee else { throw StageError("cannot make the user \(name)") }
       defer { try? command(["userdel", name]) }
       var status = stat()
-      guard stat("/dev/fuse", &status) == 0, chmod("/dev/fuse", 0o666) == 0 else { throw RigError("no /dev/fuse") }
+      guard stat("/dev/fuse", &status) == 0, chmod("/dev/fuse", 0o666) == 0 else { throw StageError("no /dev/fuse") }
       defer { chmod("/dev/fuse", status.st_mode & 0o777) }
       try body(User(name: name, id: entry.pw_uid, group: entry.pw_gid))
     }
@@ -61,7 +61,7 @@ extension EndToEnd {
       )
       let outcome = try child.wait(seconds: 20)
       for end in [".out", ".err"] { unlink("/dev/shm/p2pfs-user-\(getpid())" + end) }
-      guard outcome.status == 0 else { throw RigError("\(arguments): \(outcome)") }
+      guard outcome.status == 0 else { throw StageError("\(arguments): \(outcome)") }
     }
   }
 }

@@ -187,7 +187,7 @@ import Testing
     _ = slow.upgrade(room: "482153", ["P2PFS-Role: guest"])
     let id = try await host.nextGuest()
     let payload = [UInt8](repeating: 0, count: 60_000)
-    for _ in 0..<400 { host.send(payload, to: id) }
+    for _ in 0..<40 { host.send(payload, to: id) }
     #expect(try await host.events.next() == .left(id))
     let other = try await client.join(address, room: "482153")
     let otherID = try await host.nextGuest()

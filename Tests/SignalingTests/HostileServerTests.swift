@@ -15,18 +15,10 @@ import Testing
 
     init(_ frames: [UInt8], head: String? = nil) {
       listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-      var address = sockaddr_in()
-      address.sin_family = sa_family_t(AF_INET)
-      address.sin_addr.s_addr = inet_addr("127.0.0.1")
-      var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-      withUnsafeMutablePointer(to: &address) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          _ = bind(listener, $0, length)
-          _ = getsockname(listener, $0, &length)
-        }
-      }
+      let descriptor = listener
+      _ = Loopback.with(port: 0) { bind(descriptor, $0, $1) }
       listen(listener, 4)
-      port = UInt16(bigEndian: address.sin_port)
+      port = Loopback.port(of: listener)
       let listener = listener
       // A thread of its own: it blocks.
       Thread.start {
@@ -125,6 +117,22 @@ import Testing
     await #expect(throws: SignalingError.timedOut) {
       _ = try await within { try await client.join(impostor.address, room: "482153") }
     }
+  }
+
+  @Test("A server that answers no ping any more is noticed, and one that does is not")
+  func deadServer() async throws {
+    var patience = Patience()
+    patience.ping = 0.05
+    patience.pong = 3
+    let impatient = SignalClient(patience: patience)
+    let (server, address) = try await startServer()
+    let alive = try await impatient.host(address, room: "482153", token: .random())
+    let impostor = Impostor(Self.welcome)
+    let guest = try await impatient.join(impostor.address, room: "482153")
+    #expect(try await guest.events.next() == nil)
+    #expect(guest.closeReason == .closed("it does not answer any more"))
+    #expect(alive.closeReason == nil)
+    await server.shutdown()
   }
 
   @Test("What a server says reaches no terminal as it is")

@@ -60,15 +60,7 @@ final class RawSocket: Sendable {
     if var receiveBuffer {
       setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receiveBuffer, socklen_t(MemoryLayout<Int32>.size))
     }
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = port.bigEndian
-    address.sin_addr.s_addr = inet_addr("127.0.0.1")
-    let result = withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
+    let result = Loopback.with(port: port) { connect(descriptor, $0, $1) }
     precondition(result == 0, "the test's server listens")
   }
 
@@ -172,4 +164,23 @@ extension HostConnection {
 /// An event that should have been another.
 struct Unexpected: Error {
   let event: HostEvent?
+}
+
+/// The sockaddr_in of 127.0.0.1, byte by byte: its members belong to another module than Glibc in these tests.
+enum Loopback {
+  static func with(port: UInt16, _ body: (UnsafePointer<sockaddr>?, socklen_t) -> Int32) -> Int32 {
+    let family = withUnsafeBytes(of: sa_family_t(AF_INET)) { Array($0) }
+    let bytes = family + [UInt8(port >> 8), UInt8(port & 0xFF), 127, 0, 0, 1] + [UInt8](repeating: 0, count: 8)
+    return bytes.withUnsafeBytes { body($0.baseAddress?.assumingMemoryBound(to: sockaddr.self), 16) }
+  }
+
+  /// The port that a socket of 127.0.0.1 is bound to.
+  static func port(of descriptor: Int32) -> UInt16 {
+    var bytes = [UInt8](repeating: 0, count: 16)
+    var length: socklen_t = 16
+    bytes.withUnsafeMutableBytes {
+      _ = getsockname(descriptor, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), &length)
+    }
+    return UInt16(bytes[2]) << 8 | UInt16(bytes[3])
+  }
 }

@@ -101,23 +101,12 @@ import Testing
     defer { close(descriptor) }
     var timeout = timeval(tv_sec: 5, tv_usec: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = server.port.bigEndian
-    address.sin_addr.s_addr = inet_addr("127.0.0.1")
-    var own = sockaddr_in()
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    withUnsafePointer(to: &address) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = connect(descriptor, $0, length) }
-    }
-    withUnsafeMutablePointer(to: &own) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { _ = getsockname(descriptor, $0, &length) }
-    }
+    _ = Loopback.with(port: server.port) { connect(descriptor, $0, $1) }
     _ = send(descriptor, [1, 2, 3], 3, 0)
     _ = send(descriptor, Self.request, Self.request.count, 0)
     var buffer = [UInt8](repeating: 0, count: 100)
     let count = recv(descriptor, &buffer, buffer.count, 0)
-    let port = UInt16(bigEndian: own.sin_port)
+    let port = Loopback.port(of: descriptor)
     #expect(count == 32)
     #expect(Array(buffer.prefix(32)) == StunMessage.answer(to: Self.request, address: [127, 0, 0, 1], port: port))
     await server.shutdown()

@@ -3,9 +3,9 @@ import Testing
 
 /// The files, processes and mounts of one test, and the promise that none of them outlives it.
 ///
-/// Everything that a test starts carries the rig's mark in its environment, so that daemons are found
+/// Everything that a test starts carries the stage's mark in its environment, so that daemons are found
 /// wherever they put themselves, and nobody else's process is ever touched.
-final class Rig {
+final class Stage {
   /// Where everything of this test lies.
   let directory: String
   /// The value of `P2PFS_TEST` in the environment of all that belongs to this test.
@@ -13,11 +13,15 @@ final class Rig {
   private var computers: [Computer] = []
 
   private init() throws {
-    guard geteuid() == 0 else { throw RigError("these tests make mounts and network namespaces: run them as root") }
-    guard access("/dev/fuse", R_OK | W_OK) == 0 else { throw RigError("/dev/fuse is missing: no mount can be tested") }
-    guard access(Rig.program, X_OK) == 0 else { throw RigError("\(Rig.program) is not built: run swift build first") }
+    guard geteuid() == 0 else { throw StageError("these tests make mounts and network namespaces: run them as root") }
+    guard access("/dev/fuse", R_OK | W_OK) == 0 else {
+      throw StageError("/dev/fuse is missing: no mount can be tested")
+    }
+    guard access(Stage.program, X_OK) == 0 else {
+      throw StageError("\(Stage.program) is not built: run swift build first")
+    }
     var template = Array("/tmp/p2pfs-e2e-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw RigError("cannot make a directory in /tmp") }
+    guard mkdtemp(&template) != nil else { throw StageError("cannot make a directory in /tmp") }
     directory = String(decoding: template.dropLast().map(UInt8.init(bitPattern:)), as: UTF8.self)
     chmod(directory, 0o755)
     mark = String(directory.split(separator: "/").last ?? "")
@@ -34,19 +38,19 @@ final class Rig {
   /// The program under test.
   static let program = products + "/p2pfs"
 
-  /// Runs a test with a rig of its own; afterwards ends politely what still runs, and fails if anything is left.
-  static func run(_ body: (Rig) throws -> Void) throws {
-    let rig = try Rig()
+  /// Runs a test with a stage of its own; afterwards ends politely what still runs, and fails if anything is left.
+  static func run(_ body: (Stage) throws -> Void) throws {
+    let stage = try Stage()
     do {
-      try body(rig)
-      for computer in rig.computers.reversed() { computer.leave() }
+      try body(stage)
+      for computer in stage.computers.reversed() { computer.leave() }
     } catch {
-      rig.complain("what the programs said")
-      rig.clear()
+      stage.complain("what the programs said")
+      stage.clear()
       throw error
     }
-    rig.expectNothingLeft()
-    rig.clear()
+    stage.expectNothingLeft()
+    stage.clear()
   }
 
   /// A computer with a home of its own. `namespace`: the network namespace it stands in.
@@ -56,12 +60,12 @@ final class Rig {
     return computer
   }
 
-  /// Processes with the rig's mark that have not ended.
+  /// Processes with the stage's mark that have not ended.
   func processes(of computer: String? = nil) -> [RunningProcess] {
     RunningProcess.all(marked: "P2PFS_TEST=\(mark)", and: computer.map { "P2PFS_TEST_COMPUTER=\($0)" })
   }
 
-  /// Mount points that lie in the rig's directory, innermost first.
+  /// Mount points that lie in the stage's directory, innermost first.
   func mounts() -> [String] {
     contents(of: "/proc/self/mounts").split(separator: "\n")
       .compactMap { $0.split(separator: " ").dropFirst().first.map(String.init) }
