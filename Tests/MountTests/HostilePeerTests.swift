@@ -182,4 +182,20 @@ private final class HostileMount: Sendable {
       }
     }
   }
+
+  @Test func `an unmount does not wait for a peer that is away`() async throws {
+    let file = Attributes.made(.regular, inode: 11, size: 100)
+    let mount = try await HostileMount { request in
+      switch request {
+      case .lookup, .open: return [.told(file)]
+      case .read: return nil
+      default: return [.done]
+      }
+    }
+    _ = shell("cat \(mount.path)/f > /dev/null 2>&1 & sleep 0.3")
+    mount.peer.vanish()
+    mount.mount.unmount()
+    #expect(mount.peer.count(.read) > 0)
+    #expect(!shell("cat /proc/mounts").output.contains(mount.mount.mountpoint))
+  }
 }
