@@ -54,10 +54,12 @@ package final class FUSESession: Sendable {
   deinit { close(stop) }
 
   /// Unmounts lazily, if what is mounted there is still this, and ends the workers. What the kernel still waits
-  /// for is answered by then, or EIO. Not from a worker. Doing it again does nothing.
+  /// for ends with an error. Not from a worker. Doing it again does nothing.
   package func unmount() {
     if let entry = MountTable().visible(at: mountpoint), entry.major == device.major, entry.minor == device.minor {
       FUSESession.detach(mountpoint)
+      // Or the notifying thread could wait for a page that a read without an answer holds.
+      abort()
     }
     finish()
   }

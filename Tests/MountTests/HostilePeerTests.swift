@@ -19,7 +19,7 @@ private final class HostileMount: Sendable {
   init(_ options: String = "", deadline: Double = 30, _ script: @escaping ScriptedPeer.Script) async throws {
     guard access("/dev/fuse", R_OK | W_OK) == 0 else { throw MissingDevice() }
     peer = ScriptedPeer { request in
-      if case .lookup(.path(.root)) = request { return [.attributes(.root)] }
+      if case .lookup(.path(.root)) = request { return [.told(.root)] }
       return script(request)
     }
     place = try TemporaryDirectory()
@@ -68,8 +68,8 @@ private final class HostileMount: Sendable {
     let file = Attributes.made(.regular, inode: 11, size: 300_000)
     let mount = try await HostileMount { request in
       switch request {
-      case .lookup: return [.attributes(file)]
-      case .open: return [.attributes(file)]
+      case .lookup: return [.told(file)]
+      case .open: return [.told(file)]
       case .read(_, let offset, let count):
         switch trick {
         case 0: return [.piece(offset + 1, [1, 2, 3])]
@@ -92,7 +92,7 @@ private final class HostileMount: Sendable {
       switch request {
       case .list(_, let path, _):
         return path.components.count > 3 ? [.page([])] : [.page([("d", .root)])]
-      case .lookup: return [.attributes(.root)]
+      case .lookup: return [.told(.root)]
       default: return [.done]
       }
     }
@@ -110,7 +110,7 @@ private final class HostileMount: Sendable {
     let link = Attributes.made(.symbolicLink, inode: 11, size: 5, mode: 0o777)
     let mount = try await HostileMount { request in
       switch request {
-      case .lookup: return [.attributes(link)]
+      case .lookup: return [.told(link)]
       case .readlink(let path):
         let target = targets[String(decoding: path.bytes, as: UTF8.self)] ?? ""
         return [.with { frame in Array(target.utf8).withUnsafeBytes { frame.write($0) } }]
@@ -132,8 +132,8 @@ private final class HostileMount: Sendable {
     let file = Attributes.made(.regular, inode: 11, size: 100)
     let mount = try await HostileMount { request in
       switch request {
-      case .lookup: return [.attributes(file)]
-      case .open: return [.attributes(file)]
+      case .lookup: return [.told(file)]
+      case .open: return [.told(file)]
       case .list: return nil
       case .mkdir, .read: return nil
       default: return [.done]
@@ -162,8 +162,9 @@ private final class HostileMount: Sendable {
     let mount = try await HostileMount { request in
       switch request {
       case .lookup: return [.failed(.noSuchFileOrDirectory)]
-      case .create: return [.attributes(file)]
-      case .write: return [.failed(.noSpace)]
+      case .create: return [.told(file)]
+      case .open: return [.told(file)]
+      case .write: return nil
       default: return [.done]
       }
     }
@@ -171,13 +172,30 @@ private final class HostileMount: Sendable {
     for ending in 0..<2 {
       let descriptor = open(path, O_WRONLY | O_CREAT, 0o644)
       #expect(descriptor >= 0)
-      _ = Glibc.write(descriptor, "x", 1)
+      #expect(Glibc.write(descriptor, "x", 1) == 1)
+      mount.peer.expire()
       if ending == 0 {
-        #expect(fsync(descriptor) == -1 && errno == ENOSPC)
+        #expect(fsync(descriptor) == -1 && errno == EIO)
         #expect(close(descriptor) == 0)
       } else {
-        #expect(close(descriptor) == -1 && errno == ENOSPC)
+        #expect(close(descriptor) == -1 && errno == EIO)
       }
     }
+  }
+
+  @Test func `an unmount does not wait for a peer that is away`() async throws {
+    let file = Attributes.made(.regular, inode: 11, size: 100)
+    let mount = try await HostileMount { request in
+      switch request {
+      case .lookup, .open: return [.told(file)]
+      case .read: return nil
+      default: return [.done]
+      }
+    }
+    _ = shell("cat \(mount.path)/f > /dev/null 2>&1 & sleep 0.3")
+    mount.peer.vanish()
+    mount.mount.unmount()
+    #expect(mount.peer.count(.read) > 0)
+    #expect(!shell("cat /proc/mounts").output.contains(mount.mount.mountpoint))
   }
 }

@@ -58,12 +58,12 @@ final class ScriptedPeer: Requester {
 extension Reply {
   /// A reply with the body that `write` writes.
   static func with(isLast: Bool = true, _ write: (Frame) -> Void) -> Reply {
-    let frame = Frame(capacity: Limits.Wire.message)
+    let frame = Frame(capacity: 2_097_152)
     write(frame)
     return Reply(error: nil, isLast: isLast, body: FrameSlice(frame, 0..<frame.count))
   }
 
-  static func attributes(_ attributes: Attributes, isLast: Bool = true) -> Reply {
+  static func told(_ attributes: Attributes, isLast: Bool = true) -> Reply {
     .with(isLast: isLast) { attributes.write(to: $0) }
   }
 
@@ -86,7 +86,7 @@ extension Reply {
 }
 
 extension Attributes {
-  static func made(_ type: FileType, inode: UInt64, size: Int64 = 0, mode: UInt32 = 0o644, links: UInt32 = 1)
+  static func made(_ type: Wire.FileType, inode: UInt64, size: Int64 = 0, mode: UInt32 = 0o644, links: UInt32 = 1)
     -> Attributes
   {
     let time = Timestamp(seconds: 1_700_000_000, nanoseconds: 1)
