@@ -112,7 +112,7 @@ final class ThreadResult: Sendable {
     var pending: [UInt64] = []
     for _ in 0..<100_000 {
       let seed = seeds[Int(random.next() % UInt64(seeds.count))]
-      var bytes = Array(seed.bytes)
+      var bytes = withExtendedLifetime(seed) { Array(seed.bytes) }
       for _ in 0...(random.next() % 4) {
         switch random.next() % 4 {
         case 0:

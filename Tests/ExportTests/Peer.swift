@@ -40,7 +40,8 @@ final class Peer: ReplySink {
       var result: [UInt8] = []
       for (reply, _) in replies.dropFirst(skipping) {
         if let error = reply.error { throw error }
-        result += Array(try reply.piece().data.bytes)
+        let data = try reply.piece().data
+        withExtendedLifetime(data) { result += Array(data.bytes) }
       }
       return result
     }

@@ -13,17 +13,17 @@ import Wire
       let decoded = try decode(frame)
       #expect(decoded.operation == request.operation)
       // The encoding is one to one, so equal messages mean equal requests.
-      #expect(Array(decoded.encoded().bytes) == Array(frame.bytes))
+      #expect(bytes(decoded.encoded()) == bytes(frame))
     }
   }
 
   @Test func `a request cut anywhere is refused`() throws {
     for request in try Samples.requests() {
-      let bytes = Array(request.encoded().bytes)
+      let whole = bytes(request.encoded())
       // The data of a write ends where the message ends.
-      let shortest = request.operation == .write ? Header.length + 16 : bytes.count
-      for count in stride(from: 0, to: shortest, by: bytes.count > 1_000 ? 7 : 1) {
-        #expect(throws: (any Error).self) { try decode(Frame(copying: bytes[..<count])) }
+      let shortest = request.operation == .write ? Header.length + 16 : whole.count
+      for count in stride(from: 0, to: shortest, by: whole.count > 1_000 ? 7 : 1) {
+        #expect(throws: (any Error).self) { try decode(Frame(copying: whole[..<count])) }
       }
     }
   }
@@ -31,7 +31,7 @@ import Wire
   @Test func `a request with something behind it is malformed`() throws {
     for request in try Samples.requests() where request.operation != .write {
       let error = #expect(throws: RequestError.self) {
-        try decode(Frame(copying: Array(request.encoded().bytes) + [0]))
+        try decode(Frame(copying: bytes(request.encoded()) + [0]))
       }
       guard case .malformed = error else {
         Issue.record("\(request.operation) is not malformed")
@@ -114,6 +114,6 @@ import Wire
     let whole = Request.write(Handle(rawValue: 5), offset: 6, Samples.slice([1, 2, 3])).encoded()
     let placed = Request.writeFrame(Handle(rawValue: 5), offset: 6, count: 3)
     for byte: UInt8 in [1, 2, 3] { placed.write(byte) }
-    #expect(Array(whole.bytes) == Array(placed.bytes))
+    #expect(bytes(whole) == bytes(placed))
   }
 }

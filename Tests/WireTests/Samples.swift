@@ -47,3 +47,11 @@ func decode(_ frame: Frame) throws -> Request {
   let header = try Header(&reader)
   return try Request(operation: header.operation, &reader)
 }
+
+/// A copy of a message. (The bytes of a frame live only as long as the frame.)
+func bytes(_ frame: Frame) -> [UInt8] {
+  withExtendedLifetime(frame) { Array(frame.bytes) }
+}
+
+/// The first `count` bytes of a message, as one of its own.
+func cut(_ frame: Frame, _ count: Int) -> Frame { Frame(copying: bytes(frame)[..<count]) }
