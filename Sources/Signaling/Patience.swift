@@ -1,0 +1,17 @@
+internal import Core
+internal import NIOCore
+
+/// How long a client waits for its server, in seconds.
+struct Patience: Sendable {
+  /// See `Limits.Signaling.answer`.
+  var answer = Limits.Signaling.answer
+  /// See `Limits.Signaling.ping`.
+  var ping = Limits.Signaling.ping
+  /// See `Limits.Signaling.pong`.
+  var pong = Limits.Signaling.pong
+}
+
+extension TimeAmount {
+  /// So many seconds.
+  init(_ seconds: Double) { self = .nanoseconds(Int64(seconds * 1e9)) }
+}
