@@ -57,7 +57,7 @@ package struct GuestMeeting: Sendable {
       for await event in room.events {
         switch event {
         case .hostArrived: feed.yield(.hostArrived)
-        case .hostLeft: if !waits { feed.yield(.left) }
+        case .hostLeft: feed.yield(waits ? .hostLeft : .left)
         case .message(let payload): feed.yield(.message(payload))
         }
       }
@@ -69,6 +69,8 @@ package struct GuestMeeting: Sendable {
     var deadline: Task<Void, Never>?
     defer { for task in [signaling, candidates, outcome, deadline] { task?.cancel() } }
     if room.isHostThere { feed.yield(.hostArrived) }
+    // The server's word does not lengthen the time of who does not wait.
+    if !waits { deadline = feed.limit(seconds: Limits.Session.handshake) }
 
     for await event in events {
       switch event {
@@ -76,8 +78,12 @@ package struct GuestMeeting: Sendable {
         guard negotiation == nil else { continue }
         handshake = GuestHandshake(credential, offer: encoded)
         room.send(handshake.opening)
+        guard waits else { continue }
         deadline?.cancel()
         deadline = feed.limit(seconds: Limits.Session.handshake)
+      case .hostLeft:
+        // The next one begins anew.
+        if negotiation == nil { deadline?.cancel() }
       case .message(let payload) where negotiation == nil:
         let step: GuestHandshake.Step
         do { step = try handshake.receive(payload) } catch { throw MeetingError(error) }

@@ -92,6 +92,8 @@ enum NegotiationEvent: Sendable {
   case message([UInt8])
   /// The exporter has come into the room, or come back to it: whatever was said before is void.
   case hostArrived
+  /// The exporter has left, and is waited for.
+  case hostLeft
   case candidate(Candidate)
   case endOfCandidates
   /// The connection is up, or will not be.
@@ -113,7 +115,10 @@ extension AsyncStream<NegotiationEvent>.Continuation {
   func limit(seconds: Double) -> Task<Void, Never> {
     Task {
       try? await Task.sleep(for: .seconds(seconds))
-      if !Task.isCancelled { yield(.left) }
+      guard !Task.isCancelled else { return }
+      yield(.left)
+      // Also when there is no room left for one more event.
+      finish()
     }
   }
 

@@ -2,6 +2,7 @@ import Core
 package import Logging
 package import Pairing
 package import Signaling
+import Synchronization
 package import Transport
 
 /// Who decides about guests that know the code, or do not.
@@ -36,29 +37,43 @@ package struct RoomHost: Sendable {
     self.log = log
   }
 
+  /// The guests that are being taken in, and where their messages go.
+  private final class Conversations: Sendable {
+    let feeds = Mutex<[GuestID: AsyncStream<NegotiationEvent>.Continuation]>([:])
+  }
+
   /// Serves until the room is closed or the task cancelled. Guests that are being connected then still finish.
   package func serve() async {
-    var guests: [GuestID: AsyncStream<NegotiationEvent>.Continuation] = [:]
+    let conversations = Conversations()
     await withTaskCancellationHandler {
       for await event in room.events {
         switch event {
         case .joined(let guest):
-          guard guests.count < Limits.Session.meetings else {
+          let (events, feed) = AsyncStream.makeStream(
+            of: NegotiationEvent.self, bufferingPolicy: .bufferingOldest(Limits.Session.meetingEvents))
+          let isTaken = conversations.feeds.withLock { feeds in
+            guard feeds.count < Limits.Session.meetings, feeds[guest] == nil else { return false }
+            feeds[guest] = feed
+            return true
+          }
+          guard isTaken else {
             room.dismiss(guest)
             continue
           }
-          let (events, feed) = AsyncStream.makeStream(
-            of: NegotiationEvent.self, bufferingPolicy: .bufferingOldest(Limits.Session.meetingEvents))
-          guests[guest] = feed
-          Task { await meet(guest, events, feed) }
-        case .message(let guest, let payload): guests[guest]?.yield(.message(payload))
-        case .left(let guest): guests.removeValue(forKey: guest)?.yield(.left)
+          Task {
+            await meet(guest, events, feed)
+            // The server does not tell of the leaving of a guest that we have dismissed.
+            conversations.feeds.withLock { $0[guest] = nil }
+            room.dismiss(guest)
+          }
+        case .message(let guest, let payload): conversations.feeds.withLock { $0[guest] }?.yield(.message(payload))
+        case .left(let guest): conversations.feeds.withLock { $0[guest] }?.yield(.left)
         }
       }
     } onCancel: {
       room.close()
     }
-    for feed in guests.values { feed.yield(.left) }
+    for feed in conversations.feeds.withLock({ Array($0.values) }) { feed.yield(.left) }
   }
 
   private func meet(
@@ -69,7 +84,6 @@ package struct RoomHost: Sendable {
     } catch {
       log.info("a guest was not connected: \(error)")
     }
-    room.dismiss(guest)
   }
 
   private func met(
@@ -103,7 +117,10 @@ package struct RoomHost: Sendable {
           negotiation = begun
           isConnecting = true
           tasks.forEach { $0.cancel() }
-          tasks = [feed.follow(connection), feed.await(connection)]
+          tasks = [
+            feed.follow(connection), feed.await(connection),
+            feed.limit(seconds: Limits.Transport.connecting + Limits.Session.handshake),
+          ]
         }
       case .message(let payload): _ = try await negotiation?.hear(payload)
       case .candidate(let candidate): try negotiation?.say(.candidate(candidate.description))
@@ -119,7 +136,7 @@ package struct RoomHost: Sendable {
         guard let link = await DataChannelLink.accept(on: connection) else { throw .abandoned }
         return Met(link: link, resumption: resumption)
       case .left: if !isConnecting { throw .abandoned }
-      case .hostArrived: break
+      case .hostArrived, .hostLeft: break
       }
     }
     throw .abandoned
