@@ -5,10 +5,12 @@ import Synchronization
 /// The door of the room whose number is in the code: guesses are counted here.
 final class CodeDoor: Doorkeeper {
   private weak let host: ExportHost?
+  private let code: Code
   private let attempts: Mutex<AttemptLimit>
 
-  init(_ host: ExportHost, attempts: AttemptLimit) {
+  init(_ host: ExportHost, code: Code, attempts: AttemptLimit) {
     self.host = host
+    self.code = code
     self.attempts = Mutex(attempts)
   }
 
@@ -18,7 +20,7 @@ final class CodeDoor: Doorkeeper {
       guard !verify() else { return nil }
       _ = attempts.countWrong()
       let counted = attempts
-      Task { [weak host] in await host?.wrongCode(counted) }
+      Task { [weak host, code] in await host?.wrongCode(counted, of: code) }
       return counted
     }
     return wrong?.left

@@ -48,7 +48,9 @@ package actor ExportHost {
     let resumption: ResumptionSecret
     let credit: Int
     var room: Task<Void, Never>?
-    var awaySince: Instant?
+    var watch: Task<Void, Never>?
+    /// Since when it is not connected; a guest that has not greeted yet is not.
+    var awaySince: Instant? = Instant.now
     init(_ session: Session, _ resumption: ResumptionSecret, credit: Int) {
       self.session = session
       self.resumption = resumption
@@ -76,7 +78,7 @@ package actor ExportHost {
     self.configuration = configuration
     self.server = server
     self.report = report
-    savePath = configuration.code == nil && !configuration.isOnce ? SavedExport.path(for: configuration.directory) : nil
+    savePath = configuration.isOnce ? nil : SavedExport.path(for: configuration.directory)
     let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
     var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
@@ -111,24 +113,30 @@ package actor ExportHost {
     var announced: Code?
     var backoff = Backoff()
     var isLost = false
+    var credential: (code: Code, credential: Credential)?
+    var occupied = 0
     while !Task.isCancelled, !(configuration.isOnce && hadGuest) {
       if attempts.isSpent { renewCode() }
       let (code, token) = (code, RoomToken(bytes: saved.token) ?? RoomToken.random())
-      // scrypt takes its time: not on this actor.
-      let credential = await Task.detached { Credential(code) }.value
+      if credential?.code != code {
+        // scrypt takes its time: not on this actor.
+        credential = (code, await Task.detached { Credential(code) }.value)
+      }
+      guard let credential = credential?.credential else { preconditionFailure("it was just made") }
       do throws(SignalingError) {
         let room = try await configuration.client.host(server, room: code.room, token: token)
         if isLost {
           isLost = false
           report(.signalingBack)
         }
-        backoff.reset()
+        let since = Instant.now
         if announced != code { report(.ready(code, isNew: announced != nil)) }
         announced = code
         save()
         let host = RoomHost(
-          room, credential: credential, ice: configuration.ice, doorkeeper: CodeDoor(self, attempts: attempts), log: log
-        )
+          room, credential: credential, ice: configuration.ice,
+          doorkeeper: CodeDoor(self, code: code, attempts: attempts),
+          log: log)
         let serving = Task { await host.serve() }
         self.serving = serving
         await withTaskCancellationHandler {
@@ -137,10 +145,12 @@ package actor ExportHost {
           serving.cancel()
         }
         room.close()
+        // A server that throws us out at once is not asked without a pause.
+        if Instant.now.seconds(since: since) > Limits.Session.longestBackoff { backoff.reset() }
       } catch {
-        if announced != code, configuration.code == nil, error == .roomOccupied {
-          self.code = Code.random()
-          saved.code = self.code.text
+        if announced != code, configuration.code == nil, error == .roomOccupied, occupied < 8 {
+          occupied += 1
+          renewCode()
           continue
         }
         if announced == nil { throw error }
@@ -167,9 +177,11 @@ package actor ExportHost {
 
   // MARK: - The code
 
-  func wrongCode(_ attempts: AttemptLimit) {
-    self.attempts = attempts
-    saved.wrongAttempts += 1
+  func wrongCode(_ counted: AttemptLimit, of tried: Code) {
+    // Reports may overtake each other, and the code's replacement.
+    guard tried == code, counted.left < attempts.left else { return }
+    attempts = counted
+    saved.wrongAttempts = AttemptLimit().left - counted.left
     save()
     report(.wrongCode(left: attempts.left))
     if attempts.isSpent { serving?.cancel() }
@@ -202,9 +214,9 @@ package actor ExportHost {
   }
 
   func admit(_ met: Met) async {
-    if let guest = guests[met.identity], guest.session.status != .over {
+    if let guest = guests[met.identity], guest.session.status == .over { forget(guest) }
+    if let guest = guests[met.identity] {
       guest.session.connect(met.link)
-      guest.awaySince = nil
       report(.back(await met.link.path()))
       return
     }
@@ -215,10 +227,10 @@ package actor ExportHost {
     }
     if guests.count >= Limits.Session.guests,
       let longest = guests.filter({ !$0.value.session.isOnline })
-        .min(by: { ($0.value.awaySince?.nanoseconds ?? 0) < ($1.value.awaySince?.nanoseconds ?? 0) })
+        .min(by: { ($0.value.awaySince ?? Instant.now) < ($1.value.awaySince ?? Instant.now) })
     {
       longest.value.session.end()
-      forget(longest.key)
+      forget(longest.value)
     }
     hadGuest = true
     let guest = take(met.identity, met.resumption)
@@ -235,8 +247,15 @@ package actor ExportHost {
       .init(identity: identity, grantedWriteCredit: credit), responder: configuration.makeResponder(), log: log)
     let guest = Guest(session, resumption, credit: credit)
     guests[identity] = guest
-    session.observe { [weak self] state in
-      Task { await self?.changed(identity, state) }
+    // One reader, so that the changes come in their order.
+    let states = session.states()
+    guest.watch = Task { [weak self, weak session] in
+      var wasOnline = false
+      for await state in states {
+        guard let self, let session else { return }
+        await changed(session, state, wasOnline: wasOnline)
+        if state == .online { wasOnline = true }
+      }
     }
     SessionClock.start(session)
     guest.room = Task { [weak self] in await self?.holdRoom(resumption, of: session) }
@@ -262,40 +281,41 @@ package actor ExportHost {
     }
   }
 
-  private func changed(_ identity: [UInt8], _ state: SessionState) {
-    guard let guest = guests[identity] else { return }
+  private func changed(_ session: Session, _ state: SessionState, wasOnline: Bool) {
+    guard let guest = guests[session.identity], guest.session === session else { return }
     switch state {
     case .online: guest.awaySince = nil
     case .offline:
-      guest.awaySince = Instant.now
-      report(.away)
+      if guest.awaySince == nil { guest.awaySince = Instant.now }
+      if wasOnline { report(.away) }
     case .expired: break
     case .over:
-      forget(identity)
+      forget(guest)
       save()
       report(.left)
     }
   }
 
-  private func forget(_ identity: [UInt8]) {
-    guard let guest = guests.removeValue(forKey: identity) else { return }
+  private func forget(_ guest: Guest) {
+    guard guests[guest.session.identity] === guest else { return }
+    guests[guest.session.identity] = nil
     guest.room?.cancel()
     pool.reclaim(guest.credit)
   }
 
   private func restoreGuests() {
     for known in saved.guests.prefix(Limits.Session.guests) {
-      guard let resumption = ResumptionSecret(bytes: known.resumption) else { continue }
-      take(known.identity, resumption).awaySince = Instant.now
+      guard let resumption = ResumptionSecret(bytes: known.resumption), guests[known.identity] == nil else { continue }
+      take(known.identity, resumption)
     }
   }
 
   private func dropExpired() {
     let now = Instant.now
-    for (identity, guest) in guests {
+    for guest in Array(guests.values) where !guest.session.isOnline {
       guard let since = guest.awaySince, now.seconds(since: since) > Limits.Session.expiry else { continue }
       guest.session.end()
-      forget(identity)
+      forget(guest)
     }
     save()
   }

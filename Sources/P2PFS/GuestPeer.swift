@@ -30,7 +30,7 @@ package actor GuestPeer {
   package static func meet(
     _ meeting: GuestMeeting, responder: (any Responder)? = nil, timeout: Double = Limits.Session.timeout
   ) async throws(MeetingError) -> GuestPeer {
-    let met = try await meeting.meet()
+    let met = try await firstMeeting(meeting)
     let session = Session(.init(identity: met.identity, timeout: timeout), responder: responder)
     let states = session.states()
     session.connect(met.link)
@@ -59,6 +59,26 @@ package actor GuestPeer {
     return peer
   }
 
+  /// The first meeting. Who waits for the exporter goes on waiting when it comes, and goes again in the middle.
+  private static func firstMeeting(_ meeting: GuestMeeting) async throws(MeetingError) -> Met {
+    var backoff = Backoff()
+    var wasThere = false
+    while true {
+      do throws(MeetingError) {
+        return try await meeting.meet()
+      } catch {
+        guard meeting.waits, !Task.isCancelled else { throw error }
+        switch error {
+        case .abandoned, .signaling(.closed): wasThere = true
+        // A server that is started again is waited for, too; one that was never reached is a mistake.
+        case .signaling where wasThere: break
+        default: throw error
+        }
+        await backoff.wait()
+      }
+    }
+  }
+
   private func keepConnected() {
     reconnection = Task { [meeting, session, log] in
       for await state in session.states() where state == .offline || state == .expired {
@@ -66,10 +86,10 @@ package actor GuestPeer {
         while !Task.isCancelled, session.status == .offline || session.status == .expired {
           do throws(MeetingError) {
             let met = try await meeting.meet()
-            guard met.identity == session.identity else { continue }
             session.connect(met.link)
-            // It counts when the exporter has greeted; until then the link's own loss brings us here again.
-            try? await Task.sleep(for: .seconds(1))
+            // It counts when the exporter has greeted. One that does not is given up by the session's clock.
+            while !Task.isCancelled, session.isBeingGreeted { try? await Task.sleep(for: .milliseconds(50)) }
+            if session.status != .online { await backoff.wait() }
           } catch {
             log.info("not connected again yet: \(error)")
             await backoff.wait()

@@ -1,3 +1,5 @@
+import Core
+
 /// What an export remembers, so that it can be started again with the same room and code, and mounts go on.
 struct SavedExport: Equatable {
   /// A guest's session that may come back.
@@ -26,7 +28,7 @@ struct SavedExport: Equatable {
       switch (words.first, words.count) {
       case ("code", 2): code = words[1]
       case ("token", 2): token = [UInt8](hexadecimal: words[1]) ?? []
-      case ("wrong-attempts", 2): wrongAttempts = Int(words[1]) ?? 0
+      case ("wrong-attempts", 2): wrongAttempts = min(max(Int(words[1]) ?? 0, 0), Limits.Pairing.attempts)
       case ("port", 2): port = Int(words[1])
       case ("guest", 3):
         if let identity = [UInt8](hexadecimal: words[1]), identity.count == 16,

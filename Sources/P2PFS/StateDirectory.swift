@@ -11,6 +11,11 @@ enum StateDirectory {
       base = state
     } else if let home = environment("HOME"), home.hasPrefix("/") {
       base = home + "/.local/state"
+    } else if let home = getpwuid(geteuid()).flatMap({ $0.pointee.pw_dir }).map({ String(cString: $0) }),
+      home.hasPrefix("/")
+    {
+      // A service of the system has no HOME.
+      base = home + "/.local/state"
     } else {
       return nil
     }
