@@ -22,7 +22,7 @@ enum Console {
   }
 
   /// Asks for a line on the terminal, without showing what is typed if `isSecret`; nil if there is no terminal.
-  static func ask(_ question: String, isSecret: Bool) -> String? {
+  static func ask(_ question: String, isSecret: Bool) throws(Failure) -> String? {
     let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
     guard terminal >= 0 else { return nil }
     defer { close(terminal) }
@@ -42,7 +42,16 @@ enum Console {
     }
     var line: [UInt8] = []
     var byte: UInt8 = 0
-    while line.count < 4096, read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") { line.append(byte) }
+    var ready = pollfd(fd: terminal, events: Int16(POLLIN), revents: 0)
+    while line.count < 4096 {
+      // The signals that end the program are blocked, and the terminal is to be left as it was.
+      if poll(&ready, 1, 100) <= 0 {
+        if Signals.isPending { throw Failure(.interrupted, "interrupted") }
+        continue
+      }
+      guard read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") else { break }
+      line.append(byte)
+    }
     return String(decoding: line, as: UTF8.self)
   }
 

@@ -12,32 +12,39 @@ import Synchronization
 enum ControlSocket {
   /// The directory of the sockets, made if it is not there. It must belong to the user and nobody else.
   static func directory() throws(Failure) -> String {
-    let candidates = [
-      getenv("XDG_RUNTIME_DIR").map { String(cString: $0) },
-      "/run/user/\(getuid())",
-    ]
-    var base = "/tmp/p2pfs-\(getuid())"
-    for case let candidate? in candidates where candidate.hasPrefix("/") && access(candidate, W_OK) == 0 {
-      base = candidate + "/p2pfs"
-      break
-    }
+    let base = candidates[0]
     mkdir(base, 0o700)
-    var status = stat()
-    guard lstat(base, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, status.st_uid == getuid(),
-      status.st_mode & 0o077 == 0
-    else { throw Failure(.failed, "\(base) is not a directory of yours alone; remove it and try again") }
+    guard isPrivate(base) else {
+      throw Failure(.failed, "\(base) is not a directory of yours alone; remove it and try again")
+    }
     return base
   }
 
+  /// Where the directory may be, the one to use now first: a mount may have been made with other variables set.
+  private static var candidates: [String] {
+    let bases = [getenv("XDG_RUNTIME_DIR").map { String(cString: $0) }, "/run/user/\(getuid())"]
+    return bases.compactMap { base in
+      guard let base, base.hasPrefix("/"), access(base, W_OK) == 0 else { return nil }
+      return base + "/p2pfs"
+    } + ["/tmp/p2pfs-\(getuid())"]
+  }
+
+  private static func isPrivate(_ directory: String) -> Bool {
+    var status = stat()
+    return lstat(directory, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR && status.st_uid == getuid()
+      && status.st_mode & 0o077 == 0
+  }
+
   /// A connection to the daemon of a mount; nil if none serves `mountpoint` (an absolute path).
-  static func connect(toMountAt mountpoint: String) throws(Failure) -> LineSocket? {
-    let directory = try directory()
-    for name in names(in: directory) {
-      let path = directory + "/" + name
+  static func connect(toMountAt mountpoint: String) -> LineSocket? {
+    let paths = candidates.filter(isPrivate).flatMap { directory in names(in: directory).map { directory + "/" + $0 } }
+    for path in paths {
       guard let socket = LineSocket(connectingTo: path) else {
         if errno == ECONNREFUSED { unlink(path) }
         continue
       }
+      // A process that is stopped answers nobody.
+      socket.limitWait(seconds: 2)
       socket.stream.write("where")
       if socket.next() == mountpoint, let again = LineSocket(connectingTo: path) { return again }
     }
@@ -72,8 +79,9 @@ enum ControlSocket {
       while true {
         let connection = accept(listener, nil, nil)
         if connection < 0 {
-          if errno == EINTR || errno == ECONNABORTED { continue }
-          return
+          // Without descriptors for a moment.
+          if errno != EINTR, errno != ECONNABORTED { usleep(100_000) }
+          continue
         }
         _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
         spawnThread {
@@ -116,6 +124,12 @@ final class LineSocket: @unchecked Sendable {
   deinit { close(descriptor) }
 
   func next() -> String? { stream.next() }
+
+  /// Has `next` return nil after this time without an answer.
+  func limitWait(seconds: Int) {
+    var time = timeval(tv_sec: seconds, tv_usec: 0)
+    setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &time, socklen_t(MemoryLayout<timeval>.size))
+  }
 }
 
 /// The address of a socket at `path`; nil if that is too long.

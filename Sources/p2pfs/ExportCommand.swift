@@ -56,8 +56,19 @@ struct ExportCommand: AsyncParsableCommand {
     }
     let (share, path) = try openShare(directory, isReadOnly: readOnly, oneFileSystem: oneFileSystem)
     defer { share.stop() }
-    let back = try mountpoint.map { point throws(Failure) in MountBack(try MountPoint(point), common) }
+    let back = try mountpoint.map { point throws(Failure) in
+      let point = try MountPoint(point)
+      try point.checkIsFree()
+      return MountBack(point, common)
+    }
 
+    let givenAddress = try address.map { text throws(Failure) in
+      let bracketed = text.contains(":") && !text.hasPrefix("[") ? "[\(text)]" : text
+      guard let parsed = try? ServerAddress(parsing: bracketed), parsed.path.isEmpty else {
+        throw Failure(.usage, "--address \(Console.escaped(text)): give an address or a name of this computer")
+      }
+      return parsed.host
+    }
     var ownServer: SignalServer?
     var server = try Settings.server(flag: signal, code: nil)
     var shown = server
@@ -65,7 +76,7 @@ struct ExportCommand: AsyncParsableCommand {
       let own = try await startServer(for: path)
       ownServer = own
       server = ServerAddress(scheme: .ws, host: "127.0.0.1", port: own.port)
-      shown = ServerAddress(scheme: .ws, host: address ?? LocalAddress.forOthers, port: own.port)
+      shown = ServerAddress(scheme: .ws, host: givenAddress ?? LocalAddress.forOthers, port: own.port)
     }
     guard let server, let shown else { preconditionFailure("one of both was taken") }
 

@@ -46,14 +46,18 @@ enum LocalAddress {
     var list: UnsafeMutablePointer<ifaddrs>?
     guard getifaddrs(&list) == 0 else { return nil }
     defer { freeifaddrs(list) }
-    var entry = list
-    while let interface = entry?.pointee {
-      entry = interface.ifa_next
-      let flags = Int32(bitPattern: interface.ifa_flags)
-      guard let address = interface.ifa_addr, Int32(address.pointee.sa_family) == AF_INET,
-        flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0
-      else { continue }
-      return text(address, socklen_t(MemoryLayout<sockaddr_in>.size))
+    for family in [AF_INET, AF_INET6] {
+      var entry = list
+      while let interface = entry?.pointee {
+        entry = interface.ifa_next
+        let flags = Int32(bitPattern: interface.ifa_flags)
+        guard let address = interface.ifa_addr, Int32(address.pointee.sa_family) == family,
+          flags & Int32(IFF_UP) != 0, flags & Int32(IFF_LOOPBACK) == 0
+        else { continue }
+        let length = family == AF_INET ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
+        // A link-local address means something only together with the interface of who uses it.
+        if let name = text(address, socklen_t(length)), !name.contains("%") { return name }
+      }
     }
     return nil
   }

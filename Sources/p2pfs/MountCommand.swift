@@ -86,7 +86,7 @@ struct MountCommand: AsyncParsableCommand {
   private func givenCode() throws(Failure) -> String {
     if places.count == 2, places[0] != "-" { return places[0] }
     if let code = Settings.environment("P2PFS_CODE") { return code }
-    guard let code = Console.ask("Code: ", isSecret: true) else {
+    guard let code = try Console.ask("Code: ", isSecret: true) else {
       throw Failure(.usage, "no code: give it as CODE, in P2PFS_CODE, or run this on a terminal to be asked for it")
     }
     return code
@@ -166,12 +166,19 @@ struct MountCommand: AsyncParsableCommand {
       await peer.end()
       throw Failure(.interrupted, "interrupted")
     }
-    let control = try ControlSocket.serve { request, write in
-      switch request {
-      case "where": write(mountpoint.path)
-      case "umount": ending.unmount(write)
-      default: break
+    let control: String
+    do {
+      control = try ControlSocket.serve { request, write in
+        switch request {
+        case "where": write(mountpoint.path)
+        case "umount": ending.unmount(write)
+        default: break
+        }
       }
+    } catch {
+      mount.unmount()
+      await peer.end()
+      throw error
     }
     defer { unlink(control) }
     let ready = "Mounted on \(mountpoint.path): \(describe(peer.path, peer.session.roundTrip))."

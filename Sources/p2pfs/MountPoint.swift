@@ -30,7 +30,15 @@ struct MountPoint {
     }
     defer { free(resolved) }
     let real = String(cString: resolved)
-    path = (real == "/" ? "" : real) + "/" + name
+    let place = (real == "/" ? "" : real) + "/" + name
+    // The kernel mounts where a link leads to. readlink(2) does not ask what is mounted on a folder.
+    var byte: CChar = 0
+    guard readlink(place, &byte, 1) > 0, let target = realpath(place, nil) else {
+      path = place
+      return
+    }
+    defer { free(target) }
+    path = String(cString: target)
   }
 
   /// The type of the filesystem mounted here last, as /proc/self/mountinfo has it; nil if none.

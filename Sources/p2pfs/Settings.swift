@@ -15,11 +15,7 @@ struct CommonOptions: ParsableArguments {
   /// Sends what the layers log to standard error, as much of it as was asked for.
   func startLogging() {
     let level: Logger.Level = verbose ? .debug : .error
-    LoggingSystem.bootstrap { label in
-      var handler = StreamLogHandler.standardError(label: label)
-      handler.logLevel = level
-      return handler
-    }
+    LoggingSystem.bootstrap { EscapingLogHandler($0, level) }
   }
 
   /// Tells the user, unless that was not wanted.
@@ -46,5 +42,26 @@ enum Settings {
 
   private static func parse(_ text: String, from source: String) throws(Failure) -> ServerAddress {
     do { return try ServerAddress(parsing: text) } catch { throw Failure(.usage, "\(source): \(error)") }
+  }
+}
+
+/// Writes what the layers log to standard error, with what a peer may have named made safe for a terminal.
+private struct EscapingLogHandler: LogHandler {
+  let label: String
+  var logLevel: Logger.Level
+  var metadata: Logger.Metadata = [:]
+
+  init(_ label: String, _ level: Logger.Level) {
+    self.label = label
+    logLevel = level
+  }
+
+  subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  func log(event: LogEvent) {
+    Console.say(Console.escaped("\(event.level) \(label): \(event.message)"))
   }
 }

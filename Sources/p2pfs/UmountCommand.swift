@@ -16,6 +16,7 @@ struct UmountCommand: ParsableCommand {
   var mountpoint: String
 
   func run() throws {
+    Signals.unblock()
     do {
       try unmount(MountPoint(mountpoint))
     } catch {
@@ -28,7 +29,7 @@ struct UmountCommand: ParsableCommand {
     guard mountpoint.isP2PFS else {
       throw Failure(.failed, "what is mounted on \(mountpoint.path) is not of p2pfs; use umount(8)")
     }
-    guard let daemon = try ControlSocket.connect(toMountAt: mountpoint.path) else {
+    guard let daemon = ControlSocket.connect(toMountAt: mountpoint.path) else {
       // Its process has died, or is of another user.
       try mountpoint.detach()
       return
