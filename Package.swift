@@ -86,6 +86,7 @@ let package = Package(
     tests("SignalingTests", ["Signaling", "Core"] + nio),
     tests("TransportTests", ["Transport", "Core", "CLinux"]),
     tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
+    tests("P2PFSTests", ["P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
