@@ -80,6 +80,10 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
       }
       index += 2
     }
+    if candidate.relatedAddress == nil || candidate.relatedPort == nil {
+      candidate.relatedAddress = nil
+      candidate.relatedPort = nil
+    }
     return candidate
   }
 
