@@ -26,8 +26,10 @@ enum Daemon {
       throw Failure(.failed, "cannot make a socket pair: \(String(cString: strerror(errno)))")
     }
     defer { close(pair[0]) }
-    try spawn(arguments, socket: pair[1])
+    let child = try spawn(arguments, socket: pair[1])
     close(pair[1])
+    // It is in a session of its own, where no Ctrl-C reaches it; it says how it ended, and so does this process.
+    Signals.onFirst { _ in kill(child, SIGTERM) }
     var stream = LineStream(pair[0])
     stream.write(code)
     while let line = stream.next() {
@@ -47,7 +49,7 @@ enum Daemon {
     throw Failure(.failed, "the background process ended before it was ready; run with -f to see why")
   }
 
-  private static func spawn(_ arguments: [String], socket: Int32) throws(Failure) {
+  private static func spawn(_ arguments: [String], socket: Int32) throws(Failure) -> pid_t {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -71,6 +73,7 @@ enum Daemon {
     guard error == 0 else {
       throw Failure(.failed, "cannot start the background process: \(String(cString: strerror(error)))")
     }
+    return process
   }
 
   /// The child's end: takes the code, and later says how it went.
