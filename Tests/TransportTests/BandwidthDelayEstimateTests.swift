@@ -89,6 +89,18 @@ private struct SimulatedPath {
     #expect(estimate.window == 1_000)
   }
 
+  @Test func onePeerThatAsksForOneSmallThingAfterTheOtherIsNotHeldBack() {
+    var (estimate, pacer) = (BandwidthDelayEstimate(), Pacer())
+    var now = start
+    for _ in 0..<1_000 {
+      // The measured packet was the small one at the front: the rate says next to nothing.
+      estimate.addRound(roundTrip: 0.04, delivered: 100, over: 0.04, isLimited: true, at: now)
+      #expect(pacer.take(100, rate: estimate.pace, at: now) == 0)
+      #expect(pacer.take(8_000, rate: estimate.pace, at: now) == 0)
+      now = now.advanced(by: 0.041)
+    }
+  }
+
   @Test func thePacerLetsAClumpThroughAndSpreadsTheRest() {
     var pacer = Pacer()
     var now = start
