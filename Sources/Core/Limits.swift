@@ -19,8 +19,8 @@ package enum Limits {
     package static let linkTarget = 4_095
     /// Most bytes one read request may ask for: the kernel's largest FUSE read.
     package static let read = 1_048_576
-    /// Largest offset or size of a file: OFFSET_MAX, so that no sum of two can overflow an Int64.
-    package static let fileSize: Int64 = Int64.max - 1_048_576
+    /// Largest offset or size of a file, 4 EiB: half of OFFSET_MAX of Linux, so that the sum of two fits an Int64.
+    package static let fileSize: Int64 = Int64.max / 2
     /// Most bytes of listing that one list request is answered with, before the client asks on.
     package static let listing = 524_288
   }

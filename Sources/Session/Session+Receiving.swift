@@ -33,7 +33,7 @@ extension Session {
     do {
       let header = try Header(&reader)
       switch header.kind {
-      case .reply: complete(header, frame)
+      case .reply: complete(header, frame, from: link)
       case .request: try admit(header, frame, on: lane, from: link)
       case .hello: try greet(try Hello(&reader), from: link)
       case .ping: link.send(Session.message(.pong, sequence: header.sequence), on: .control)
@@ -43,14 +43,16 @@ extension Session {
         finish()
       }
     } catch {
-      violated("\(error)")
+      violated("\(error)", on: link)
     }
   }
 
   // MARK: - As the one who asks
 
-  private func complete(_ header: Header, _ frame: Frame) {
-    let completion = state.withLock { state in
+  private func complete(_ header: Header, _ frame: Frame, from link: any Link) {
+    let completion = state.withLock { state -> (@Sendable (Reply) -> Void)? in
+      // What a connection still brings after it was replaced would mix with the answers of the new one.
+      guard state.link === link else { return nil }
       let (completion, next) = state.pending.completion(for: header)
       if let next { state.link?.send(next.frame, on: next.lane) }
       return completion
@@ -66,21 +68,24 @@ extension Session {
     // Under one lock with the change of state, so that no request slips between what is sent again and what is new.
     let outcome = state.withLock {
       state -> (lost: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void])? in
-      guard state.link === link, state.status == .offline || state.status == .expired else { return nil }
+      // A connection that was replaced before it was greeted on.
+      guard state.link === link else { return ([], []) }
+      guard state.status == .offline || state.status == .expired else { return nil }
       var lost: [@Sendable (Reply) -> Void] = []
       if state.wasOnline, !hello.flags.contains(.remembers) {
         // It was started again: whether it did what it was asked last is not known.
         lost = state.pending.removeAll(onlyChanges: true)
         state.slots = SlotTable(count: Limits.Session.requests)
+        state.slotsSince = state.connection
       }
       state.pending.restrict(to: Int(hello.requests))
       state.peer = hello
       state.wasOnline = true
-      state.status = .online
+      let observers = state.turn(.online)
       state.silence = 0
       for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
       _ = state.pending.promote().map { link.send($0.frame, on: $0.lane) }
-      return (lost, state.observers)
+      return (lost, observers)
     }
     guard let outcome else { throw MalformedMessage("a second hello") }
     // What overtook the hello on the other lane.
@@ -110,44 +115,56 @@ extension Session {
       return
     }
     let operation = Operation(rawValue: header.operation)
-    let verdict = try state.withLock { state throws(MalformedMessage) -> SlotTable.Verdict in
-      guard state.link === link else { return .ignore }
-      guard state.executing + state.parked.count + state.early.count < Limits.Session.requests else {
+    let reserve = Session.answerBytes(operation, frame)
+    let (verdict, exchange) = try state.withLock {
+      state throws(MalformedMessage) -> (SlotTable.Verdict, Exchange?) in
+      guard state.link === link else { return (.ignore, nil) }
+      guard state.executingHere + state.parked.count + state.early.count < Limits.Session.requests else {
         throw MalformedMessage("more than \(Limits.Session.requests) requests at once")
       }
       guard state.status == .online else {
         guard lane == .bulk else { throw MalformedMessage("a request before the hello") }
         state.early.append(frame)
-        return .ignore
+        return (.ignore, nil)
       }
-      return state.slots.admit(header.sequence, changes: operation?.changes ?? false)
+      // With what an earlier connection has left behind there may be more than one peer's worth of them.
+      if state.executing >= Limits.Session.requests { state.parksAll = true }
+      let hasRoom = reserve == 0 || state.parked.isEmpty && state.reserved + link.backlog <= Limits.Session.backlog
+      guard hasRoom, !state.parksAll else {
+        guard SlotTable.slot(of: header.sequence) < Limits.Session.requests else { return (.violation, nil) }
+        state.parked.append(frame)
+        return (.ignore, nil)
+      }
+      return try begin(header, frame, &state)
     }
     switch verdict {
     case .ignore: break
     case .violation: throw MalformedMessage("a request in slot \(SlotTable.slot(of: header.sequence))")
     case .answer(let reply): link.send(reply, on: .control)
-    case .execute:
-      let exchange = try state.withLock { state throws(MalformedMessage) -> Exchange? in
-        let writeBytes = operation == .write ? frame.count : 0
-        // The client counts data, this counts messages: allow for the headers.
-        guard state.writeBytes + writeBytes <= configuration.grantedWriteCredit * 2 else {
-          throw MalformedMessage("more data to write than its credit")
-        }
-        let reserve = Session.answerBytes(operation, frame)
-        if reserve > 0, !state.parked.isEmpty || state.reserved + link.backlog > Limits.Session.backlog {
-          state.parked.append(frame)
-          return nil
-        }
-        state.writeBytes += writeBytes
-        return start(header, reserve: reserve, writeBytes: writeBytes, &state)
-      }
-      if let exchange { responder.serve(frame, exchange) }
+    case .execute: if let exchange { responder.serve(frame, exchange) }
     }
+  }
+
+  /// Takes note of a request that is to be done now, if it is.
+  private func begin(
+    _ header: Header, _ frame: Frame, _ state: inout State
+  ) throws(MalformedMessage) -> (SlotTable.Verdict, Exchange?) {
+    let operation = Operation(rawValue: header.operation)
+    let verdict = state.slots.admit(header.sequence, changes: operation?.changes ?? false)
+    guard case .execute = verdict else { return (verdict, nil) }
+    let writeBytes = operation == .write ? frame.count : 0
+    // The client counts data, this counts messages: allow for the headers.
+    guard state.writeBytes + writeBytes <= configuration.grantedWriteCredit * 2 else {
+      throw MalformedMessage("more data to write than its credit")
+    }
+    return (verdict, start(header, reserve: Session.answerBytes(operation, frame), writeBytes: writeBytes, &state))
   }
 
   private func start(_ header: Header, reserve: Int, writeBytes: Int, _ state: inout State) -> Exchange {
     state.reserved += reserve
+    state.writeBytes += writeBytes
     state.executing += 1
+    state.executingHere += 1
     return Exchange(header: header, connection: state.connection, sink: self, reserved: reserve, writeBytes: writeBytes)
   }
 
@@ -165,33 +182,43 @@ extension Session {
     }
   }
 
-  /// Serves requests that waited for the backlog, as far as it has room again.
+  /// Serves requests that waited, as far as there is room again.
   func serveParked() {
     guard let responder else { return }
     while true {
-      let next = state.withLock { state -> (Frame, Exchange)? in
-        guard let link = state.link, let frame = state.parked.first,
+      typealias Next = (frame: Frame, link: any Link, verdict: Result<(SlotTable.Verdict, Exchange?), MalformedMessage>)
+      let next = state.withLock { state -> Next? in
+        guard let link = state.link, let frame = state.parked.first, state.executing < Limits.Session.requests,
           state.reserved + link.backlog <= Limits.Session.backlog
         else { return nil }
         state.parked.removeFirst()
+        if state.parked.isEmpty { state.parksAll = false }
         var reader = Reader(frame)
         guard let header = try? Header(&reader) else { preconditionFailure("it was read before it was parked") }
-        let reserve = Session.answerBytes(Operation(rawValue: header.operation), frame)
-        return (frame, start(header, reserve: reserve, writeBytes: 0, &state))
+        let verdict = Result { () throws(MalformedMessage) in try begin(header, frame, &state) }
+        return (frame, link, verdict)
       }
-      guard let (frame, exchange) = next else { return }
-      responder.serve(frame, exchange)
+      guard let next else { return }
+      switch next.verdict {
+      case .success((.execute, let exchange?)): responder.serve(next.frame, exchange)
+      case .success((.answer(let reply), _)): next.link.send(reply, on: .control)
+      case .success: break
+      case .failure(let error): violated("\(error)", on: next.link)
+      }
     }
   }
 
   package func reply(_ frame: Frame, to exchange: Exchange, isLast: Bool, on lane: Lane) {
     state.withLock { state in
       let changes = Operation(rawValue: exchange.header.operation)?.changes ?? false
-      if changes { state.slots.record(frame, for: exchange.header.sequence) }
+      // A peer that was started again numbers its requests anew: it must not get the answers to older ones.
+      let isKnown = exchange.connection >= state.slotsSince
+      if changes, isKnown { state.slots.record(frame, for: exchange.header.sequence) }
       // What changed something is answered on whatever connection there is now; the rest is asked again.
-      if changes || exchange.connection == state.connection { state.link?.send(frame, on: lane) }
+      if changes && isKnown || exchange.connection == state.connection { state.link?.send(frame, on: lane) }
       if isLast {
         state.executing -= 1
+        if exchange.connection == state.connection { state.executingHere -= 1 }
         state.reserved -= exchange.reserved
         state.writeBytes -= exchange.writeBytes
       }

@@ -52,9 +52,13 @@ package final class Session: Requester, ReplySink {
     var link: (any Link)?
     /// How many connections there were; tells the replies of one from those of the next.
     var connection: UInt64 = 0
-    /// Seconds without a sign of life, and when the link had the last one.
+    /// Seconds without a sign of life on the link, and when it had the last one.
     var silence = 0.0
     var lastHeard = Instant(nanoseconds: 0)
+    /// Seconds that the link, if there is one, has waited for the peer's hello.
+    var greeting = 0.0
+    /// Seconds since the peer was heard last, while it is not greeted.
+    var away = 0.0
     var pending = PendingRequests(limit: Limits.Session.requests)
     var slots = SlotTable(count: Limits.Session.requests)
     /// Whether the peer was met before, so that it should remember the session.
@@ -64,20 +68,42 @@ package final class Session: Requester, ReplySink {
 
     // What the peer has asked for and not got.
     var executing = 0
+    /// Those of them that came in on the present connection.
+    var executingHere = 0
+    /// The first connection whose requests `slots` knows.
+    var slotsSince: UInt64 = 0
     var writeBytes = 0
     /// Bytes of answers that requests being executed may add to the link's backlog.
     var reserved = 0
-    /// Requests that wait for the backlog to shrink.
+    /// Requests that wait for the backlog to shrink, or for those of an earlier connection to end. The slot table
+    /// does not know them yet: they are asked again when the connection is lost.
     var parked = Deque<Frame>()
+    /// Whether all further requests must wait behind these.
+    var parksAll = false
     /// Requests that overtook the peer's hello, on the other lane.
     var early: [Frame] = []
+
+    /// Changes the state; returns whom to tell, without the lock.
+    mutating func turn(_ new: SessionState) -> [@Sendable (SessionState) -> Void] {
+      guard status != new else { return [] }
+      status = new
+      return observers
+    }
+
+    /// Forgets what came in on a connection that is gone and was not begun.
+    mutating func dropUnbegun() {
+      parked = []
+      parksAll = false
+      early = []
+    }
   }
 
   let configuration: Configuration
   let responder: (any Responder)?
   let log: Logger
   let state = Mutex(State())
-  private let handles = Atomic<UInt64>(1)
+  /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
+  private let handles = Atomic<UInt64>(UInt64.random(in: 1...UInt64.max / 2))
   /// Smoothed round trip time in nanoseconds.
   let roundTripNanoseconds = Atomic<UInt64>(0)
 
@@ -127,13 +153,14 @@ package final class Session: Requester, ReplySink {
       }
       state.link = link
       state.connection += 1
-      state.parked = []
-      state.early = []
+      state.executingHere = 0
+      state.dropUnbegun()
       state.silence = 0
+      state.greeting = 0
       // From here on nothing is sent until the peer has greeted on the new connection.
-      let wasOnline = state.status == .online
-      if wasOnline { state.status = .offline }
-      return (old, false, state.wasOnline, wasOnline ? state.observers : [])
+      guard state.status == .online else { return (old, false, state.wasOnline, []) }
+      state.away = 0
+      return (old, false, state.wasOnline, state.turn(.offline))
     }
     old?.close()
     guard !isOver else {
@@ -165,39 +192,51 @@ package final class Session: Requester, ReplySink {
   /// started again: closes the connection and what the peer had open.
   package func suspend() { finish() }
 
+  /// Whether there is a connection on which the peer has not greeted yet.
+  package var isBeingGreeted: Bool { state.withLock { $0.link != nil && $0.status != .online } }
+
   /// Counts time, in steps of at most a second: to be called about once a second with what has gone by.
   package func tick(_ seconds: Double) {
     enum Action {
       case none
       case ping(any Link)
-      case drop(any Link)
-      case expire([@Sendable (Reply) -> Void])
+      case drop(any Link, why: String)
+      case expire([@Sendable (Reply) -> Void], [@Sendable (SessionState) -> Void])
     }
-    let step = min(seconds, 1)
+    let step = min(max(seconds, 0), 1)
     let action = state.withLock { state -> Action in
       guard state.status != .over else { return .none }
-      state.silence += step
-      if let link = state.link {
-        let heard = link.lastHeard
-        if heard > state.lastHeard {
-          state.lastHeard = heard
-          state.silence = 0
+      if state.status != .online {
+        // A peer that connects and never greets is as good as away.
+        state.away += step
+        if state.status == .offline, state.away >= configuration.timeout {
+          return .expire(state.pending.removeAll(), state.turn(.expired))
         }
-        if state.silence >= Limits.Session.vanished { return .drop(link) }
-        return state.silence >= Limits.Session.heartbeat ? .ping(link) : .none
+        state.greeting += step
+        guard let link = state.link, state.greeting >= Limits.Session.greeting else { return .none }
+        return .drop(link, why: "no greeting for \(Limits.Session.greeting) s")
       }
-      guard state.status == .offline, state.silence >= configuration.timeout else { return .none }
-      return .expire(state.pending.removeAll())
+      guard let link = state.link else { return .none }
+      state.silence += step
+      let heard = link.lastHeard
+      if heard > state.lastHeard {
+        state.lastHeard = heard
+        state.silence = 0
+      }
+      if state.silence >= Limits.Session.vanished {
+        return .drop(link, why: "no sign of life for \(Limits.Session.vanished) s")
+      }
+      return state.silence >= Limits.Session.heartbeat ? .ping(link) : .none
     }
     switch action {
     case .none: break
     case .ping(let link): ping(link)
-    case .drop(let link):
-      log.info("no sign of life for \(Limits.Session.vanished) s")
+    case .drop(let link, let why):
+      log.info("\(why)")
       link.close()
       lost(link)
-    case .expire(let completions):
-      changed(to: .expired, from: .offline)
+    case .expire(let completions, let observers):
+      for observer in observers { observer(.expired) }
       for completion in completions { completion(.failed(.ioError)) }
     }
   }
@@ -240,13 +279,16 @@ package final class Session: Requester, ReplySink {
   // MARK: - What LinkReceiverOfConnection tells
 
   func lost(_ link: any Link) {
-    let wasCurrent = state.withLock { state in
-      guard state.link === link else { return false }
+    // In one step: a new connection may be made and greeted on at this moment, on another thread.
+    let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
+      guard state.link === link else { return [] }
       state.link = nil
-      state.parked = []
-      return true
+      state.dropUnbegun()
+      guard state.status == .online else { return [] }
+      state.away = state.silence
+      return state.turn(.offline)
     }
-    if wasCurrent { changed(to: .offline, from: .online) }
+    for observer in observers { observer(.offline) }
   }
 
   // MARK: - Inside
@@ -263,37 +305,34 @@ package final class Session: Requester, ReplySink {
     link.send(Session.message(.ping, sequence: Instant.now.nanoseconds), on: .control)
   }
 
-  /// Changes the state and tells; does nothing if the state is not `from` (any other than over, if nil).
-  func changed(to new: SessionState, from: SessionState?) {
-    let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
-      guard from == nil ? state.status != .over : state.status == from else { return [] }
-      state.status = new
-      return state.observers
-    }
-    for observer in observers { observer(new) }
-  }
-
   func finish() {
-    changed(to: .over, from: nil)
-    let (link, completions) = state.withLock { state in
+    typealias Outcome = (
+      link: (any Link)?, completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
+    )
+    let outcome = state.withLock { state -> Outcome? in
+      guard state.status != .over else { return nil }
       defer {
         state.link = nil
-        state.parked = []
+        state.dropUnbegun()
         state.observers = []
       }
-      return (state.link, state.pending.removeAll())
+      return (state.link, state.pending.removeAll(), state.turn(.over))
     }
-    for completion in completions { completion(.failed(.ioError)) }
-    link?.close()
+    guard let outcome else { return }
+    for observer in outcome.observers { observer(.over) }
+    for completion in outcome.completions { completion(.failed(.ioError)) }
+    outcome.link?.close()
     responder?.end()
   }
 
   package func violated(_ what: String) {
+    if let link = state.withLock({ $0.link }) { violated(what, on: link) }
+  }
+
+  /// Ends the connection on which the peer broke the protocol.
+  func violated(_ what: String, on link: any Link) {
     log.warning("the peer broke the protocol: \(what)")
-    let link = state.withLock { $0.link }
-    if let link {
-      link.close()
-      lost(link)
-    }
+    link.close()
+    lost(link)
   }
 }

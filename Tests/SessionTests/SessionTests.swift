@@ -9,11 +9,11 @@ import Wire
 @testable import Session
 
 /// A responder whose answers the test controls.
-private final class Recorder: Responder {
+final class Recorder: Responder {
   struct State {
     var served: [(frame: Frame, exchange: Exchange)] = []
     var answersAtOnce = true
-    var isEnded = false
+    var ends = 0
   }
   let state = Mutex(State())
   let isReadOnly = false
@@ -25,14 +25,14 @@ private final class Recorder: Responder {
     }
     if answer { exchange.reply(Frame.reply(to: exchange.header)) }
   }
-  func end() { state.withLock { $0.isEnded = true } }
+  func end() { state.withLock { $0.ends += 1 } }
 
   var count: Int { state.withLock { $0.served.count } }
   var operations: [UInt8] { state.withLock { $0.served.map(\.exchange.header.operation) } }
 }
 
 /// A client and an exporter that share a session, and the connections between them.
-private struct Pair {
+struct Pair {
   static let identity = [UInt8](repeating: 7, count: 16)
   let recorder = Recorder()
   let client: Session
@@ -59,7 +59,7 @@ private struct Pair {
   }
 }
 
-private final class Answers: Sendable {
+final class Answers: Sendable {
   private let state = Mutex<(replies: [Reply], ticket: UInt64)>(([], 0))
   func add(_ reply: Reply) { state.withLock { $0.replies.append(reply) } }
   var replies: [Reply] { state.withLock { $0.replies } }
@@ -70,7 +70,7 @@ private final class Answers: Sendable {
 }
 
 /// Waits until something holds, at most five seconds.
-private func eventually(_ condition: () -> Bool) -> Bool {
+func eventually(_ condition: () -> Bool) -> Bool {
   for _ in 0..<1000 {
     if condition() { return true }
     usleep(5000)
@@ -78,8 +78,8 @@ private func eventually(_ condition: () -> Bool) -> Bool {
   return condition()
 }
 
-private let directory = Request.mkdir(Path.root, mode: 0o755)
-private let look = Request.lookup(.path(.root))
+let directory = Request.mkdir(Path.root, mode: 0o755)
+let look = Request.lookup(.path(.root))
 
 @Suite struct SessionTests {
   @Test func aRequestIsAnsweredOnce() {
@@ -238,7 +238,7 @@ private let look = Request.lookup(.path(.root))
     #expect(eventually { pair.exporter.isOnline && pair.client.isOnline })
     pair.client.end()
     #expect(eventually { pair.exporter.status == .over })
-    #expect(pair.recorder.state.withLock { $0.isEnded })
+    #expect(eventually { pair.recorder.state.withLock { $0.ends } == 1 })
     #expect(pair.ask(look).replies.first?.error == .ioError)
     withExtendedLifetime(links) {}
   }
