@@ -25,6 +25,8 @@ final class ExportWorkers: @unchecked Sendable {
   private var threads: [pthread_t] = []
   private var isStopping = false
   private var sessionCount = 0
+  /// Threads that wait for work.
+  private var idle = 0
   private let prepare: @Sendable () -> Void
 
   /// Starts `Limits.Export.workers` threads, each of which first calls `prepare`.
@@ -78,7 +80,7 @@ final class ExportWorkers: @unchecked Sendable {
   func enqueue(_ work: Work, use: WorkQueue<Work>.HandleUse?) -> Bool {
     withLock {
       guard !isStopping, queue.enqueue(work, use: use, of: work.session.number) else { return false }
-      pthread_cond_signal(wake)
+      wakeOne()
       return true
     }
   }
@@ -89,7 +91,7 @@ final class ExportWorkers: @unchecked Sendable {
     withLock {
       let dropped = queue.drain(work.session.number)
       let isQueued = !isStopping && queue.enqueue(work, use: nil, of: work.session.number)
-      pthread_cond_signal(wake)
+      wakeOne()
       return (dropped, isQueued)
     }
   }
@@ -120,24 +122,36 @@ final class ExportWorkers: @unchecked Sendable {
 
   private func run() {
     prepare()
-    while let job = take() {
+    // Of the job that was done only what the queue needs: an idle thread keeps no session and no message alive.
+    var finished: (session: Int, use: WorkQueue<Work>.HandleUse?)?
+    while let job = take(after: finished) {
       job.payload.session.perform(job.payload, arrival: job.arrival)
-      withLock {
-        queue.finish(job)
-        // It may have let several in; whoever wakes without finding work sleeps again.
-        pthread_cond_broadcast(wake)
-      }
+      finished = (job.session, job.use)
     }
   }
 
-  private func take() -> WorkQueue<Work>.Job? {
+  /// Waits for the next request; `finished` is what this thread has just done.
+  private func take(after finished: (session: Int, use: WorkQueue<Work>.HandleUse?)?) -> WorkQueue<Work>.Job? {
     withLock {
+      if let finished { queue.finish(finished.session, finished.use) }
       while !isStopping {
-        if let job = queue.next() { return job }
+        if let job = queue.next() {
+          // It may not be the only one that can run now: a finished request lets in those that waited for its file.
+          wakeOne()
+          return job
+        }
+        idle += 1
         pthread_cond_wait(wake, lock)
+        idle -= 1
       }
       return nil
     }
+  }
+
+  /// Wakes a thread if there is something for it to run. A thread that is awake looks for more before it sleeps, so
+  /// a stream of requests to one file costs no wake-ups while one worker keeps up with it. Under the lock.
+  private func wakeOne() {
+    if idle > 0, queue.hasNext { pthread_cond_signal(wake) }
   }
 
   private func withLock<Result>(_ body: () -> Result) -> Result {

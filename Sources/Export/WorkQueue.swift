@@ -66,6 +66,9 @@ struct WorkQueue<Payload> {
   /// Whether nothing waits and nothing runs.
   var isEmpty: Bool { sessions.values.allSatisfy { $0.count == 0 } }
 
+  /// Whether `next` has something to give.
+  var hasNext: Bool { !turn.isEmpty }
+
   /// The number of the last request of `session` that arrived.
   func lastArrival(of session: Int) -> UInt64 { sessions[session]?.arrivals ?? 0 }
 
@@ -102,12 +105,12 @@ struct WorkQueue<Payload> {
     return job
   }
 
-  /// A request is done.
-  mutating func finish(_ job: Job) {
-    withSession(job.session) { state in
+  /// A request of `session` is done, which used a handle as `use` says.
+  mutating func finish(_ session: Int, _ use: HandleUse?) {
+    withSession(session) { state in
       state.running -= 1
       state.count -= 1
-      guard let use = job.use, var handle = state.handles[use.handle] else { return }
+      guard let use, var handle = state.handles[use.handle] else { return }
       if use.isExclusive { handle.hasWriter = false } else { handle.readers -= 1 }
       while let next = handle.parked.first?.use, handle.admits(next), let parked = handle.parked.popFirst() {
         handle.enter(next)

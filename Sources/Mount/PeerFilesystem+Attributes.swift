@@ -215,10 +215,11 @@ extension PeerFilesystem {
         let others = touchLinks(of: node, &state, now: .now)
         return ((shown(node), node.validity(at: .now, timeout: options.attributeTimeout)), others)
       }
-      invalidate(attributesOf: others)
-      guard let request = pending.take() else { return }
-      if case .failure(let error) = result { return _ = request.fail(error) }
-      request.reply(attributes: answer.0, timeout: answer.1)
+      invalidate(attributesOf: others) {
+        guard let request = pending.take() else { return }
+        if case .failure(let error) = result { return _ = request.fail(error) }
+        request.reply(attributes: answer.0, timeout: answer.1)
+      }
     }
   }
 

@@ -66,8 +66,7 @@ extension PeerFilesystem {
           let others = linked == nil ? [] : touchLinks(of: node, &state, now: now)
           return (self.entry(for: node, now: .now, nameValidity: options.entryTimeout), others)
         }
-        invalidate(attributesOf: others)
-        finish(pending, entry, result)
+        invalidate(attributesOf: others) { [self] in finish(pending, entry, result) }
       }
     }
   }
@@ -114,9 +113,10 @@ extension PeerFilesystem {
           state.tree.unlink(name, in: directory)
           return others
         }
-        invalidate(attributesOf: others)
-        if let error = reply.error { return pending.fail(error) }
-        if let request = pending.take() { request.succeed() }
+        invalidate(attributesOf: others) {
+          if let error = reply.error { return pending.fail(error) }
+          if let request = pending.take() { request.succeed() }
+        }
       }
     }
   }
@@ -159,9 +159,10 @@ extension PeerFilesystem {
           to.dropListing(&state)
           return []
         }
-        invalidate(attributesOf: others)
-        if let error = reply.error { return pending.fail(error) }
-        if let request = pending.take() { request.succeed() }
+        invalidate(attributesOf: others) {
+          if let error = reply.error { return pending.fail(error) }
+          if let request = pending.take() { request.succeed() }
+        }
       }
     }
   }

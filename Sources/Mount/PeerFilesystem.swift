@@ -168,10 +168,12 @@ final class PeerFilesystem: FUSEFilesystem {
     return others.map(\.id)
   }
 
-  /// Has the kernel forget attributes, without waiting for it.
-  func invalidate(attributesOf nodes: [UInt64]) {
-    guard !nodes.isEmpty, let session else { return }
-    for node in nodes { session.invalidate(attributesOf: node) }
+  /// Has the kernel forget attributes, then calls `reply`: whoever asked for a change sees all of it once it is
+  /// answered. At once if there is nothing to forget, else on the notifying thread.
+  func invalidate(attributesOf nodes: [UInt64], then reply: @escaping @Sendable () -> Void) {
+    guard let last = nodes.last, let session else { return reply() }
+    for node in nodes.dropLast() { session.invalidate(attributesOf: node) }
+    session.invalidate(attributesOf: last, completion: reply)
   }
 }
 

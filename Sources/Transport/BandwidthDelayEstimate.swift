@@ -5,7 +5,7 @@ package import Core
 /// SCTP's congestion control finds a limit by overrunning the bottleneck's queue, and recovers from that in seconds.
 /// So what it is given is bounded by the largest delivery rate of late × the smallest round trip of late, as BBR
 /// does (draft-cardwell-iccrg-bbr-congestion-control), times a gain that leaves room for acknowledgements in clumps
-/// and for finding out that the path has become faster. There is no pacing: what exceeds the product stands in the
+/// and for finding out that the path has become faster. What exceeds the product stands in the
 /// bottleneck's queue, so even in startup the gain stays below the 2 that a queue of one product would hold.
 ///
 /// ```
@@ -44,7 +44,13 @@ package struct BandwidthDelayEstimate: Sendable {
   package var roundTrip: Double { shortestRoundTrip }
 
   /// Bytes a second at which to send: above the path's rate, so that its growth is found. 0 if not measured yet.
-  package var pace: Double { rates.value * (phase == .startup ? 2.2 : 1.3) }
+  ///
+  /// At least the floor of the window in a round trip: a peer that asks for one small thing after the other never shows
+  /// the path's rate, and what it showed must not hold the next answer back.
+  package var pace: Double {
+    guard rates.value > 0, shortestRoundTrip > 0 else { return 0 }
+    return max(rates.value * (phase == .startup ? 2.2 : 1.3), Double(least) / shortestRoundTrip)
+  }
 
   /// How many bytes may be in flight now.
   package var window: Int {

@@ -36,6 +36,12 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
     self.relatedPort = relatedPort
   }
 
+  /// Whether it is of one cable only: fe80::/10 or 169.254.0.0/16.
+  package var isLinkLocal: Bool {
+    let address = address.lowercased()
+    return ["fe8", "fe9", "fea", "feb", "169.254."].contains { address.hasPrefix($0) }
+  }
+
   /// Parses `candidate:…`, with or without a leading `a=`.
   /// - Returns: nil for a candidate of another transport than UDP or of another component, which is to be ignored.
   /// - Throws: `MalformedDescription`.
@@ -73,6 +79,10 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
       default: break  // extensions (generation, network-cost, …) are ignored, RFC 8839 section 5.1
       }
       index += 2
+    }
+    if candidate.relatedAddress == nil || candidate.relatedPort == nil {
+      candidate.relatedAddress = nil
+      candidate.relatedPort = nil
     }
     return candidate
   }

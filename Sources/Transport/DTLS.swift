@@ -51,6 +51,8 @@ final class DTLS {
       throw .resources("no DTLS context")
     }
     p2pfs_dtls_only_1_2(context)
+    // We have no media, but aiortc refuses a handshake that does not agree on a profile for it (RFC 5764).
+    SSL_CTX_set_tlsext_use_srtp(context, "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80")
     p2pfs_dtls_set_options(context)
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
     guard let ssl = SSL_new(context), let read = BIO_new(Self.method), let write = BIO_new(Self.method) else {

@@ -94,12 +94,13 @@ final class ICEAgent {
     nice_agent_set_remote_credentials(agent, stream, fragment, password)
   }
 
-  /// Adds a candidate of the peer. Those beyond the limit, of another family of names or of port 0 are passed over.
+  /// Adds a candidate of the peer. Those beyond the limit, names instead of addresses, and link-local ones are passed over.
   func add(_ candidate: Candidate) {
     guard let agent, remoteCount < Limits.Transport.candidates else { return }
     guard let native = nice_candidate_new(candidate.kind.native) else { return }
     defer { nice_candidate_free(native) }
-    guard nice_address_set_from_string(&native.pointee.addr, candidate.address) != 0 else { return }
+    guard nice_address_set_from_string(&native.pointee.addr, candidate.address) != 0, !candidate.isLinkLocal
+    else { return }
     nice_address_set_port(&native.pointee.addr, guint(candidate.port))
     native.pointee.transport = NICE_CANDIDATE_TRANSPORT_UDP
     native.pointee.priority = candidate.priority
@@ -201,8 +202,11 @@ final class ICEAgent {
         UnsafeMutablePointer<NiceCandidate>?, UnsafeMutableRawPointer?
       ) -> Void
     let gathered: Full = { _, candidate, data in
-      guard let candidate, candidate.pointee.transport == NICE_CANDIDATE_TRANSPORT_UDP else { return }
-      Unmanaged<ICEAgent>.fromOpaque(data!).takeUnretainedValue().owner?.ice(gathered: Candidate(candidate))
+      // A link-local address means nothing without the interface, which a candidate cannot name.
+      guard let native = candidate, native.pointee.transport == NICE_CANDIDATE_TRANSPORT_UDP else { return }
+      let candidate = Candidate(native)
+      guard !candidate.isLinkLocal else { return }
+      Unmanaged<ICEAgent>.fromOpaque(data!).takeUnretainedValue().owner?.ice(gathered: candidate)
     }
     let done: Done = { _, _, data in
       Unmanaged<ICEAgent>.fromOpaque(data!).takeUnretainedValue().owner?.iceGatheringDone()

@@ -138,7 +138,7 @@ extension SessionDescription {
         fragment: String(fragment), password: String(password), fingerprint: fingerprint, setup: setup)
       description.port = channels.port ?? 5000
       description.largestMessage = channels.largestMessage ?? 65_536
-      description.candidates = session.candidates + channels.candidates
+      description.candidates = Array((session.candidates + channels.candidates).prefix(Limits.Transport.candidates))
       description.isComplete = session.isComplete || channels.isComplete
       description.mediaID = String(channels.mediaID ?? "0")
       return description

@@ -44,7 +44,7 @@ enum Console {
     var byte: UInt8 = 0
     var ready = pollfd(fd: terminal, events: Int16(POLLIN), revents: 0)
     while line.count < 4096 {
-      // The signals that end the program are blocked, and the terminal is to be left as it was.
+      // The signals that end the program are caught, and the terminal is to be left as it was.
       if poll(&ready, 1, 100) <= 0 {
         if Signals.isPending { throw Failure(.interrupted, "interrupted") }
         continue

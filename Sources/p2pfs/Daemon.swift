@@ -26,10 +26,10 @@ enum Daemon {
       throw Failure(.failed, "cannot make a socket pair: \(String(cString: strerror(errno)))")
     }
     defer { close(pair[0]) }
-    let process = try spawn(arguments, socket: pair[1])
+    let child = try spawn(arguments, socket: pair[1])
     close(pair[1])
-    // It has no terminal: what should end it comes by way of us, and it says how it went.
-    Signals.onFirst { _ in kill(process, SIGTERM) }
+    // It is in a session of its own, where no Ctrl-C reaches it; it says how it ended, and so does this process.
+    Signals.onFirst { _ in kill(child, SIGTERM) }
     var stream = LineStream(pair[0])
     stream.write(code)
     while let line = stream.next() {

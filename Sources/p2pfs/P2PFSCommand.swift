@@ -11,7 +11,7 @@ struct P2PFSCommand: AsyncParsableCommand {
     subcommands: [ExportCommand.self, MountCommand.self, UmountCommand.self, SignalCommand.self])
 
   static func main() async {
-    Signals.block()
+    Signals.catchEnding()
     do {
       var command = try parseAsRoot()
       if var command = command as? any AsyncParsableCommand {

@@ -16,7 +16,7 @@ struct UmountCommand: ParsableCommand {
   var mountpoint: String
 
   func run() throws {
-    Signals.unblock()
+    Signals.release()
     do {
       try unmount(MountPoint(mountpoint))
     } catch {

@@ -4,7 +4,7 @@ import Glibc
 
 /// What a command printed and how it ended.
 struct Outcome: CustomStringConvertible {
-  /// The exit status; 128 plus the signal's number if a signal ended it.
+  /// The exit status; the signal's number, negative, if a signal ended it.
   let status: Int32
   let output: String
   let errors: String
@@ -79,7 +79,8 @@ final class Child {
     var raw: Int32 = 0
     guard waitpid(pid, &raw, WNOHANG) == pid else { return nil }
     let signal = raw & 0x7f
-    status = signal == 0 ? (raw >> 8) & 0xff : 128 + signal
+    // Not 128 + signal, as shells have it: dying of SIGINT and exiting with 130 after it are not the same.
+    status = signal == 0 ? (raw >> 8) & 0xff : -signal
     return status
   }
 
@@ -89,7 +90,7 @@ final class Child {
       stop()
       throw StageError("not over after \(seconds) s: \(arguments)\n--- output\n\(output)\n--- errors\n\(errors)")
     }
-    return Outcome(status: status ?? -1, output: output, errors: errors)
+    return Outcome(status: status ?? -99, output: output, errors: errors)
   }
 
   /// Sends a signal to the process and what it started in its group, as a terminal does.

@@ -6,7 +6,7 @@ extension EndToEnd {
   @Suite struct Refusals {
     @Test(
       arguments: [
-        [], ["frobnicate"], ["mount"], ["mount", "123456-lusab-babad"], ["export"], ["umount"],
+        ["frobnicate"], ["mount"], ["mount", "123456-lusab-babad"], ["export"], ["umount"],
         ["mount", "--frobnicate"],
         ["mount", "not a code", "mnt"], ["mount", "123456-lusab-babad:no/slash", "mnt"],
         ["mount", "12345-lusab", "mnt"],

@@ -41,6 +41,13 @@ struct Pair {
     }
   }
 
+  /// A channel that the offerer opens, as both see it.
+  func channel() async throws -> (DataChannel, DataChannel) {
+    let channel = try await offerer.openChannel(label: "test")
+    for await other in answerer.incomingChannels where other.stream == channel.stream { return (channel, other) }
+    throw TransportError.closed
+  }
+
   func close() async {
     await offerer.close()
     await answerer.close()
