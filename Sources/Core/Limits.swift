@@ -229,6 +229,15 @@ package enum Limits {
     package static let listing = 300_000
     /// Entries of all cached listings together: about 20 MB.
     package static let cachedEntries = 131_072
+    /// Listings asked for ahead of a walk and not opened yet: at first, at most, and at least. With 32 a walk
+    /// through 1000 directories costs some 30 round trips; 64 of one page each are 4 MB on the wire.
+    package static let listingsAhead = 32
+    package static let mostListingsAhead = 64
+    package static let leastListingsAhead = 4
+    /// Entries listed ahead in vain at a time above which less is listed: 230 KB in five seconds.
+    package static let entriesInVain = 2_048
+    /// Directories noted as what a walk may want: about 200 bytes each.
+    package static let expectedDirectories = 4_096
     /// Pages of a listing in a row without a new entry before it counts as endless.
     package static let emptyPages = 64
     /// How long attributes and names are believed when no option says otherwise.

@@ -78,6 +78,8 @@ extension ExportSession {
       send(try table.file(handle), from: offset, count: Int(count), exchange)
     case .write(let handle, let offset, let data):
       let file = try table.file(handle)
+      // The bytes lie in the message, which nothing uses any more.
+      defer { withExtendedLifetime(data) {} }
       try file.write(data.bytes, at: offset, arrival: arrival) { share.workers.lastArrival(of: number) }
       done(exchange)
     case .fsync(let handle, let dataOnly):

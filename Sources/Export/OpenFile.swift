@@ -27,7 +27,9 @@ final class OpenFile: Sendable {
   }
 
   /// Its attributes now.
-  func attributes() throws(Errno) -> Attributes { try FileStatus(rawValue).attributes }
+  func attributes() throws(Errno) -> Attributes {
+    try withDescriptor { file throws(Errno) in try FileStatus(file).attributes }
+  }
 
   /// Calls `body` with the number, which is valid until it returns.
   func withDescriptor<Result>(_ body: (CInt) throws(Errno) -> Result) throws(Errno) -> Result {
@@ -52,6 +54,8 @@ final class OpenFile: Sendable {
   func write(
     _ data: UnsafeRawBufferPointer, at offset: Int64, arrival: UInt64, lastArrival: () -> UInt64
   ) throws(Errno) {
+    // The number is closed with the last reference.
+    defer { withExtendedLifetime(self) {} }
     if appends, let failure = failure.withLock({ $0 }), arrival <= failure.through { throw failure.error }
     var done = 0
     while done < data.count {
@@ -72,6 +76,7 @@ final class OpenFile: Sendable {
   /// Reads into `buffer` from `offset` until it is full or the file ends.
   /// - Returns: how many bytes; fewer than fit at the end of the file.
   func read(_ buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
+    defer { withExtendedLifetime(self) {} }
     var done = 0
     while done < buffer.count {
       let count = pread(rawValue, buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset) + done)

@@ -44,6 +44,10 @@ final class Node: @unchecked Sendable {
   var listing: DirectoryListing?
   /// The listing on its way.
   var fetch: ListingFetch?
+  /// The thread that opened the directory last: if it opens one inside next, it walks through the tree.
+  var walker: Int32 = 0
+  /// When the listing was asked for whose directories were noted as what a walk wants next.
+  var expectedFrom: Instant?
 
   /// Open handles.
   var files: [OpenFile] = []

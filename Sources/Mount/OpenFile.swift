@@ -79,6 +79,8 @@ final class ListingFetch: @unchecked Sendable {
 
   let node: Node
   let handle: Handle
+  /// Whether it was asked for before anybody wanted it.
+  let isAhead: Bool
   var listing: DirectoryListing
   var waiters: [@Sendable (Result<DirectoryListing, Errno>) -> Void] = []
   var emptyPages = 0
@@ -87,9 +89,10 @@ final class ListingFetch: @unchecked Sendable {
   var isEnd = false
   var error: Errno?
 
-  init(node: Node, handle: Handle, asked: Instant) {
+  init(node: Node, handle: Handle, asked: Instant, isAhead: Bool = false) {
     self.node = node
     self.handle = handle
+    self.isAhead = isAhead
     listing = DirectoryListing(asked: asked)
   }
 }

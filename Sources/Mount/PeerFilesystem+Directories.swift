@@ -11,7 +11,10 @@ import Wire
 /// Directories and their listings.
 extension PeerFilesystem {
   func opendir(_ request: consuming FUSERequest, node id: UInt64) {
-    guard let node = state.withLock({ $0.tree[id] }) else { return _ = request.fail(.staleNFSFileHandle) }
+    let process = request.process
+    guard let (node, isWalk) = state.withLock({ walk(into: id, by: process, &$0) }) else {
+      return _ = request.fail(.staleNFSFileHandle)
+    }
     let pending = wait(request, .query)
     list(node) { [self] result in
       guard let request = pending.take() else { return }
@@ -31,6 +34,8 @@ extension PeerFilesystem {
         }
       }
     }
+    // After the directory itself has been asked for.
+    if isWalk { listAhead() }
   }
 
   func releasedir(_ request: consuming FUSERequest, node: UInt64, handle: UInt64) {
@@ -209,16 +214,23 @@ extension PeerFilesystem {
     }
   }
 
-  private func ask(_ fetch: ListingFetch, _ path: Path, cookie: UInt64) {
+  /// Asks for a page of a listing, and then for the next ones.
+  func ask(_ fetch: ListingFetch, _ path: Path, cookie: UInt64) {
     send(.list(fetch.handle, path, cookie: cookie)) { [self] reply in
       let waiters = state.withLock { state -> [@Sendable (Result<DirectoryListing, Errno>) -> Void]? in
         take(reply, fetch)
         guard reply.isLast else { return nil }
+        // Long ones come when somebody wants them.
+        if fetch.isAhead, !fetch.isEnd, fetch.waiters.isEmpty { fetch.error = fetch.error ?? .canceled }
         if fetch.error == nil, !fetch.isEnd { return [] }
         if fetch.node.fetch === fetch { fetch.node.fetch = nil }
         let node = fetch.node
-        if fetch.error == nil, node.changing == 0, node.changed < fetch.listing.asked, !node.isUnlinked {
+        if fetch.error == nil, node.changing == 0, node.changed < fetch.listing.asked, !node.isUnlinked,
+          state.tree[node.id] === node
+        {
           cache(fetch.listing, of: node, &state)
+          state.ahead.received(node.id, entries: fetch.listing.count)
+          if fetch.isAhead || node.isWalked { expect(directoriesOf: node, &state) }
         }
         defer { fetch.waiters = [] }
         return fetch.waiters
@@ -230,6 +242,7 @@ extension PeerFilesystem {
       if error == nil, !isEnd { return ask(fetch, path, cookie: next) }
       if error != nil, !isEnd { send(.close(fetch.handle)) { _ in } }
       for waiter in waiters { waiter(error.map { .failure($0) } ?? .success(listing)) }
+      if error == nil { listAhead() }
     }
   }
 

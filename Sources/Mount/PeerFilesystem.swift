@@ -34,6 +34,7 @@ final class PeerFilesystem: FUSEFilesystem {
     /// Directories with a cached listing, oldest first, and the entries of these.
     var listed = Deque<UInt64>()
     var cachedEntries = 0
+    var ahead = ListingsAhead()
     var statistics: (values: FUSEStatistics, asked: Instant)?
   }
 

@@ -10,7 +10,7 @@ import Wire
 @testable import Mount
 
 /// A mount of a peer that does what it likes.
-private final class HostileMount: Sendable {
+final class HostileMount: Sendable {
   let peer: ScriptedPeer
   let place: TemporaryDirectory
   let mount: Mount
