@@ -88,7 +88,8 @@ let package = Package(
       name: "TransportTests", dependencies: ["Transport", "Core", "CLinux"], exclude: ["aiortc_peer.py"],
       swiftSettings: settings),
     tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
-    tests("P2PFSTests", ["P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
+    tests(
+      "P2PFSTests", ["Rig", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),

@@ -64,6 +64,7 @@ package actor ExportHost {
   private let log = Logger(label: "p2pfs.export")
   private let pool = WritePool()
   private let savePath: String?
+  private let claim: StateDirectory.Claim?
   private var saved: SavedExport
   private var code: Code
   private var attempts: AttemptLimit
@@ -78,7 +79,10 @@ package actor ExportHost {
     self.configuration = configuration
     self.server = server
     self.report = report
-    savePath = configuration.isOnce ? nil : SavedExport.path(for: configuration.directory)
+    let path = configuration.isOnce ? nil : SavedExport.path(for: configuration.directory)
+    // A second export of the same folder at the same time has a code and guests of its own.
+    claim = path.flatMap(StateDirectory.claim)
+    savePath = claim == nil ? nil : path
     let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
     var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)

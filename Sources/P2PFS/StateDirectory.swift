@@ -55,6 +55,23 @@ enum StateDirectory {
     }
   }
 
+  /// Claims a file for this process: nil if another one has, or the place cannot be written. The claim ends with the
+  /// last reference, and with the process however it ends (flock(2)).
+  static func claim(_ path: String) -> Claim? {
+    makeParents(of: path)
+    let descriptor = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    guard descriptor >= 0 else { return nil }
+    let claim = Claim(descriptor)
+    return flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? claim : nil
+  }
+
+  /// See `claim`.
+  final class Claim: Sendable {
+    private let descriptor: Int32
+    fileprivate init(_ descriptor: Int32) { self.descriptor = descriptor }
+    deinit { close(descriptor) }
+  }
+
   private static func makeParents(of path: String) {
     var parent = ""
     for component in path.split(separator: "/").dropLast() {

@@ -50,7 +50,7 @@ extension Failure {
     default:
       self.init(
         .noSignaling,
-        "the signaling server \(server) is of no use: \(Console.escaped("\(error)")) Check the address, and that p2pfs signal runs there."
+        "\(server) is of no use: \(Console.escaped("\(error)")) (Check the address, and that p2pfs signal runs there.)"
       )
     }
   }
