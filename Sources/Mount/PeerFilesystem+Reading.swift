@@ -48,6 +48,7 @@ extension PeerFilesystem {
 
   /// A reply for a segment; nil if it ends without one.
   func receive(_ reply: Reply?, _ file: OpenFile, _ segment: UInt64, opening: Bool = false) {
+    var again: ReadStream<PendingRequest>.Ask?
     let answers = state.withLock { state -> [ReadStream<PendingRequest>.Answer] in
       if reply?.isLast ?? true { file.requests[segment] = nil }
       if let error = reply?.error { return file.stream.fail(segment, error) }
@@ -58,8 +59,10 @@ extension PeerFilesystem {
       if opening, reply.body.count == Attributes.length, let attributes = try? reply.attributes(),
         RemoteFile(attributes) == file.node.remote
       {
-        file.stream.restart(segment)
-        return reply.isLast ? file.stream.receive(nil, isLast: true, for: segment).answers : []
+        let ask = file.stream.restart(segment)
+        // Of its answer the peer has kept only these: the contents are to be asked for.
+        if reply.isLast { again = ask }
+        return []
       }
       guard let piece = try? reply.piece() else { return file.stream.fail(segment, .ioError) }
       let (answers, isGood) = file.stream.receive(piece, isLast: reply.isLast, for: segment)
@@ -67,6 +70,7 @@ extension PeerFilesystem {
       return answers
     }
     for answer in answers { PeerFilesystem.deliver(answer) }
+    if let again { ask(again, file) }
   }
 
   /// Gives the kernel what it asked for, straight from the frames in which it came.

@@ -129,10 +129,12 @@ struct ReadStream<Ticket> {
   }
 
   /// The pieces of a segment start again from the first.
-  mutating func restart(_ id: UInt64) {
-    guard let index = segments.firstIndex(where: { $0.id == id }), !segments[index].isComplete else { return }
+  /// - Returns: what is to be asked for, if they do not come by themselves; nil if nobody wants them any more.
+  mutating func restart(_ id: UInt64) -> Ask? {
+    guard let index = segments.firstIndex(where: { $0.id == id }), !segments[index].isComplete else { return nil }
     segments[index].pieces = []
     segments[index].received = 0
+    return Ask(segment: id, offset: segments[index].offset, count: segments[index].count)
   }
 
   /// A segment will not come.

@@ -20,7 +20,7 @@ package protocol Link: AnyObject, Sendable {
   var lastHeard: Instant { get }
   /// Closes the link; `lost` is not called any more. From any thread.
   func close()
-  /// Names who is told what arrives. Called once, before anything is sent; what arrived earlier is kept until then.
+  /// Names who is told what arrives. Called once; what arrived earlier is kept until then.
   func attach(_ receiver: any LinkReceiver)
 }
 

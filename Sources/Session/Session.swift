@@ -168,7 +168,6 @@ package final class Session: Requester, ReplySink {
       return
     }
     for observer in observers { observer(.offline) }
-    link.attach(LinkReceiverOfConnection(session: self, link: link))
     var flags = Hello.Flags()
     if let responder {
       flags.insert(.exports)
@@ -179,6 +178,8 @@ package final class Session: Requester, ReplySink {
       session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
       writeCredit: UInt32(configuration.grantedWriteCredit))
     link.send(hello.encoded(), on: .control)
+    // Only now: the peer's hello may be here already, and what it sets free must not overtake ours.
+    link.attach(LinkReceiverOfConnection(session: self, link: link))
   }
 
   /// Ends the session: tells the peer, fails what has no answer, closes what the peer had open.

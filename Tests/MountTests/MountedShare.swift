@@ -22,8 +22,7 @@ final class MountedShare: Sendable {
   let mount: Mount
   let client: Session
   let server: Session
-  let link: MemoryLink
-  private let otherLink: MemoryLink
+  private let links: Mutex<(MemoryLink, MemoryLink)>
   private let share: Share
   private let watchdog: Watchdog
 
@@ -35,7 +34,8 @@ final class MountedShare: Sendable {
     let identity = [UInt8](repeating: 7, count: 16)
     client = Session(Session.Configuration(identity: identity, timeout: timeout))
     server = Session(Session.Configuration(identity: identity, timeout: timeout), responder: share.session())
-    (link, otherLink) = MemoryLink.pair()
+    let (link, otherLink) = MemoryLink.pair()
+    links = Mutex((link, otherLink))
     server.connect(otherLink)
     client.connect(link)
     let client = client
@@ -53,6 +53,26 @@ final class MountedShare: Sendable {
     client.end()
     server.end()
     share.stop()
+  }
+
+  /// Cuts the connection, with whatever is on its way.
+  func cut() { links.withLock { $0.0 }.cut() }
+
+  /// Connects again.
+  func reconnect() {
+    let new = MemoryLink.pair()
+    links.withLock { $0 = new }
+    server.connect(new.1)
+    client.connect(new.0)
+  }
+
+  /// Cuts the connection, and connects again a moment later, from another thread.
+  func interrupt() {
+    cut()
+    _ = Worker("reconnecting") { [self] in
+      usleep(20_000)
+      reconnect()
+    }
   }
 
   /// The mounted directory.
