@@ -75,7 +75,7 @@ struct WorkQueue<Payload> {
   /// Adds a request.
   /// - Returns: false if the session is gone or has too many.
   mutating func enqueue(_ payload: Payload, use: HandleUse?, of session: Int) -> Bool {
-    guard sessions[session] != nil, sessions[session]!.count < capacity else { return false }
+    guard let count = sessions[session]?.count, count < capacity else { return false }
     withSession(session) { state in
       state.arrivals += 1
       state.count += 1
