@@ -38,6 +38,9 @@ package enum Limits {
     package static let writePool = 33_554_432
     /// Bytes of answers queued for one peer above which its further requests wait.
     package static let backlog = 2_097_152
+    /// Bytes queued for one peer at which it is cut off: it asks on and on and takes no answer. Far above what a peer
+    /// on a slow link can bring about: `backlog`, one answer more, and what we ourselves write on its side.
+    package static let undrained = 16_777_216
     /// Guests of one exporter at the same time: times `backlog`, the other half of the memory budget.
     package static let guests = 16
     /// A silent peer is asked for a sign of life after this time, and again until `vanished`.

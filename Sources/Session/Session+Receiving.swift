@@ -32,6 +32,8 @@ extension Session {
     var reader = Reader(frame)
     do {
       let header = try Header(&reader)
+      // Long answers wait for the backlog; short ones, many times over, would fill the memory all the same.
+      guard link.backlog <= Limits.Session.undrained else { throw MalformedMessage("it does not take its answers") }
       switch header.kind {
       case .reply: complete(header, frame, from: link)
       case .request: try admit(header, frame, on: lane, from: link)

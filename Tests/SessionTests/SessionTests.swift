@@ -331,4 +331,31 @@ let look = Request.lookup(.path(.root))
     #expect(recorder.count <= Limits.Session.backlog / Limits.Wire.read + 1)
     withExtendedLifetime((one, other)) {}
   }
+
+  /// A link whose peer takes nothing: every message counts as a megabyte that stays queued.
+  private final class StuckLink: Link {
+    private let state = Mutex<(receiver: (any LinkReceiver)?, sent: Int, isClosed: Bool)>((nil, 0, false))
+    let lastHeard = Instant(nanoseconds: 0)
+    func send(_ frame: Frame, on lane: Lane) { state.withLock { $0.sent += 1 } }
+    var backlog: Int { state.withLock { $0.sent << 20 } }
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+    func close() { state.withLock { $0.isClosed = true } }
+    func attach(_ receiver: any LinkReceiver) { state.withLock { $0.receiver = receiver } }
+    func deliver(_ frame: Frame) { state.withLock { $0.receiver }?.received(frame, on: .control) }
+  }
+
+  @Test func aPeerThatAsksOnAndTakesNoAnswerIsCutOff() {
+    let exporter = Session(.init(identity: Pair.identity), responder: Recorder())
+    let link = StuckLink()
+    exporter.connect(link)
+    link.deliver(Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0).encoded())
+    #expect(exporter.isOnline)
+    var answered = 0
+    while !link.isClosed, answered < 1_000 {
+      link.deliver(Session.message(.ping, sequence: 1))
+      answered += 1
+    }
+    #expect(link.isClosed && answered <= Limits.Session.undrained >> 20)
+    #expect(!exporter.isOnline)
+  }
 }
