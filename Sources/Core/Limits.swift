@@ -65,6 +65,32 @@ package enum Limits {
     package static let expiry = 86_400.0
   }
 
+  /// Channels between programs: pipes, forwarded connections, what a library's user opens.
+  package enum Channel {
+    /// Largest piece or message: what a data channel takes, less the header.
+    package static let piece = Wire.message - 16
+    /// What each piece counts in windows besides its bytes: about what it takes in memory besides them.
+    package static let pieceCost = 64
+    /// Longest name, in bytes of UTF-8.
+    package static let name = 200
+    /// Channels of one session that one side has opened and that are not over: half of what a connection may have,
+    /// less the two lanes of the RPC. More is a violation of the protocol.
+    package static let open = 120
+    /// The window that each channel has for sure, before the other side has said anything too: four of the largest
+    /// pieces, so that a quarter can be granted anew while the rest is on its way.
+    package static let window: UInt64 = 262_144
+    /// The widest window of one channel: a bandwidth-delay product of 80 MB/s at 100 ms.
+    package static let widestWindow: UInt64 = 8_388_608
+    /// What all channels of one session together may have beyond `window`, in each direction.
+    package static let windowPool: UInt64 = 33_554_432
+    /// Seconds in which the side that opened a channel opens it again on a new connection, before it counts as reset.
+    package static let reopening = 15.0
+    /// Longest reason that comes with a reset, in bytes.
+    package static let reason = 400
+    /// Seconds that a complete channel waits for the other side's word that it is, too.
+    package static let farewell = 2.0
+  }
+
   /// ICE, DTLS, SCTP and data channels.
   package enum Transport {
     /// Longest session description that is parsed: ten times the longest seen from a browser.
@@ -78,8 +104,9 @@ package enum Limits {
     package static let label = 256
     /// Data channels one connection may have at a time: streams of the association, each costs memory in SCTP.
     package static let channels = 256
-    /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet. More ends the connection.
-    package static let kept = 256
+    /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet: all that fits into the
+    /// window of a channel that was just opened. More ends the connection.
+    package static let kept = 4_608
     package static let keptBytes = 4_194_304
     /// Bytes that may wait in one connection's channels to be sent. The layers above stay far below by watching
     /// `queuedBytes`; more is a fault of ours and ends the connection.

@@ -4,11 +4,11 @@ import Synchronization
 
 /// The door of the room whose number is in the code: guesses are counted here.
 final class CodeDoor: Doorkeeper {
-  private weak let host: ExportHost?
+  private weak let host: HostPeer?
   private let code: Code
   private let attempts: Mutex<AttemptLimit>
 
-  init(_ host: ExportHost, code: Code, attempts: AttemptLimit) {
+  init(_ host: HostPeer, code: Code, attempts: AttemptLimit) {
     self.host = host
     self.code = code
     self.attempts = Mutex(attempts)
@@ -33,9 +33,9 @@ final class CodeDoor: Doorkeeper {
 
 /// The door of a room that only a guest who was here before can know: there is nothing to guess.
 final class KnownGuestDoor: Doorkeeper {
-  private weak let host: ExportHost?
+  private weak let host: HostPeer?
 
-  init(_ host: ExportHost) { self.host = host }
+  init(_ host: HostPeer) { self.host = host }
 
   func judge(_ verify: () -> Bool) -> Int? { verify() ? nil : 0 }
   func refusal() async -> String? { nil }

@@ -27,11 +27,14 @@ package actor GuestPeer {
   /// - Parameters:
   ///   - responder: serves the exporter in turn, if something is shared back.
   ///   - timeout: seconds without the exporter after which operations fail.
+  ///   - onChannel: takes the channels that the exporter opens (`Session.acceptChannels`).
   package static func meet(
-    _ meeting: GuestMeeting, responder: (any Responder)? = nil, timeout: Double = Limits.Session.timeout
+    _ meeting: GuestMeeting, responder: (any Responder)? = nil, timeout: Double = Limits.Session.timeout,
+    onChannel: (@Sendable (Channel) -> Void)? = nil
   ) async throws(MeetingError) -> GuestPeer {
     let met = try await firstMeeting(meeting)
     let session = Session(.init(identity: met.identity, timeout: timeout), responder: responder)
+    if let onChannel { session.acceptChannels(onChannel) }
     let states = session.states()
     session.connect(met.link)
     SessionClock.start(session)

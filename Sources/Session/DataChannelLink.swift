@@ -5,7 +5,7 @@ package import Transport
 /// A link over two data channels of one peer connection.
 ///
 /// The peer that made the offer opens both, `p2pfs` for requests and `p2pfs-bulk` for file contents; the other
-/// takes them from what comes in.
+/// takes them from what comes in. Channels beside these carry the protocol `p2pfs-channel` (RFC 8832) and any label.
 package final class DataChannelLink: Link {
   static func label(of lane: Lane) -> String {
     switch lane {
@@ -13,6 +13,8 @@ package final class DataChannelLink: Link {
     case .bulk: "p2pfs-bulk"
     }
   }
+
+  private static let channelProtocol = "p2pfs-channel"
 
   private let connection: PeerConnection
   private let control: DataChannel
@@ -35,7 +37,7 @@ package final class DataChannelLink: Link {
     return DataChannelLink(connection, control: control, bulk: bulk)
   }
 
-  /// Waits for the channels that the other side opens.
+  /// Waits for the channels that the other side opens. It opens others only when it was greeted on these.
   /// - Returns: nil if the connection ends before both are there.
   static func accept(on connection: PeerConnection) async -> DataChannelLink? {
     var control: DataChannel?
@@ -71,6 +73,18 @@ package final class DataChannelLink: Link {
         onDrained: { receiver.drained() },
         onClose: { [weak self] _ in self?.fail() })
     }
+    // Ends with the connection.
+    Task { [incoming = connection.incomingChannels] in
+      for await channel in incoming {
+        if channel.protocol == DataChannelLink.channelProtocol { receiver.opened(channel) } else { channel.close() }
+      }
+    }
+  }
+
+  package func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void) {
+    Task { [connection] in
+      opened(try? await connection.openChannel(label: label, protocol: DataChannelLink.channelProtocol))
+    }
   }
 
   package func close() {
@@ -87,6 +101,16 @@ package final class DataChannelLink: Link {
     }
     told?.lost()
     Task { [connection] in await connection.close() }
+  }
+}
+
+extension DataChannel: LinkChannel {
+  package func send(_ frame: Frame) { send(frame, kind: .binary) }
+
+  package func attach(
+    onMessage: @escaping @Sendable (Frame) -> Void, onClose: @escaping @Sendable (_ byPeer: Bool) -> Void
+  ) {
+    attach(onMessage: { frame, _ in onMessage(frame) }, onClose: { onClose($0 == .channelClosedByPeer) })
   }
 }
 

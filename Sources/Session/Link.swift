@@ -22,6 +22,22 @@ package protocol Link: AnyObject, Sendable {
   func close()
   /// Names who is told what arrives. Called once; what arrived earlier is kept until then.
   func attach(_ receiver: any LinkReceiver)
+  /// Opens a channel beside the lanes. `opened` is called once, on any thread: with nil if it cannot be had.
+  func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void)
+}
+
+/// An ordered stream of messages of one link, beside its lanes.
+package protocol LinkChannel: AnyObject, Sendable {
+  /// What its opener called it.
+  var label: String { get }
+  /// Queues a message of at most `Limits.Wire.message` bytes. From any thread; never blocks. Dropped when it is closed.
+  func send(_ frame: Frame)
+  /// Closes it after what was sent. From any thread.
+  func close()
+  /// Names who is told what arrives, on the link's thread; once. `onClose` is the last call; `byPeer` tells that the
+  /// peer closed this channel alone.
+  func attach(
+    onMessage: @escaping @Sendable (Frame) -> Void, onClose: @escaping @Sendable (_ byPeer: Bool) -> Void)
 }
 
 /// Who is told what a link receives. All calls come on the link's one thread and must not block.
@@ -30,6 +46,8 @@ package protocol LinkReceiver: AnyObject, Sendable {
   func received(_ frame: Frame, on lane: Lane)
   /// The backlog has fallen below half of `Limits.Session.backlog`, after having been above it.
   func drained()
+  /// The peer has opened a channel beside the lanes. From any thread.
+  func opened(_ channel: any LinkChannel)
   /// The link is gone: closed by the peer, or its connection failed. Called at most once, as the last call.
   func lost()
 }

@@ -20,6 +20,10 @@ final class LinkReceiverOfConnection: LinkReceiver {
     session.received(frame, on: lane, from: link)
   }
   func drained() { session.serveParked() }
+  func opened(_ channel: any LinkChannel) {
+    guard let link else { return channel.close() }
+    session.opened(channel, on: link)
+  }
   func lost() {
     guard let link else { return }
     session.lost(link)
@@ -67,18 +71,23 @@ extension Session {
       throw MalformedMessage("it speaks versions \(hello.oldest) to \(hello.version), we speak \(Hello.currentVersion)")
     }
     guard hello.session == configuration.identity else { throw MalformedMessage("the hello is of another session") }
+    typealias Greeted = (
+      lost: [@Sendable (Reply) -> Void], channels: [Channel], observers: [@Sendable (SessionState) -> Void]
+    )
     // Under one lock with the change of state, so that no request slips between what is sent again and what is new.
     let outcome = state.withLock {
-      state -> (lost: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void])? in
+      state -> Greeted? in
       // A connection that was replaced before it was greeted on.
-      guard state.link === link else { return ([], []) }
+      guard state.link === link else { return ([], [], []) }
       guard state.status == .offline || state.status == .expired else { return nil }
       var lost: [@Sendable (Reply) -> Void] = []
+      var channels: [Channel] = []
       if state.wasOnline, !hello.flags.contains(.remembers) {
         // It was started again: whether it did what it was asked last is not known.
         lost = state.pending.removeAll(onlyChanges: true)
         state.slots = SlotTable(count: Limits.Session.requests)
         state.slotsSince = state.connection
+        channels = state.channels.forgetPeer()
       }
       state.pending.restrict(to: Int(hello.requests))
       state.peer = hello
@@ -87,7 +96,7 @@ extension Session {
       state.silence = 0
       for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
       _ = state.pending.promote().map { link.send($0.frame, on: $0.lane) }
-      return (lost, observers)
+      return (lost, channels, observers)
     }
     guard let outcome else { throw MalformedMessage("a second hello") }
     // What overtook the hello on the other lane.
@@ -97,6 +106,8 @@ extension Session {
     }
     for frame in early { received(frame, on: .bulk, from: link) }
     for completion in outcome.lost { completion(.failed(.ioError)) }
+    for channel in outcome.channels { channel.fail(.reset(.lost, "")) }
+    carryChannels(by: link)
     ping(link)
     for observer in outcome.observers { observer(.online) }
   }

@@ -82,6 +82,7 @@ package final class Session: Requester, ReplySink {
     var parksAll = false
     /// Requests that overtook the peer's hello, on the other lane.
     var early: [Frame] = []
+    var channels = ChannelTable()
 
     /// Changes the state; returns whom to tell, without the lock.
     mutating func turn(_ new: SessionState) -> [@Sendable (SessionState) -> Void] {
@@ -104,6 +105,9 @@ package final class Session: Requester, ReplySink {
   let state = Mutex(State())
   /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
   private let handles = Atomic<UInt64>(UInt64.random(in: 1...UInt64.max / 2))
+  /// What the windows of all channels may take beyond the least, in either direction.
+  let sendPool = WindowPool()
+  let receivePool = WindowPool()
   /// Smoothed round trip time in nanoseconds.
   let roundTripNanoseconds = Atomic<UInt64>(0)
 
@@ -238,6 +242,7 @@ package final class Session: Requester, ReplySink {
       lost(link)
     case .expire(let completions, let observers):
       for observer in observers { observer(.expired) }
+      failChannels()
       for completion in completions { completion(.failed(.ioError)) }
     }
   }
@@ -321,6 +326,7 @@ package final class Session: Requester, ReplySink {
     }
     guard let outcome else { return }
     for observer in outcome.observers { observer(.over) }
+    failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }
     outcome.link?.close()
     responder?.end()

@@ -12,18 +12,18 @@ private enum ProtocolID {
 
 extension Connection {
   /// Opens a channel on the lowest free stream of ours: even ones are the DTLS client's, RFC 8832 section 6.
-  func open(label: String) throws(TransportError) -> DataChannel {
+  func open(label: String, protocol name: String) throws(TransportError) -> DataChannel {
     if let ended { throw ended }
     guard isUp else { throw .wrongState("not connected yet") }
-    guard label.utf8.count <= Limits.Transport.label else { throw .wrongState("label too long") }
+    guard max(label.utf8.count, name.utf8.count) <= Limits.Transport.label else { throw .wrongState("label too long") }
     var stream: UInt16 = isClient ? 0 : 1
     while channels[stream] != nil || closingChannels[stream] != nil { stream += 2 }
     guard channels.count < Limits.Transport.channels, stream < Limits.Transport.channels * 2 else {
       throw .wrongState("too many channels")
     }
-    let channel = DataChannel(label: label, stream: stream, outbox: outbox)
+    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox)
     channels[stream] = channel
-    establish(channel, .open(channelType: 0, label: label, protocol: ""))
+    establish(channel, .open(channelType: 0, label: label, protocol: name))
     return channel
   }
 
@@ -115,7 +115,7 @@ extension Connection {
   func association(reset streams: [UInt16], incoming: Bool) {
     for stream in streams {
       if incoming {
-        if let channel = channels[stream] { closeOurs(channel, error: .closedByPeer) }
+        if let channel = channels[stream] { closeOurs(channel, error: .channelClosedByPeer) }
         closingChannels[stream]?.theirs = true
       } else {
         closingChannels[stream]?.ours = true
@@ -150,11 +150,11 @@ extension Connection {
     do { message = try DataChannelEstablishment(parsing: frame.bytes) } catch {
       return end(.violation(error.description))
     }
-    guard case .open(_, let label, _) = message else { return }
+    guard case .open(_, let label, let name) = message else { return }
     let isTheirs = (stream % 2 == 0) != isClient
     guard isTheirs, channels[stream] == nil else { return end(.violation("channel \(stream) opened twice")) }
     guard channels.count < Limits.Transport.channels else { return end(.violation("too many channels")) }
-    let channel = DataChannel(label: label, stream: stream, outbox: outbox)
+    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox)
     channels[stream] = channel
     establish(channel, .acknowledge)
     incoming.yield(channel)

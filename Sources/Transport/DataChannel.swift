@@ -15,6 +15,8 @@ package final class DataChannel: Sendable {
 
   /// What was agreed to be its name.
   package let label: String
+  /// What is spoken on it; often empty.
+  package let `protocol`: String
   /// The SCTP stream it uses in both directions.
   package let stream: UInt16
   let outbox: Outbox
@@ -35,8 +37,9 @@ package final class DataChannel: Sendable {
     let frame: Frame
   }
 
-  init(label: String, stream: UInt16, outbox: Outbox) {
+  init(label: String, protocol name: String, stream: UInt16, outbox: Outbox) {
     self.label = label
+    self.protocol = name
     self.stream = stream
     self.outbox = outbox
   }
@@ -56,7 +59,7 @@ package final class DataChannel: Sendable {
   /// All are called on the transport thread and must not block. A message's frame is the receiver's own.
   /// - Parameters:
   ///   - drainedBelow: `onDrained` is called each time `queuedBytes` falls from this many or more to fewer.
-  ///   - onClose: the channel is gone, as the last call: `.closed` by us, `.closedByPeer`, or the connection's error.
+  ///   - onClose: the channel is gone, as the last call: `.closed` by us, `.channelClosedByPeer`, or the connection's error.
   package func attach(
     onMessage: @escaping @Sendable (Frame, Kind) -> Void, drainedBelow: Int = 0,
     onDrained: @escaping @Sendable () -> Void = {}, onClose: @escaping @Sendable (TransportError) -> Void = { _ in }

@@ -96,7 +96,10 @@ package actor PeerConnection {
   }
 
   /// Opens an ordered, reliable channel; messages may be sent at once.
-  package func openChannel(label: String) throws(TransportError) -> DataChannel { try connection.open(label: label) }
+  /// `protocol` says what is spoken on it (RFC 8832, section 5.1); what `label` means is up to that.
+  package func openChannel(label: String, protocol name: String = "") throws(TransportError) -> DataChannel {
+    try connection.open(label: label, protocol: name)
+  }
 
   /// Returns when the connection is over and its sockets are closed: why.
   package func ended() async -> TransportError { await withCheckedContinuation { connection.whenEnded($0) } }

@@ -16,6 +16,8 @@ package enum TransportError: Error, Sendable, Equatable, CustomStringConvertible
   case closed
   /// Closed by the peer: SCTP ABORT or SHUTDOWN, DTLS close_notify or alert.
   case closedByPeer
+  /// The peer closed this channel; the connection goes on.
+  case channelClosedByPeer
   /// The path was lost: no consent from the peer for 30 seconds (RFC 7675), or its socket failed.
   case pathLost
   /// The peer broke a rule or limit.
@@ -33,6 +35,7 @@ package enum TransportError: Error, Sendable, Equatable, CustomStringConvertible
     case .wrongState(let what): "not possible now: \(what)"
     case .closed: "closed"
     case .closedByPeer: "closed by the peer"
+    case .channelClosedByPeer: "the channel was closed by the peer"
     case .pathLost: "the path to the peer was lost"
     case .violation(let what): "the peer broke the protocol: \(what)"
     case .resources(let what): "out of resources: \(what)"

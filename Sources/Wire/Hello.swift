@@ -27,8 +27,16 @@ package struct Hello: Sendable, Equatable {
   /// The newest version that the sender speaks, and the oldest.
   package var version: UInt16
   package var oldest: UInt16
-  /// Optional features, one a bit; unknown ones are ignored. None is defined yet.
-  package var features: UInt64
+  /// Optional features, one a bit; unknown ones are ignored.
+  package struct Features: OptionSet, Sendable, Equatable {
+    package let rawValue: UInt64
+    package init(rawValue: UInt64) { self.rawValue = rawValue }
+    /// It takes channels beside the RPC (`ChannelMessage`), if its program does.
+    package static let channels = Features(rawValue: 1)
+  }
+
+  /// Optional features.
+  package var features: Features
   /// The session that this connection carries on, as the handshake agreed; 16 bytes.
   package var session: [UInt8]
   package var flags: Flags
@@ -42,7 +50,7 @@ package struct Hello: Sendable, Equatable {
     precondition(session.count == 16)
     version = Hello.currentVersion
     oldest = 1
-    features = 0
+    features = .channels
     self.session = session
     self.flags = flags
     self.requests = requests
@@ -53,7 +61,7 @@ package struct Hello: Sendable, Equatable {
   package init(_ reader: inout Reader) throws(MalformedMessage) {
     version = try reader.integer()
     oldest = try reader.integer()
-    features = try reader.integer()
+    features = Features(rawValue: try reader.integer())
     session = Array(try reader.slice(16).bytes)
     flags = Flags(rawValue: try reader.integer())
     requests = try reader.integer()
@@ -66,7 +74,7 @@ package struct Hello: Sendable, Equatable {
     Header(kind: .hello).write(to: frame)
     frame.write(version)
     frame.write(oldest)
-    frame.write(features)
+    frame.write(features.rawValue)
     for byte in session { frame.write(byte) }
     frame.write(flags.rawValue)
     frame.write(requests)

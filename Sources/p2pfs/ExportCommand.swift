@@ -62,31 +62,25 @@ struct ExportCommand: AsyncParsableCommand {
       return MountBack(point, common)
     }
 
-    let givenAddress = try address.map { text throws(Failure) in
-      let bracketed = text.contains(":") && !text.hasPrefix("[") ? "[\(text)]" : text
-      guard let parsed = try? ServerAddress(parsing: bracketed), parsed.path.isEmpty else {
-        throw Failure(.usage, "--address \(Console.escaped(text)): give an address or a name of this computer")
-      }
-      return parsed.host
-    }
+    let ownHost = try LocalAddress.shown(address)
     var ownServer: SignalServer?
     var server = try Settings.server(flag: signal, code: nil)
     var shown = server
     if server == nil {
-      let own = try await startServer(for: path)
+      let own = try await SignalServer.own(port: HostPeer.rememberedPort(of: path).flatMap(UInt16.init(exactly:)))
       ownServer = own
       server = ServerAddress(scheme: .ws, host: "127.0.0.1", port: own.port)
-      shown = ServerAddress(scheme: .ws, host: givenAddress ?? LocalAddress.forOthers, port: own.port)
+      shown = ServerAddress(scheme: .ws, host: ownHost, port: own.port)
     }
     guard let server, let shown else { preconditionFailure("one of both was taken") }
 
-    var configuration = ExportHost.Configuration(directory: path, makeResponder: { share.session() })
+    var configuration = HostPeer.Configuration(directory: path, makeResponder: { share.session() })
     configuration.code = given
     configuration.isOnce = once
     configuration.ice.includesLoopback = LocalAddress.isLoopback(shown.host)
     let reporter = Reporter(
       directory: path, isReadOnly: readOnly, server: shown, isOwnServer: ownServer != nil, common: common, back: back)
-    let host = ExportHost(configuration, server: server) { reporter.report($0) }
+    let host = HostPeer(configuration, server: server) { reporter.report($0) }
     if let ownServer { await host.remember(port: Int(ownServer.port)) }
 
     let failure = await serve(host, server: server)
@@ -98,7 +92,7 @@ struct ExportCommand: AsyncParsableCommand {
   }
 
   /// Serves until a signal comes, or it is over by itself. Returns what failed.
-  private func serve(_ host: ExportHost, server: ServerAddress) async -> Failure? {
+  private func serve(_ host: HostPeer, server: ServerAddress) async -> Failure? {
     let running = Task { () -> Failure? in
       do throws(SignalingError) {
         try await host.run()
@@ -109,20 +103,6 @@ struct ExportCommand: AsyncParsableCommand {
     }
     Signals.onFirst { _ in running.cancel() }
     return await running.value
-  }
-
-  /// A signaling server on this computer; the port it had last time, if it is free.
-  private func startServer(for path: String) async throws(Failure) -> SignalServer {
-    var configuration = SignalServer.Configuration.embedded
-    if let port = ExportHost.rememberedPort(of: path).flatMap(UInt16.init(exactly:)) {
-      var same = configuration
-      same.port = .exactly(port)
-      if let server = try? await SignalServer.start(same) { return server }
-    }
-    configuration.port = .firstFree(from: ServerAddress.defaultPort)
-    do { return try await SignalServer.start(configuration) } catch {
-      throw Failure(.failed, "cannot start a signaling server on this computer: \(error). Name one with --signal.")
-    }
   }
 }
 
@@ -153,7 +133,7 @@ private struct Reporter: Sendable {
   let common: CommonOptions
   let back: MountBack?
 
-  func report(_ event: ExportHost.Event) {
+  func report(_ event: HostPeer.Event) {
     switch event {
     case .ready(let code, let isNew): announce(code, isNew: isNew)
     case .wrongCode(let left):

@@ -20,7 +20,7 @@ import Transport
     }
     let state = Mutex(State())
 
-    func note(_ event: ExportHost.Event) {
+    func note(_ event: HostPeer.Event) {
       state.withLock { state in
         switch event {
         case .ready(let code, _): state.codes.append(code)
@@ -50,12 +50,12 @@ import Transport
 
   /// An export that runs, and what it says. Nothing of it is remembered.
   private func startExport(_ server: ServerAddress) async throws -> (Task<Void, Never>, Heard, Code) {
-    var configuration = ExportHost.Configuration(directory: "/nowhere") { Nothing() }
+    var configuration = HostPeer.Configuration(directory: "/nowhere") { Nothing() }
     let code = Code.random()
     configuration.code = code
     configuration.isOnce = true
     let heard = Heard()
-    let host = ExportHost(configuration, server: server) { heard.note($0) }
+    let host = HostPeer(configuration, server: server) { heard.note($0) }
     let running = Task {
       try? await host.run()
       await host.stop()

@@ -11,6 +11,7 @@ package final class MemoryLink: Link {
     var receiver: (any LinkReceiver)?
     var isClosed = false
     var early: [(Frame, Lane)] = []
+    var channels: [MemoryChannel] = []
   }
 
   private let state = Mutex(State())
@@ -40,6 +41,22 @@ package final class MemoryLink: Link {
       state.withLock { $0.receiver }?.drained()
     }
   }
+
+  package func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void) {
+    thread.run { [self] in
+      guard let peer, !state.withLock({ $0.isClosed }), let receiver = peer.state.withLock({ $0.receiver }) else {
+        return opened(nil)
+      }
+      let (ours, theirs) = MemoryChannel.pair(label, of: self, and: peer)
+      state.withLock { $0.channels.append(ours) }
+      peer.state.withLock { $0.channels.append(theirs) }
+      receiver.opened(theirs)
+      opened(ours)
+    }
+  }
+
+  fileprivate func run(_ work: @escaping @Sendable () -> Void) { thread.run(work) }
+  fileprivate var isSilent: Bool { silent.load(ordering: .relaxed) }
 
   package var lastHeard: Instant { Instant(nanoseconds: heard.load(ordering: .relaxed)) }
   package var backlog: Int { queued.load(ordering: .relaxed) }
@@ -80,13 +97,15 @@ package final class MemoryLink: Link {
   package func fallSilent() { silent.store(true, ordering: .relaxed) }
 
   private func fail() {
-    let receiver = state.withLock { state in
+    let (receiver, channels) = state.withLock { state in
       defer {
         state.isClosed = true
         state.receiver = nil
+        state.channels = []
       }
-      return state.isClosed ? nil : state.receiver
+      return (state.isClosed ? nil : state.receiver, state.channels)
     }
+    for channel in channels { channel.end(byPeer: false) }
     receiver?.lost()
   }
 
@@ -98,6 +117,81 @@ package final class MemoryLink: Link {
     }
     heard.store(Instant.now.nanoseconds, ordering: .relaxed)
     receiver?.received(frame, on: lane)
+  }
+}
+
+/// One end of a channel beside the lanes of two links in memory.
+package final class MemoryChannel: LinkChannel {
+  private struct State {
+    var onMessage: (@Sendable (Frame) -> Void)?
+    var onClose: (@Sendable (Bool) -> Void)?
+    var early: [Frame] = []
+    var isClosed = false
+  }
+
+  package let label: String
+  private let state = Mutex(State())
+  private let link: MemoryLink
+  // Written once, before the pair is handed out.
+  private nonisolated(unsafe) weak var peer: MemoryChannel?
+
+  private init(_ label: String, _ link: MemoryLink) {
+    self.label = label
+    self.link = link
+  }
+
+  fileprivate static func pair(_ label: String, of one: MemoryLink, and other: MemoryLink) -> (
+    MemoryChannel, MemoryChannel
+  ) {
+    let (ours, theirs) = (MemoryChannel(label, one), MemoryChannel(label, other))
+    (ours.peer, theirs.peer) = (theirs, ours)
+    return (ours, theirs)
+  }
+
+  package func send(_ frame: Frame) {
+    guard !state.withLock({ $0.isClosed }), let peer else { return }
+    link.run { [link] in if !link.isSilent { peer.deliver(frame) } }
+  }
+
+  package func close() {
+    link.run { [self] in
+      let peer = peer
+      end(byPeer: false)
+      peer?.end(byPeer: true)
+    }
+  }
+
+  package func attach(
+    onMessage: @escaping @Sendable (Frame) -> Void, onClose: @escaping @Sendable (_ byPeer: Bool) -> Void
+  ) {
+    link.run { [self] in
+      let early = state.withLock { state in
+        (state.onMessage, state.onClose) = (onMessage, onClose)
+        defer { state.early = [] }
+        return state.early
+      }
+      for frame in early { onMessage(frame) }
+    }
+  }
+
+  private func deliver(_ frame: Frame) {
+    let onMessage = state.withLock { state -> (@Sendable (Frame) -> Void)? in
+      guard !state.isClosed else { return nil }
+      if state.onMessage == nil { state.early.append(frame) }
+      return state.onMessage
+    }
+    onMessage?(frame)
+  }
+
+  fileprivate func end(byPeer: Bool) {
+    let onClose = state.withLock { state in
+      defer {
+        state.isClosed = true
+        (state.onMessage, state.onClose) = (nil, nil)
+      }
+      return state.onClose
+    }
+    onClose?(byPeer)
   }
 }
 

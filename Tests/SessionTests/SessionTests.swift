@@ -339,6 +339,7 @@ let look = Request.lookup(.path(.root))
     func send(_ frame: Frame, on lane: Lane) { state.withLock { $0.sent += 1 } }
     var backlog: Int { state.withLock { $0.sent << 20 } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
+    func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void) { opened(nil) }
     func close() { state.withLock { $0.isClosed = true } }
     func attach(_ receiver: any LinkReceiver) { state.withLock { $0.receiver = receiver } }
     func deliver(_ frame: Frame) { state.withLock { $0.receiver }?.received(frame, on: .control) }

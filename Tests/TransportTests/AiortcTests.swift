@@ -59,7 +59,7 @@ struct AiortcTests {
     let inbox = Inbox(channel)
     await echo(channel, inbox)
     try python.send(["command": "close channel"])
-    #expect(await inbox.next() == .closed(.closedByPeer))
+    #expect(await inbox.next() == .closed(.channelClosedByPeer))
     try await python.event("channel closed")
     try python.send(["command": "close"])
     try await python.event("bye")

@@ -113,7 +113,7 @@ struct PeerConnectionTests {
       closer.send(Frame(copying: [7]))
       closer.close()
       #expect(await closed.next() == .message([7], .binary))
-      #expect(await closed.next() == .closed(.closedByPeer))
+      #expect(await closed.next() == .closed(.channelClosedByPeer))
       #expect(await (fromOpener ? inbox : otherInbox).next() == .closed(.closed))
       closer.send(Frame(copying: [8]))
       #expect(await closed.next() == nil)

@@ -6,12 +6,13 @@ package import Signaling
 import SystemPackage
 package import Transport
 
-/// An export and its guests: holds the room, lets guests in, and keeps their sessions while they are away.
-package actor ExportHost {
+/// The host of a room and its guests: lets guests in, serves them, and keeps their sessions while they are away.
+package actor HostPeer {
   /// What to share, and where to be met.
   package struct Configuration: Sendable {
-    /// The absolute path of the directory: under it is remembered what lets the export be started again.
-    package var directory: String
+    /// What it is remembered under, so that it can be started again with the same code and guests: the absolute path
+    /// of the shared directory. nil: nothing is remembered.
+    package var directory: String?
     /// Where to be met; nil: at a signaling server of our own.
     package var server: ServerAddress?
     /// The code to use; nil: the one remembered, or a new one.
@@ -20,11 +21,15 @@ package actor ExportHost {
     package var isOnce = false
     package var ice = ICEConfiguration()
     package var client = SignalClient()
-    /// Makes what serves one guest.
-    package var makeResponder: @Sendable () -> any Responder
+    /// Seconds without a guest after which what is under way with it fails.
+    package var timeout = Limits.Session.timeout
+    /// Makes what serves one guest's requests for files; nil: there are none.
+    package var makeResponder: (@Sendable () -> any Responder)?
+    /// Takes the channels that a guest opens (`Session.acceptChannels`); nil: there are none.
+    package var onChannel: (@Sendable (Channel, Session) -> Void)?
 
     /// A configuration with defaults.
-    package init(directory: String, makeResponder: @escaping @Sendable () -> any Responder) {
+    package init(directory: String? = nil, makeResponder: (@Sendable () -> any Responder)? = nil) {
       self.directory = directory
       self.makeResponder = makeResponder
     }
@@ -79,7 +84,7 @@ package actor ExportHost {
     self.configuration = configuration
     self.server = server
     self.report = report
-    let path = configuration.isOnce ? nil : SavedExport.path(for: configuration.directory)
+    let path = configuration.isOnce ? nil : configuration.directory.flatMap(SavedExport.path)
     // A second export of the same folder at the same time has a code and guests of its own.
     claim = path.flatMap(StateDirectory.claim)
     savePath = claim == nil ? nil : path
@@ -248,7 +253,11 @@ package actor ExportHost {
   private func take(_ identity: [UInt8], _ resumption: ResumptionSecret) -> Guest {
     let credit = pool.grant()
     let session = Session(
-      .init(identity: identity, grantedWriteCredit: credit), responder: configuration.makeResponder(), log: log)
+      .init(identity: identity, timeout: configuration.timeout, grantedWriteCredit: credit),
+      responder: configuration.makeResponder?(), log: log)
+    if let onChannel = configuration.onChannel {
+      session.acceptChannels { [weak session] channel in if let session { onChannel(channel, session) } }
+    }
     let guest = Guest(session, resumption, credit: credit)
     guests[identity] = guest
     // One reader, so that the changes come in their order.

@@ -1,0 +1,156 @@
+package import Core
+package import Pairing
+package import Session
+import Signaling
+package import Transport
+
+/// How two computers meet by a code for one task: a pipe, a transfer. Whichever side comes first waits for the other.
+package struct Rendezvous: Sendable {
+  /// What this side does in the room.
+  package enum Role: Sendable {
+    /// It holds the room. With a code that nobody else can know yet, or one that was agreed upon.
+    case host
+    /// It comes to a room that somebody holds, and does not wait for one.
+    case guest
+    /// It comes to the room if somebody holds it, and holds it otherwise.
+    case either
+  }
+
+  /// What the user should hear about.
+  package enum Event: Sendable {
+    /// The other side can come, with this code. `isNew`: it takes the place of one that was spent.
+    case ready(Code, isNew: Bool)
+    case wrongCode(left: Int)
+    /// The connection is lost and being made again; then: it is back.
+    case away
+    case back
+    case signalingLost(String)
+    case signalingBack
+  }
+
+  package var code: Code
+  package var role: Role
+  package var server: ServerAddress
+  package var ice = ICEConfiguration()
+  /// Seconds without the peer after which the task fails.
+  package var timeout = Limits.Session.timeout
+  /// Serves the peer's requests for files, if something is shared.
+  package var responder: (any Responder)?
+  /// Takes the channels that the peer opens (`Session.acceptChannels`).
+  package var onChannel: (@Sendable (Channel) -> Void)?
+
+  /// A meeting that has not begun.
+  package init(_ code: Code, as role: Role, at server: ServerAddress) {
+    self.code = code
+    self.role = role
+    self.server = server
+  }
+
+  /// Meets the other side. Ends early with `.abandoned` if the task is cancelled.
+  /// - Parameter report: called from tasks; must not block. Also during the life of the peer that is returned.
+  package func meet(report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
+    var backoff = Backoff()
+    while true {
+      if role != .host {
+        do throws(MeetingError) {
+          return try await beGuest(report)
+        } catch {
+          guard role == .either, case .signaling(.nobodyThere) = error else { throw error }
+        }
+      }
+      do throws(MeetingError) {
+        return try await beHost(report)
+      } catch {
+        // Two that came at the same moment: the other one holds the room now.
+        guard role == .either, case .signaling(.roomOccupied) = error, !Task.isCancelled else { throw error }
+      }
+      await backoff.wait()
+    }
+  }
+
+  private func beGuest(_ report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
+    let meeting = GuestMeeting(server: server, credential: Credential(code), ice: ice)
+    let guest = try await GuestPeer.meet(meeting, responder: responder, timeout: timeout, onChannel: onChannel)
+    let watch = Task { [session = guest.session] in
+      var wasAway = false
+      for await state in session.states() {
+        if state == .offline, !wasAway { report(.away) }
+        if state == .online, wasAway { report(.back) }
+        wasAway = state == .offline || state == .expired
+      }
+    }
+    return MetPeer(guest.session, guest.path) {
+      watch.cancel()
+      await guest.end()
+    }
+  }
+
+  private func beHost(_ report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
+    var configuration = HostPeer.Configuration()
+    configuration.code = code
+    configuration.isOnce = true
+    configuration.timeout = timeout
+    configuration.ice = ice
+    if let onChannel { configuration.onChannel = { channel, _ in onChannel(channel) } }
+    if let responder { configuration.makeResponder = { responder } }
+    typealias Arrival = Result<(Session, ConnectionPath?), MeetingError>
+    let (arrivals, feed) = AsyncStream.makeStream(of: Arrival.self, bufferingPolicy: .bufferingOldest(1))
+    let host = HostPeer(configuration, server: server) { event in
+      switch event {
+      case .ready(let code, let isNew): report(.ready(code, isNew: isNew))
+      case .wrongCode(let left): report(.wrongCode(left: left))
+      case .arrived(let session, let path): feed.yield(.success((session, path)))
+      case .away: report(.away)
+      case .back: report(.back)
+      case .left: break
+      case .signalingLost(let why): report(.signalingLost(why))
+      case .signalingBack: report(.signalingBack)
+      }
+    }
+    let running = Task {
+      do throws(SignalingError) {
+        try await host.run()
+        feed.yield(.failure(.abandoned))
+      } catch {
+        feed.yield(.failure(.signaling(error)))
+      }
+    }
+    let first = await withTaskCancellationHandler {
+      await arrivals.first { _ in true }
+    } onCancel: {
+      running.cancel()
+    }
+    guard case .success(let (session, path)) = first else {
+      running.cancel()
+      await host.stop()
+      if case .failure(let error) = first { throw error }
+      throw .abandoned
+    }
+    return MetPeer(session, path) {
+      session.end()
+      running.cancel()
+      await host.stop()
+    }
+  }
+}
+
+/// The other computer, once it was met.
+package struct MetPeer: Sendable {
+  /// The relation with it, which outlives its connections.
+  package let session: Session
+  /// How it was reached first.
+  package let path: ConnectionPath?
+  private let ending: @Sendable () async -> Void
+
+  init(_ session: Session, _ path: ConnectionPath?, ending: @escaping @Sendable () async -> Void) {
+    self.session = session
+    self.path = path
+    self.ending = ending
+  }
+
+  /// Ends the relation: the peer is told. Returns when the word has had a moment to leave.
+  package func end() async {
+    await ending()
+    try? await Task.sleep(for: .milliseconds(200))
+  }
+}

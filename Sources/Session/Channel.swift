@@ -1,0 +1,363 @@
+package import Core
+import Synchronization
+package import Wire
+
+/// An ordered, reliable, flow-controlled stream of bytes or messages to a program at the peer, in both directions.
+///
+/// It outlives the connections of its session: what the peer has not taken is kept, and sent again on the next one. It
+/// ends in each direction by itself (`finish`, and `.end` from `receive`); it fails when either side resets it, and when
+/// the peer stays away for longer than the session's timeout.
+///
+/// All methods are for any thread and never block. The two callbacks of `attach` come on the link's thread, or on the
+/// thread of whoever caused them; they must not block.
+package final class Channel: Sendable {
+  /// What `receive` finds.
+  package enum Arrival {
+    /// A piece of the stream, or one message. To be given to `consumed` when it was dealt with.
+    case piece(FrameSlice)
+    /// The peer will say no more. To be followed by `consumedEnd`.
+    case end
+    /// Nothing at this moment: `onReadable` will tell.
+    case nothing
+  }
+
+  private struct State {
+    var core: ChannelState
+    /// The data channel of the present connection.
+    var link: (any LinkChannel)?
+    /// Which connection of the session that is.
+    var connection: UInt64 = 0
+    /// Whether the peer has opened it on the present connection, so that all may be sent that its window allows.
+    var isOpen = false
+    /// Whether our opening message was sent on the present connection.
+    var hasGreeted = false
+    /// Ours: always. Opened by the peer: since our program has accepted it.
+    var isAccepted: Bool
+    var failure: ChannelError?
+    var isDoneSent = false
+    var isPeerDone = false
+    var isOver = false
+    /// Whether a piece did not fit, so that the program waits for the window.
+    var isBlocked = false
+    var onReadable: (@Sendable () -> Void)?
+    var onWritable: (@Sendable () -> Void)?
+    var onOpened: [@Sendable () -> Void] = []
+    var onOver: [@Sendable () -> Void] = []
+
+    /// Whether what the program says may leave at once.
+    var maySend: Bool { link != nil && hasGreeted && (isOpen || !core.isKnownToPeer) }
+  }
+
+  /// What to call once the lock is free.
+  private struct Calls {
+    var all: [@Sendable () -> Void] = []
+    func make() { for call in all { call() } }
+  }
+
+  /// What the opener calls it; of a channel that the peer opened it is the peer's word: escape it before it is shown.
+  package let name: String
+  /// Whether pieces are messages, whose borders are kept.
+  package let keepsMessages: Bool
+  /// Whether this side opened it.
+  package let isOurs: Bool
+  let number: UInt64
+  private let state: Mutex<State>
+  /// Tells the session that it is over. Once.
+  private let forget: @Sendable (Channel) -> Void
+
+  init(
+    name: String, isOurs: Bool, core: ChannelState, forget: @escaping @Sendable (Channel) -> Void
+  ) {
+    self.name = name
+    self.isOurs = isOurs
+    keepsMessages = core.keepsMessages
+    number = core.number
+    self.forget = forget
+    state = Mutex(State(core: core, isAccepted: isOurs))
+  }
+
+  /// Makes an empty piece of at most `capacity` bytes, up to `Limits.Channel.piece`: to be filled behind what is in it.
+  package static func piece(capacity: Int = Limits.Wire.data) -> Frame { ChannelMessage.dataFrame(capacity: capacity) }
+
+  /// Says who is told. Once; it is called at once if there is something to receive already.
+  /// - Parameters:
+  ///   - onReadable: `receive` has something after it had nothing: data, the end, or a failure.
+  ///   - onWritable: `send` has room after it had none, or has failed.
+  package func attach(onReadable: @escaping @Sendable () -> Void, onWritable: @escaping @Sendable () -> Void) {
+    state.withLock { state in
+      precondition(state.onReadable == nil, "a channel has one user")
+      state.onReadable = onReadable
+      state.onWritable = onWritable
+    }
+    onReadable()
+  }
+
+  /// Calls `body` once the peer's program has accepted a channel of ours, or it has failed; at once if that is so.
+  package func whenOpened(_ body: @escaping @Sendable () -> Void) {
+    let isNow = state.withLock { state in
+      if state.failure != nil || state.core.isKnownToPeer { return true }
+      state.onOpened.append(body)
+      return false
+    }
+    if isNow { body() }
+  }
+
+  /// Accepts a channel that the peer has opened. What it sends before that is kept, within its first window.
+  package func accept() {
+    state.withLock { state in
+      guard !state.isAccepted else { return }
+      state.isAccepted = true
+      guard state.isOpen, let link = state.link else { return }
+      greet(&state)
+      for frame in state.core.unconfirmed { link.send(frame) }
+    }
+  }
+
+  /// Why it failed; nil if it did not.
+  package var failure: ChannelError? { state.withLock { $0.failure } }
+
+  // MARK: - Sending
+
+  /// Sends a piece that was made with `piece`. What was accepted here arrives, once and in order, unless the channel
+  /// fails.
+  /// - Returns: false if the window has no room for it now: it was not taken, and `onWritable` will tell.
+  package func send(_ piece: Frame) throws(ChannelError) -> Bool {
+    let result = state.withLock { state -> Result<Bool, ChannelError> in
+      if let failure = state.failure { return .failure(failure) }
+      guard state.core.hasRoom(for: piece.count - ChannelMessage.header) else {
+        state.isBlocked = true
+        return .success(false)
+      }
+      state.core.say(piece)
+      // Queued under the lock, so that pieces leave in their order.
+      if state.maySend { state.link?.send(piece) }
+      return .success(true)
+    }
+    return try result.get()
+  }
+
+  /// There is no more to send; the other direction goes on.
+  package func finish() {
+    state.withLock { state in
+      guard state.failure == nil, let end = state.core.sayEnd() else { return }
+      if state.maySend { state.link?.send(end) }
+    }
+  }
+
+  // MARK: - Receiving
+
+  /// Takes what has come in next.
+  package func receive() throws(ChannelError) -> Arrival {
+    let result = state.withLock { state -> Result<Arrival, ChannelError> in
+      // What has arrived is received even if the rest never will.
+      switch state.core.take() {
+      case .piece(let piece): return .success(.piece(piece))
+      case .end: return .success(.end)
+      case nil: break
+      }
+      if let failure = state.failure { return .failure(failure) }
+      return .success(.nothing)
+    }
+    return try result.get()
+  }
+
+  /// The program is done with a piece: the peer may send as much more, and forget it.
+  package func consumed(_ piece: FrameSlice) {
+    state.withLock { state in
+      guard state.failure == nil, let credit = state.core.consume(piece) else { return }
+      if state.maySend { state.link?.send(credit.frame) }
+    }
+  }
+
+  /// The program has dealt with all that there was.
+  package func consumedEnd() {
+    let calls = state.withLock { state -> Calls in
+      guard state.failure == nil, let credit = state.core.consumeEnd() else { return Calls() }
+      if state.maySend { state.link?.send(credit.frame) }
+      return settle(&state)
+    }
+    calls.make()
+  }
+
+  // MARK: - The end
+
+  /// Whether everything said in either direction was taken.
+  package var isComplete: Bool { state.withLock { $0.core.isComplete } }
+
+  /// Whether everything that the peer has said was taken, its end too.
+  package var isReceivingComplete: Bool { state.withLock { $0.core.isReceivingComplete } }
+
+  /// Calls `body` once it is over: complete, and the peer knows; or failed. At once if that is so already.
+  ///
+  /// Complete but without the peer's word of it counts as over after `Limits.Channel.farewell` seconds.
+  package func whenOver(_ body: @escaping @Sendable () -> Void) {
+    let isNow = state.withLock { state in
+      if state.isOver { return true }
+      state.onOver.append(body)
+      return false
+    }
+    if isNow { body() }
+  }
+
+  /// Gives up, and tells the peer why. Nothing happens if it is over already.
+  package func reset(_ code: ChannelMessage.ResetCode, _ reason: String = "") {
+    let failure = code == .cancelled ? ChannelError.cancelled : ChannelError.reset(code, reason)
+    fail(failure) { $0.link?.send(ChannelMessage.reset(code, reason).frame) }
+  }
+
+  /// Fails it without a word to the peer.
+  func fail(_ error: ChannelError) { fail(error) { _ in } }
+
+  private func fail(_ error: ChannelError, _ before: (inout State) -> Void) {
+    let calls = state.withLock { state -> Calls in
+      guard !state.isOver else { return Calls() }
+      before(&state)
+      return end(&state, error)
+    }
+    calls.make()
+  }
+
+  /// It is over. A complete channel does not fail any more.
+  private func end(_ state: inout State, _ error: ChannelError?) -> Calls {
+    guard !state.isOver else { return Calls() }
+    state.isOver = true
+    var calls = Calls(all: state.onOver)
+    if !state.core.isComplete {
+      state.failure = error ?? .cancelled
+      calls.all += state.onOpened
+      calls.all += [state.onReadable, state.onWritable].compactMap { $0 }
+    }
+    state.onOver = []
+    state.onOpened = []
+    state.link?.close()
+    state.link = nil
+    let forget = forget
+    calls.all.append { [self] in
+      dispose()
+      forget(self)
+    }
+    return calls
+  }
+
+  private func dispose() {
+    state.withLock { state in
+      state.core.dispose()
+      // The callbacks hold who uses the channel, who holds the channel.
+      state.onReadable = nil
+      state.onWritable = nil
+    }
+  }
+
+  /// After something was taken, here or there: says goodbye when all was, and is over when the peer has, too.
+  private func settle(_ state: inout State) -> Calls {
+    guard state.core.isComplete, !state.isOver else { return Calls() }
+    if !state.isDoneSent, state.maySend {
+      state.isDoneSent = true
+      state.link?.send(ChannelMessage.done.frame)
+      // If the connection breaks meanwhile the peer may need to hear once more what we have taken.
+      Task { [weak self, connection = state.connection] in
+        try? await Task.sleep(for: .seconds(Limits.Channel.farewell))
+        self?.endWithoutFarewell(connection)
+      }
+    }
+    return state.isPeerDone ? end(&state, nil) : Calls()
+  }
+
+  private func endWithoutFarewell(_ connection: UInt64) {
+    let calls = state.withLock { state in
+      state.link != nil && state.connection == connection ? end(&state, nil) : Calls()
+    }
+    calls.make()
+  }
+
+  // MARK: - Connections, as the session tells
+
+  /// Whether it is carried by the present connection.
+  var isConnected: Bool { state.withLock { $0.link != nil } }
+
+  /// A new connection has its data channel; `connection` counts the session's connections.
+  func connect(_ link: any LinkChannel, connection: UInt64) {
+    let isTaken = state.withLock { state in
+      guard !state.isOver, connection > state.connection || state.link == nil else { return false }
+      state.link = link
+      state.connection = connection
+      state.isOpen = false
+      state.hasGreeted = false
+      state.isDoneSent = false
+      if isOurs { greet(&state) }
+      return true
+    }
+    if !isTaken { link.close() }
+  }
+
+  /// The connection is gone. What was said is kept for the next one.
+  func disconnect() { state.withLock { $0.link = nil } }
+
+  /// Sends our opening message, and behind it what may be sent without having heard the peer's.
+  private func greet(_ state: inout State) {
+    guard !state.hasGreeted, let link = state.link else { return }
+    state.hasGreeted = true
+    link.send(ChannelMessage.open(state.core.opening).frame)
+    if isOurs, !state.core.isKnownToPeer {
+      for frame in state.core.unconfirmed { link.send(frame) }
+    }
+  }
+
+  /// A message of the peer on the present connection.
+  func received(_ message: ChannelMessage, from link: any LinkChannel) throws(MalformedMessage) {
+    let result = state.withLock { state -> Result<Calls, MalformedMessage> in
+      guard state.link === link, !state.isOver else { return .success(Calls()) }
+      return Result { () throws(MalformedMessage) in try received(message, &state) }
+    }
+    try result.get().make()
+  }
+
+  private func received(_ message: ChannelMessage, _ state: inout State) throws(MalformedMessage) -> Calls {
+    var calls = Calls()
+    switch message {
+    case .open(let open):
+      guard !state.isOpen else { throw MalformedMessage("a channel opened twice") }
+      guard open.number == number, open.keepsMessages == keepsMessages else {
+        throw MalformedMessage("an opening message of another channel")
+      }
+      let wasKnown = state.core.isKnownToPeer
+      let missing = try state.core.opened(open)
+      state.isOpen = true
+      if !isOurs, state.isAccepted { greet(&state) }
+      // The first connection of a channel of ours brings all of it there before its answer.
+      if !isOurs || wasKnown { for frame in missing { state.link?.send(frame) } }
+      calls.all += state.onOpened
+      state.onOpened = []
+    case _ where !state.isOpen && !isOurs: throw MalformedMessage("a message before the opening one")
+    case .data(let position, let piece):
+      guard try state.core.heard(piece, at: position) ?? false else { return calls }
+      if let onReadable = state.onReadable { calls.all.append(onReadable) }
+      return calls
+    case .end(let position):
+      guard try state.core.heardEnd(at: position) else { return calls }
+      if let onReadable = state.onReadable { calls.all.append(onReadable) }
+      return calls
+    case .credit(let consumed, let limit): try state.core.credit(consumed: consumed, limit: limit)
+    case .done: state.isPeerDone = true
+    case .reset(let code, let text):
+      calls.all += end(&state, .reset(code, text)).all
+      return calls
+    }
+    if state.isBlocked {
+      state.isBlocked = false
+      if let onWritable = state.onWritable { calls.all.append(onWritable) }
+    }
+    calls.all += settle(&state).all
+    return calls
+  }
+
+  /// The data channel of the present connection is gone: with the connection, or closed by the peer without a word.
+  func closed(_ link: any LinkChannel, byPeer: Bool) {
+    let calls = state.withLock { state -> Calls in
+      guard state.link === link else { return Calls() }
+      state.link = nil
+      return byPeer ? end(&state, .reset(.cancelled, "")) : Calls()
+    }
+    calls.make()
+  }
+}
