@@ -36,6 +36,13 @@ final class ChannelPair: Sendable {
   /// Cuts the connection: both are told.
   func cut() { links.withLock { $0 }?.0.cut() }
 
+  /// What either side says from here on is lost.
+  func fallSilent() {
+    let links = links.withLock { $0 }
+    links?.0.fallSilent()
+    links?.1.fallSilent()
+  }
+
   /// Opens a channel here; returns both of its ends.
   func open(_ name: String = "test", keepsMessages: Bool = false) async throws -> (AsyncChannel, AsyncChannel) {
     let ours = try here.openChannel(name, keepsMessages: keepsMessages)
@@ -175,6 +182,11 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let cutter = Task {
       while !isDone.load(ordering: .relaxed) {
         try? await Task.sleep(for: .milliseconds(Int.random(in: 1...12)))
+        // What is on its way when a network dies is lost.
+        if Bool.random() {
+          pair.fallSilent()
+          try? await Task.sleep(for: .milliseconds(Int.random(in: 0...5)))
+        }
         pair.cut()
         if Bool.random() { try? await Task.sleep(for: .milliseconds(Int.random(in: 0...3))) }
         pair.connect()
