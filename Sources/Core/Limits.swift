@@ -93,8 +93,9 @@ package enum Limits {
 
   /// Standard input and output joined with a channel.
   package enum Pipes {
-    /// Bytes read at once, and sent as one piece: as file contents travel.
-    package static let piece = Wire.data
+    /// Bytes read at once, and sent as one piece: whole pages, so that a pipe's buffer has room for whole ones again,
+    /// and as many as fit into a message, since each costs two threads a turn.
+    package static let piece = 61_440
     /// Bytes and pieces written by one system call: what arrives with a full window, so that few calls are made, and
     /// credit goes back while the rest is on its way.
     package static let batch = 262_144
