@@ -89,6 +89,7 @@ package struct Rendezvous: Sendable {
     var configuration = HostPeer.Configuration()
     configuration.code = code
     configuration.isOnce = true
+    configuration.sharesRoom = role == .either
     configuration.timeout = timeout
     configuration.ice = ice
     if let onChannel { configuration.onChannel = { channel, _ in onChannel(channel) } }
