@@ -152,9 +152,10 @@ package struct MetPeer: Sendable {
     self.ending = ending
   }
 
-  /// Ends the relation: the peer is told. Returns when the word has had a moment to leave.
+  /// Ends the relation: the peer is told. Returns when the word has had a moment to leave; the moment is given by a
+  /// task that was cancelled, too.
   package func end() async {
     await ending()
-    try? await Task.sleep(for: .milliseconds(200))
+    await Task { try? await Task.sleep(for: .milliseconds(200)) }.value
   }
 }
