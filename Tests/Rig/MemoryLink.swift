@@ -43,9 +43,19 @@ package final class MemoryLink: Link {
   }
 
   package func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void) {
+    openChannel(label, tries: 100, opened: opened)
+  }
+
+  private func openChannel(
+    _ label: String, tries: Int, opened: @escaping @Sendable ((any LinkChannel)?) -> Void
+  ) {
     thread.run { [self] in
-      guard let peer, !state.withLock({ $0.isClosed }), let receiver = peer.state.withLock({ $0.receiver }) else {
-        return opened(nil)
+      guard let peer, !state.withLock({ $0.isClosed }) else { return opened(nil) }
+      guard let receiver = peer.state.withLock({ $0.receiver }) else {
+        guard tries > 0 else { return opened(nil) }
+        // The other side has not attached yet, or is closing, which is heard here soon.
+        usleep(1_000)
+        return openChannel(label, tries: tries - 1, opened: opened)
       }
       let (ours, theirs) = MemoryChannel.pair(label, of: self, and: peer)
       state.withLock { $0.channels.append(ours) }
