@@ -105,6 +105,9 @@ package enum Limits {
     package static let buffer: Int32 = 1_048_576
     /// Seconds that what has arrived may take to be written once the channel has failed.
     package static let drain = 2.0
+    /// Seconds that the end may take to come, once nobody takes the output any more: many round trips, and the moment
+    /// between a program's last word and its end.
+    package static let patience = 3.0
     /// Seconds from the meeting in which the other side opens the channel, before it counts as another program.
     package static let opening = 30.0
     /// Seconds that the other side has to hear why this one gives up.

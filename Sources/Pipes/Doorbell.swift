@@ -28,14 +28,15 @@ final class Doorbell: Sendable {
   func listen() { isAwaited.store(true, ordering: .sequentiallyConsistent) }
 
   /// Waits for `ring`, for `events` at `descriptor` (poll(2)), or for its hanging up.
+  /// - Parameter milliseconds: at most so long; -1: without an end.
   /// - Returns: what has happened at `descriptor`.
-  func wait(for events: Int32, at descriptor: Int32) -> Int32 {
+  func wait(for events: Int32, at descriptor: Int32, milliseconds: Int32 = -1) -> Int32 {
     var polled = (
       pollfd(fd: event, events: Int16(POLLIN), revents: 0),
       pollfd(fd: descriptor, events: Int16(events), revents: 0)
     )
     let found = withUnsafeMutableBytes(of: &polled) {
-      poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, -1)
+      poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, milliseconds)
     }
     isAwaited.store(false, ordering: .sequentiallyConsistent)
     // Interrupted: as if it had been rung.
@@ -47,6 +48,6 @@ final class Doorbell: Sendable {
     return Int32(polled.1.revents)
   }
 
-  /// Waits for `ring` alone.
-  func wait() { _ = wait(for: 0, at: -1) }
+  /// Waits for `ring` alone; at most so many milliseconds.
+  func wait(milliseconds: Int32 = -1) { _ = wait(for: 0, at: -1, milliseconds: milliseconds) }
 }

@@ -76,8 +76,22 @@ struct OutputPump: ~Copyable {
     pipe.readable.listen()
     guard case .nothing = try gather() else { return try writeBatch() }
     let events = pipe.readable.wait(for: 0, at: output)
-    if events & (POLLERR | POLLHUP) != 0 { throw .brokenPipe(isHere: true) }
     if events & POLLNVAL != 0 { throw .output(.badFileDescriptor) }
+    if events & (POLLERR | POLLHUP) != 0 { try awaitEnd() }
+  }
+
+  /// Nobody takes the output any more. That is well if the end is all that is still to come, as when tar(1) has seen
+  /// the end of its archive before we have; so that is waited for, as long as there is a connection to bring it.
+  private mutating func awaitEnd() throws(PipeError) {
+    var waited = 0.0
+    while waited < Limits.Pipes.patience {
+      let start = Instant.now
+      pipe.readable.listen()
+      guard case .nothing = try gather() else { return try writeBatch() }
+      pipe.readable.wait(milliseconds: 250)
+      if pipe.channel.isConnected { waited += Instant.now.seconds(since: start) }
+    }
+    throw .brokenPipe(isHere: true)
   }
 
   private mutating func writeBatch() throws(PipeError) {

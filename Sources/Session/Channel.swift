@@ -272,8 +272,8 @@ package final class Channel: Sendable {
 
   // MARK: - Connections, as the session tells
 
-  /// Whether it is carried by the present connection.
-  var isConnected: Bool { state.withLock { $0.link != nil } }
+  /// Whether there is a connection that carries it now.
+  package var isConnected: Bool { state.withLock { $0.link != nil } }
 
   /// A new connection has its data channel; `connection` counts the session's connections.
   func connect(_ link: any LinkChannel, connection: UInt64) {

@@ -75,8 +75,8 @@ struct PipeCommand: AsyncParsableCommand {
     } catch {
       failure = error
     }
-    // It leaves when it has heard why.
-    if failure != nil { await peer.session.whenOver(within: Limits.Pipes.farewell) }
+    // It leaves when it has heard why. In a task of its own: this one may have been cancelled.
+    if failure != nil { await Task { await peer.session.whenOver(within: Limits.Pipes.farewell) }.value }
     await peer.end()
     await meeting.end()
     if let failure { throw failure }
