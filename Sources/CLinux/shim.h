@@ -17,6 +17,7 @@ static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 #include <linux/sched.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/statfs.h>
 
@@ -141,4 +142,12 @@ static inline int p2pfs_landlock_restrict(int root, uint64_t handled, uint64_t a
     result = 0;
   close(rules);
   return result;
+}
+
+/// Makes the buffer of a pipe at least so large, as far as this user may; does nothing to what is no pipe.
+static inline void p2pfs_widen_pipe(int descriptor, int bytes) {
+  // F_SETPIPE_SZ and F_GETPIPE_SZ of fcntl(2), which fcntl.h shows with _GNU_SOURCE only.
+  const int set = 1031, get = 1032;
+  const int now = fcntl(descriptor, get);
+  if (now >= 0 && now < bytes) (void)fcntl(descriptor, set, bytes);
 }

@@ -9,11 +9,12 @@ struct P2PFSCommand: AsyncParsableCommand {
     abstract: "Mount a folder of a computer that sits behind another NAT.",
     version: "p2pfs 0.1.0",
     subcommands: [
-      ExportCommand.self, MountCommand.self, UmountCommand.self, SignalCommand.self,
+      ExportCommand.self, MountCommand.self, UmountCommand.self, PipeCommand.self, SignalCommand.self,
       CompletionsCommand.self,
     ])
 
   static func main() async {
+    StandardStreams.fillGaps()
     Signals.catchEnding()
     do {
       var command = try parseAsRoot()
