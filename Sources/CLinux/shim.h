@@ -89,6 +89,9 @@ static inline int p2pfs_fallocate(int file, int mode, int64_t offset, int64_t co
   return (int)syscall(SYS_fallocate, file, mode, offset, count);
 }
 
+/// syncfs(2), which needs _GNU_SOURCE.
+static inline int p2pfs_syncfs(int file) { return (int)syscall(SYS_syncfs, file); }
+
 /// Gives the calling thread a umask of its own, of 0. The rest of the process keeps its mask.
 static inline int p2pfs_own_umask(void) {
   if (syscall(SYS_unshare, CLONE_FS) != 0) return -1;

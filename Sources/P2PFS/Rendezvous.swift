@@ -141,11 +141,13 @@ package struct MetPeer: Sendable {
   package let session: Session
   /// How it was reached first.
   package let path: ConnectionPath?
-  /// Whether this side held the room: what two equal sides tell by who does what.
+  /// Whether this side held the room: of two sides that are otherwise alike, the other one opens the channel.
   package let isHost: Bool
   private let ending: @Sendable () async -> Void
 
-  init(_ session: Session, _ path: ConnectionPath?, isHost: Bool, ending: @escaping @Sendable () async -> Void) {
+  init(
+    _ session: Session, _ path: ConnectionPath?, isHost: Bool, ending: @escaping @Sendable () async -> Void
+  ) {
     self.session = session
     self.path = path
     self.isHost = isHost
