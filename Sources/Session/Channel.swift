@@ -334,7 +334,9 @@ package final class Channel: Sendable {
       guard try state.core.heardEnd(at: position) else { return calls }
       if let onReadable = state.onReadable { calls.all.append(onReadable) }
       return calls
-    case .credit(let consumed, let limit): try state.core.credit(consumed: consumed, limit: limit)
+    case .credit(let consumed, let limit):
+      if state.isBlocked, state.link?.queuedBytes == 0 { state.core.starve() }
+      try state.core.credit(consumed: consumed, limit: limit)
     case .done: state.isPeerDone = true
     case .reset(let code, let text):
       calls.all += end(&state, .reset(code, text)).all

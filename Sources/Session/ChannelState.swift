@@ -31,6 +31,8 @@ struct ChannelState {
   private var peerConsumed: UInt64 = 0
   private var peerLimit = Limits.Channel.window
   private var sendWindow = Limits.Channel.window
+  /// Whether the next piece is to say that it waited for the peer's limit, with nothing else on the way.
+  private var isStarved = false
   /// Whether the peer has answered our opening message, or opened the channel itself.
   private(set) var isKnownToPeer: Bool
 
@@ -42,6 +44,8 @@ struct ChannelState {
   private var granted: UInt64 = Limits.Channel.window
   private var grantedAt: UInt64 = 0
   private var window = Limits.Channel.window
+  /// Whether the peer has said so since the last credit.
+  private var isPeerStarved = false
 
   init(number: UInt64, keepsMessages: Bool, isKnownToPeer: Bool, sendPool: WindowPool, receivePool: WindowPool) {
     self.number = number
@@ -85,6 +89,10 @@ struct ChannelState {
   mutating func say(_ frame: Frame) {
     precondition(endSent == nil, "data behind the end")
     ChannelMessage.number(frame, sent)
+    if isStarved {
+      ChannelMessage.markStarved(frame)
+      isStarved = false
+    }
     sent += Self.cost(frame.count - ChannelMessage.header)
     kept.append((sent, frame))
   }
@@ -98,6 +106,9 @@ struct ChannelState {
     kept.append((sent, frame))
     return frame
   }
+
+  /// All that was said has left, and the program waits for room: it could have said more.
+  mutating func starve() { isStarved = true }
 
   // MARK: - A new connection
 
@@ -139,6 +150,7 @@ struct ChannelState {
     guard position == received, endReceived == nil else { throw MalformedMessage("a gap in a channel") }
     guard end <= granted else { throw MalformedMessage("more than the window of a channel") }
     received = end
+    if ChannelMessage.isStarved(piece.frame) { isPeerStarved = true }
     inbox.append(piece)
     return inbox.count == 1
   }
@@ -165,12 +177,11 @@ struct ChannelState {
     // Also when nothing is left here: the peer may keep less than it was granted, and wait.
     let due = inbox.isEmpty ? Limits.Channel.window / 4 : window / 4
     guard consumed - grantedAt >= due else { return nil }
-    // The program keeps up, and the peer has all but used up its window: the window is what limits it.
-    if received - consumed < window / 4, granted - received < window / 2, window < Limits.Channel.widestWindow,
-      receivePool.take(window)
-    {
+    // The program keeps up, and so does the network: the window is what limits the peer.
+    if isPeerStarved, received - consumed < window / 4, window < Limits.Channel.widestWindow, receivePool.take(window) {
       window *= 2
     }
+    isPeerStarved = false
     return grant()
   }
 

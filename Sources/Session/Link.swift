@@ -32,6 +32,8 @@ package protocol LinkChannel: AnyObject, Sendable {
   var label: String { get }
   /// Queues a message of at most `Limits.Wire.message` bytes. From any thread; never blocks. Dropped when it is closed.
   func send(_ frame: Frame)
+  /// Bytes accepted by `send` that have not yet left for the network. From any thread.
+  var queuedBytes: Int { get }
   /// Closes it after what was sent. From any thread.
   func close()
   /// Names who is told what arrives, on the link's thread; once. `onClose` is the last call; `byPeer` tells that the

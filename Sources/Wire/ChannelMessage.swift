@@ -76,6 +76,7 @@ package enum ChannelMessage: Sendable {
   package static let header = 16
   private static let known: UInt8 = 1
   private static let messages: UInt8 = 2
+  private static let starved: UInt8 = 4
 
   /// Reads a message. Unknown flags and bytes behind the known ones are ignored; an unknown kind is an error.
   package init(parsing frame: Frame) throws(MalformedMessage) {
@@ -149,6 +150,15 @@ package enum ChannelMessage: Sendable {
 
   /// Puts the position into a frame that `dataFrame` made.
   package static func number(_ frame: Frame, _ position: UInt64) { frame.number(position) }
+
+  /// Says of a piece of data that it had to wait for the window while its sender had nothing else on the way: a wider
+  /// one would be filled.
+  package static func markStarved(_ frame: Frame) {
+    frame.base.storeBytes(of: starved, toByteOffset: 1, as: UInt8.self)
+  }
+
+  /// Whether that is said of the piece of data in a frame.
+  package static func isStarved(_ frame: Frame) -> Bool { frame.count >= header && frame.bytes[1] & starved != 0 }
 
   private static func start(_ kind: Kind, flags: UInt8 = 0, position: UInt64, more: Int = 0) -> Frame {
     let frame = Frame(capacity: header + more)

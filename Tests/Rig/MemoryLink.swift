@@ -140,6 +140,8 @@ package final class MemoryChannel: LinkChannel {
   }
 
   package let label: String
+  /// Memory is never full.
+  package var queuedBytes: Int { 0 }
   private let state = Mutex(State())
   private let link: MemoryLink
   // Written once, before the pair is handed out.
