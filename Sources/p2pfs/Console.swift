@@ -10,6 +10,9 @@ enum Console {
     write(line + "\n", to: STDERR_FILENO)
   }
 
+  /// Writes on standard error what is no line: progress on a terminal.
+  static func draw(_ text: String) { write(text, to: STDERR_FILENO) }
+
   /// Prints a line on standard output.
   static func print(_ line: String) {
     write(line + "\n", to: STDOUT_FILENO)
