@@ -50,7 +50,7 @@ final class Progress: Sendable {
   private func clear(_ drawing: inout Drawing) {
     guard drawing.width > 0 else { return }
     drawing.width = 0
-    Console.draw("\r\u{1b}[K")
+    Console.draw("")
   }
 
   /// Returns false once it is over.
@@ -70,7 +70,7 @@ final class Progress: Sendable {
         done: transfer.done, total: total.bytes, rate: drawing.rate, name: Progress.name(transfer.current),
         columns: columns)
       drawing.width = line.count
-      Console.draw("\r\(line)\u{1b}[K")
+      Console.draw(line)
       return true
     }
   }
