@@ -62,6 +62,7 @@ let package = Package(
     layer("Session", ["Core", "Wire", "Pairing", "Signaling", "Transport", collections, log, system]),
     layer("Export", ["Core", "Wire", "Session", "CLinux", collections, log, system]),
     layer("Pipes", ["Core", "Wire", "Session", "CLinux", system]),
+    layer("Transfer", ["Core", "Wire", "Session", "Export", "CLinux", "COpenSSL", collections, log, system]),
     layer("FUSE", ["Core", "CFuse3", "CLinux", log, system]),
     layer("Mount", ["Core", "Wire", "Session", "FUSE", "CLinux", collections, log, system]),
     layer("P2PFS", ["Core", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", log, system]),
@@ -69,7 +70,8 @@ let package = Package(
     .executableTarget(
       name: "p2pfs",
       dependencies: [
-        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Pipes", "Mount", "FUSE", arguments, log, system,
+        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Pipes", "Transfer", "Mount", "FUSE", "Wire",
+        arguments, log, system,
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -92,6 +94,7 @@ let package = Package(
     tests(
       "P2PFSTests", ["Rig", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("TransferTests", ["Rig", "Transfer", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("PipesTests", ["Rig", "Pipes", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),

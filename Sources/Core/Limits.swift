@@ -114,6 +114,41 @@ package enum Limits {
     package static let farewell = 1.0
   }
 
+  /// Sending files to another computer, and receiving them.
+  package enum Transfer {
+    /// Files, directories and links in one transfer: a walk of them takes seconds, and their directories fit into
+    /// `directoryBytes` as a rule.
+    package static let entries = 1_000_000
+    /// Files announced and not yet sent whole: more than pass within a long round trip, at about 300 bytes each here
+    /// and there.
+    package static let ahead = 4_096
+    /// File contents in one message: fifteen pages, the most whole ones that a message takes with its header.
+    package static let piece = 61_440
+    /// Contents read at once where they are only hashed.
+    package static let hashBuffer = 262_144
+    /// Paths of directories whose times and modes the receiver sets at the end, in bytes: 60 for each of `entries`.
+    package static let directoryBytes = 67_108_864
+    /// Names that an offer tells; more are only counted.
+    package static let names = 16
+    /// Longest claim of who sends or receives, in bytes: user, @ and a host name.
+    package static let claim = 300
+    /// Longest text that comes with a problem or a refusal, in bytes.
+    package static let text = 400
+    /// Seconds in which the other side's program opens its channel once connected, and answers the first message.
+    package static let opening = 15.0
+    /// Seconds that either side, with all there, waits for the other one to know: a lost connection is made again in
+    /// less.
+    package static let farewell = 30.0
+    /// Seconds that the other side has to hear why this one gives up.
+    package static let word = 1.0
+    /// Problems that are shown, on either side; the rest are counted.
+    package static let problemsShown = 100
+    /// Filesystems below one target that are brought to disk at the end: what is mounted inside of it.
+    package static let filesystems = 16
+    /// Entries looked at below the target to find how much of an offer that does not fit is there already.
+    package static let lookedAt = 200_000
+  }
+
   /// ICE, DTLS, SCTP and data channels.
   package enum Transport {
     /// Longest session description that is parsed: ten times the longest seen from a browser.

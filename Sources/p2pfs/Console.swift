@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// What the user reads. Messages go to standard error; only data goes to standard output.
 enum Console {
@@ -7,7 +8,17 @@ enum Console {
 
   /// Prints a line on standard error.
   static func say(_ line: String) {
-    write(line + "\n", to: STDERR_FILENO)
+    let clearing = hasProgress.exchange(false, ordering: .relaxed) ? "\r\u{1b}[K" : ""
+    write(clearing + line + "\n", to: STDERR_FILENO)
+  }
+
+  /// Whether the last line on standard error is progress, which the next message takes the place of.
+  private static let hasProgress = Atomic<Bool>(false)
+
+  /// Shows progress on standard error, a terminal, in place of what it was before; an empty one takes it away.
+  static func draw(_ progress: String) {
+    hasProgress.store(!progress.isEmpty, ordering: .relaxed)
+    write("\r\(progress)\u{1b}[K", to: STDERR_FILENO)
   }
 
   /// Prints a line on standard output.

@@ -55,6 +55,8 @@ struct GivenCode {
 struct CommandMeeting {
   /// What the other computer is told to run, as in `p2pfs pipe`: the code is put behind it.
   let counterpart: String
+  /// What stands behind the code there.
+  let behind: String
   let options: MeetingOptions
   let common: CommonOptions
   private var rendezvous: Rendezvous
@@ -64,9 +66,11 @@ struct CommandMeeting {
   /// Finds out where to meet; starts a signaling server if there is none, and no code was given.
   /// - Parameter role: with a code; without one this side holds the room.
   init(
-    counterpart: String, code: GivenCode?, as role: Rendezvous.Role, options: MeetingOptions, common: CommonOptions
+    counterpart: String, behind: String = "", code: GivenCode?, as role: Rendezvous.Role, options: MeetingOptions,
+    common: CommonOptions
   ) async throws(Failure) {
     self.counterpart = counterpart
+    self.behind = behind.isEmpty ? "" : " " + behind
     self.options = options
     self.common = common
     let host = try LocalAddress.shown(options.address)
@@ -101,14 +105,14 @@ struct CommandMeeting {
     var rendezvous = rendezvous
     rendezvous.responder = responder
     rendezvous.onChannel = onChannel
-    let (counterpart, shown, common, isOwn) = (counterpart, shown, common, ownServer != nil)
+    let (counterpart, behind, shown, common, isOwn) = (counterpart, behind, shown, common, ownServer != nil)
     do throws(MeetingError) {
       let peer = try await rendezvous.meet { event in
         switch event {
         case .ready(let code, let isNew):
           // On standard error: standard output is for data. Also with --quiet: without it nobody can come.
           if isNew { Console.say("After ten wrong tries the code was replaced. The new one:") }
-          Console.say("On the other computer:\n\n    \(counterpart) \(code.text)@\(shown.inCode)\n")
+          Console.say("On the other computer:\n\n    \(counterpart) \(code.text)@\(shown.inCode)\(behind)\n")
           if isOwn, !isNew {
             common.say(
               "This works in this network. To cross NATs, run \"p2pfs signal\" where both can reach it, and add --signal."

@@ -9,8 +9,8 @@ struct P2PFSCommand: AsyncParsableCommand {
     abstract: "Mount a folder of a computer that sits behind another NAT.",
     version: "p2pfs 0.1.0",
     subcommands: [
-      ExportCommand.self, MountCommand.self, UmountCommand.self, PipeCommand.self, SignalCommand.self,
-      CompletionsCommand.self,
+      ExportCommand.self, MountCommand.self, UmountCommand.self, PipeCommand.self, SendCommand.self,
+      ReceiveCommand.self, SignalCommand.self, CompletionsCommand.self,
     ])
 
   static func main() async {

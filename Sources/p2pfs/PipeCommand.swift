@@ -117,7 +117,7 @@ private final class PipeDoor: Sendable {
 
 extension Session {
   /// Waits until it is over, or the peer has been away for too long; for at most `seconds`.
-  fileprivate func whenOver(within seconds: Double) async {
+  func whenOver(within seconds: Double) async {
     let states = states()
     await withTaskGroup(of: Void.self) { group in
       group.addTask {

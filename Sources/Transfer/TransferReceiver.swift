@@ -1,0 +1,319 @@
+internal import Core
+internal import Export
+internal import Glibc
+package import Session
+internal import Synchronization
+internal import SystemPackage
+internal import Wire
+
+/// Receives what a `TransferSender` sends: one thread takes what comes and writes contents, another one looks at what
+/// is there already, so that hashing a large file holds up nothing that comes meanwhile.
+package final class TransferReceiver: Sendable {
+  /// The user's answer to an offer.
+  package enum Decision: Sendable {
+    case accept
+    /// The sender is told this.
+    case decline(String)
+  }
+
+  /// A file that was asked for.
+  fileprivate enum Awaited {
+    case contents(TransferEntry, TransferTarget.Beginning)
+    case hash(TransferEntry, ContentHash)
+  }
+
+  private struct Shared {
+    var state = ReceivingState()
+    var awaited: [UInt64: Awaited] = [:]
+    var failure: TransferFailure?
+  }
+
+  private let channel: BlockingChannel
+  private let target: TransferTarget
+  private let claim: [UInt8]
+  private let progress: TransferProgress
+  private let decide: @Sendable (TransferMessage.Offer, _ claim: [UInt8]) -> Decision
+  private let report: @Sendable (TransferProblem) -> Void
+  private let shared = Mutex(Shared())
+  private let entries = BlockingQueue<(UInt64, TransferEntry)>(limit: Limits.Transfer.ahead)
+  /// Says that all entries were examined.
+  private let examined = BlockingQueue<Void>(limit: 1)
+  private let problems = Atomic<UInt64>(0)
+
+  // Of the examining thread alone until `examined` says so, then of the other one.
+  private nonisolated(unsafe) var directories = DirectoryTable()
+  // All below: of the receiving thread alone.
+  private nonisolated(unsafe) var filesystems = FilesystemTable()
+  private nonisolated(unsafe) var part: PartFile?
+  private nonisolated(unsafe) var hello: TransferMessage.Hello?
+  private nonisolated(unsafe) var result = TransferResult()
+  /// Whether the sender was told the result.
+  private nonisolated(unsafe) var isFinal = false
+  /// Bytes of the present file that the progress has.
+  private nonisolated(unsafe) var accounted: Int64 = 0
+
+  /// - Parameters:
+  ///   - channel: keeps messages, and has no other user.
+  ///   - claim: who receives, in the sender's eyes.
+  ///   - decide: asks the user, on a thread of the transfer, where it may wait.
+  ///   - report: told of each problem of either side, on the transfer's threads.
+  package init(
+    into target: TransferTarget, over channel: Channel, claim: [UInt8], progress: TransferProgress,
+    decide: @escaping @Sendable (TransferMessage.Offer, _ claim: [UInt8]) -> Decision,
+    report: @escaping @Sendable (TransferProblem) -> Void
+  ) {
+    self.channel = BlockingChannel(channel)
+    self.target = target
+    self.claim = claim
+    self.progress = progress
+    self.decide = decide
+    self.report = report
+  }
+
+  /// Receives everything. What has arrived is on disk when it returns; it throws with parts kept for the next time.
+  /// `Channel.reset` from elsewhere ends it.
+  package func run() async throws(TransferFailure) -> TransferResult {
+    FileThread.start { self.examineAll() }
+    let outcome = await FileThread.run { Result { () throws(TransferFailure) in try self.receiveAll() } }
+    entries.close()
+    switch outcome {
+    case .success(let result):
+      // The sender is to hear it, but all is here if it does not.
+      try? await channel.channel.over()
+      return result
+    case .failure(let failure):
+      if case .refused = failure {
+        // It is being told already, by a message.
+        channel.channel.finish(within: Limits.Channel.farewell)
+        try? await channel.channel.over()
+      } else {
+        channel.channel.reset(.failed, failure.wordForPeer)
+      }
+      throw failure
+    }
+  }
+
+  private func say(_ message: TransferMessage) throws(TransferFailure) {
+    do throws(ChannelError) { try channel.send(message.piece) } catch { throw self.failure(or: error) }
+  }
+
+  private func failure(or error: ChannelError) -> TransferFailure { shared.withLock { $0.failure } ?? .channel(error) }
+
+  private var isWanted: Bool { channel.channel.failure == nil }
+
+  /// Names a problem on both sides.
+  private func refuse(_ number: UInt64, _ path: Path, _ reason: String) throws(TransferFailure) {
+    let problem = TransferProblem(number: number, path: path.bytes, reason: reason)
+    note(problem)
+    try say(.problem(problem))
+  }
+
+  private func note(_ problem: TransferProblem) {
+    problems.wrappingAdd(1, ordering: .relaxed)
+    report(problem)
+  }
+
+  /// Errors that the next file would meet, too.
+  private static func isFatal(_ error: Errno) -> Bool {
+    [.noSpace, .diskQuotaExceeded, .readOnlyFileSystem, .ioError].contains(error)
+  }
+
+  // MARK: - The examining thread
+
+  private func examineAll() {
+    do throws(TransferFailure) {
+      while let (number, entry) = entries.pop(), isWanted { try examine(number, entry) }
+    } catch {
+      shared.withLock { if $0.failure == nil { $0.failure = error } }
+      // Ends the wait of the other thread.
+      channel.channel.reset(.failed, error.wordForPeer)
+    }
+    examined.push(())
+  }
+
+  private func examine(_ number: UInt64, _ entry: TransferEntry) throws(TransferFailure) {
+    switch entry.kind {
+    case .directory:
+      do throws(Errno) {
+        let mode = try target.makeDirectory(entry)
+        guard directories.add(number, entry, mode: mode) else { throw Errno.noMemory }
+      } catch {
+        try fail(number, entry.path, error)
+      }
+    case .link(let destination):
+      if let reason = target.makeLink(entry, to: destination) { try refuse(number, entry.path, reason) }
+    case .file(let size):
+      switch target.examine(entry.path, size: size, while: { isWanted }) {
+      case .want(let beginning):
+        shared.withLock { shared in
+          shared.awaited[number] = .contents(entry, beginning)
+          shared.state.want(number, have: beginning.have)
+        }
+        try say(.want(number: number, have: beginning.have, hash: beginning.digest?.hash))
+      case .check(let hash):
+        shared.withLock { shared in
+          shared.awaited[number] = .hash(entry, hash)
+          shared.state.check(number)
+        }
+        try say(.check(number: number))
+      case .refuse(let reason):
+        shared.withLock { $0.state.refuse(number) }
+        try refuse(number, entry.path, reason)
+      }
+    }
+  }
+
+  /// An entry cannot be had; the whole transfer cannot if the next would meet the same.
+  private func fail(_ number: UInt64, _ path: Path, _ error: Errno) throws(TransferFailure) {
+    let reason = "\(error)"
+    if Self.isFatal(error) { throw .local("\(String(decoding: path.bytes, as: UTF8.self)): \(reason)") }
+    try refuse(number, path, reason)
+  }
+
+  // MARK: - The receiving thread
+
+  private func receiveAll() throws(TransferFailure) -> TransferResult {
+    defer { filesystems.close() }
+    try say(.hello(.init(sends: false, claim: claim)))
+    do {
+      while let piece = try channel.next() {
+        let message = try TransferMessage(parsing: piece)
+        let event = try shared.withLock { shared throws(MalformedMessage) in try shared.state.heard(message) }
+        try take(event)
+        channel.channel.consumed(piece)
+      }
+      channel.channel.consumedEnd()
+    } catch let error as TransferFailure {
+      throw error
+    } catch let error as ChannelError {
+      // When the result was said, the rest is courtesy.
+      if isFinal { return result }
+      throw failure(or: error)
+    } catch {
+      throw .violated("\(error)")
+    }
+    guard isFinal else { throw .violated("it ended in the middle") }
+    return result
+  }
+
+  private func take(_ event: ReceivingState.Event) throws(TransferFailure) {
+    switch event {
+    case .greeted(let hello):
+      guard hello.version == TransferMessage.version else { throw .version(hello.version) }
+      guard hello.sends else { throw .sameRole(sends: false) }
+      self.hello = hello
+    case .offered(let offer): try answer(offer)
+    case .entry(let number, let entry): entries.push((number, entry))
+    case .begin(let number, let offset): try begin(number, offset)
+    case .data(let number, let offset, let slice):
+      progress.move(slice.count)
+      accounted += Int64(slice.count)
+      // Without a part it has failed here, and the sender does not know yet.
+      guard let part, part.number == number else { return }
+      do throws(Errno) { try part.write(slice, at: offset) } catch {
+        self.part = nil
+        try fail(number, part.entry.path, error)
+      }
+    case .end(let number, let hash): try end(number, hash)
+    case .problem(let problem):
+      if part?.number == problem.number { part = nil }
+      if let awaited = shared.withLock({ $0.awaited.removeValue(forKey: problem.number) }) { pass(awaited.entry) }
+      // Without a reason it is an echo of ours.
+      if !problem.reason.isEmpty { note(problem) }
+    case .complete: try complete()
+    }
+  }
+
+  private func answer(_ offer: TransferMessage.Offer) throws(TransferFailure) {
+    if let shortage = target.shortage(for: offer) {
+      try say(.decline(shortage))
+      throw .refused(shortage)
+    }
+    switch decide(offer, hello?.claim ?? []) {
+    case .accept:
+      shared.withLock { $0.state.accept() }
+      progress.begin(offer.bytes, files: offer.files)
+      try say(.accept)
+    case .decline(let why):
+      try say(.decline(why))
+      throw .refused(why)
+    }
+  }
+
+  private func begin(_ number: UInt64, _ offset: Int64) throws(TransferFailure) {
+    guard case .contents(let entry, let beginning)? = shared.withLock({ $0.awaited[number] }) else { return }
+    progress.turn(to: entry.path.bytes)
+    progress.find(offset)
+    accounted = offset
+    do throws(Errno) {
+      part = try PartFile(number, entry, in: target, after: beginning, offset: offset)
+    } catch {
+      part = nil
+      try fail(number, entry.path, error)
+    }
+  }
+
+  private func end(_ number: UInt64, _ hash: ContentHash) throws(TransferFailure) {
+    guard let awaited = shared.withLock({ $0.awaited.removeValue(forKey: number) }) else { return }
+    let reason: String?
+    switch awaited {
+    case .hash(_, let ours):
+      accounted = 0
+      reason = ours == hash ? nil : TransferTarget.differs
+    case .contents:
+      guard let part, part.number == number else { return pass(awaited.entry) }
+      reason = part.finish(hash, synchronizing: &filesystems)
+      self.part = nil
+    }
+    pass(awaited.entry)
+    if let reason { return try refuse(number, awaited.entry.path, reason) }
+    result.files += 1
+    if case .file(let size) = awaited.entry.kind { result.bytes += size }
+  }
+
+  /// A file is dealt with, in whatever way.
+  private func pass(_ entry: TransferEntry) {
+    if case .file(let size) = entry.kind { progress.find(max(0, size - accounted)) }
+    accounted = 0
+    progress.finishFile()
+  }
+
+  private func complete() throws(TransferFailure) {
+    entries.close()
+    _ = examined.pop()
+    if let failure = shared.withLock({ $0.failure }) { throw failure }
+    var failures: [(UInt64, Path, Errno)] = []
+    directories.settle { (path, changes) throws(Errno) in
+      _ = try target.directory.change(path, changes)
+    } failed: { number, path, error in
+      if failures.count < Limits.Transfer.problemsShown { failures.append((number, path, error)) }
+    }
+    for (number, path, error) in failures {
+      try refuse(number, path, "its mode and time cannot be set: \(error)")
+    }
+    do throws(Errno) { try filesystems.synchronize() } catch { throw .local("cannot write it to disk: \(error)") }
+    result.problems = problems.load(ordering: .relaxed)
+    try say(.result(result))
+    isFinal = true
+    channel.channel.finish(within: Limits.Transfer.farewell)
+  }
+}
+
+extension TransferReceiver.Awaited {
+  fileprivate var entry: TransferEntry {
+    switch self {
+    case .contents(let entry, _), .hash(let entry, _): entry
+    }
+  }
+}
+
+extension Channel {
+  /// Says the end, and gives up on a peer that does not say its own in time.
+  func finish(within seconds: Double) {
+    finish()
+    Task { [weak self] in
+      try? await Task.sleep(for: .seconds(seconds))
+      self?.reset(.cancelled)
+    }
+  }
+}

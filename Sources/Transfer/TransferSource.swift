@@ -1,0 +1,199 @@
+internal import CLinux
+internal import Core
+internal import Export
+internal import Glibc
+internal import SystemPackage
+internal import Wire
+
+/// What is to be sent: files and directories of this computer, each under the name that the receiver sees.
+///
+/// All is opened through a `ConfinedDirectory` at the parent of each, so that nothing that changes meanwhile leads
+/// elsewhere. A walk keeps the names of the directories on its way, and nothing of what it has passed.
+package final class TransferSource: Sendable {
+  /// Something of the walk.
+  enum Step {
+    case entry(TransferEntry, Place)
+    /// What is not sent, and why.
+    case skipped(path: [UInt8], reason: String)
+  }
+
+  /// Where an entry is on this computer.
+  struct Place: Sendable {
+    /// Which of the paths that were given.
+    let item: Int
+    /// Below the item's parent.
+    let path: Path
+    /// How it was when it was announced.
+    let attributes: Attributes
+  }
+
+  private struct Item {
+    let parent: ConfinedDirectory
+    /// Its name on this computer, and what it is called there: another one if a symbolic link was named.
+    let local: Path
+    let name: Path
+  }
+
+  private let items: [Item]
+
+  /// What a user has named. A path that is a symbolic link stands for what it leads to, under the link's name; one that
+  /// ends in `/`, `.` or `..` gets the real name.
+  /// - Throws: what is wrong with a path, for the user.
+  package init(_ paths: [String]) throws(TransferFailure) {
+    var items: [Item] = []
+    var names: Set<Path> = []
+    for path in paths {
+      let item = try TransferSource.item(path)
+      guard names.insert(item.name).inserted else {
+        throw .local("two of the paths have the name \(String(decoding: item.name.bytes, as: UTF8.self))")
+      }
+      items.append(item)
+    }
+    self.items = items
+  }
+
+  private static func item(_ path: String) throws(TransferFailure) -> Item {
+    func failure(_ error: Errno) -> TransferFailure { .local("\(path): \(error)") }
+    guard let resolved = realpath(path, nil) else { throw failure(Errno(rawValue: errno)) }
+    defer { free(resolved) }
+    let real = Array(UnsafeBufferPointer(start: resolved, count: strlen(resolved)))
+    guard let slash = real.lastIndex(of: CChar(bitPattern: UInt8(ascii: "/"))), slash + 1 < real.count else {
+      throw .local("\(path): the root of the filesystem has no name")
+    }
+    let directory = FilePath(platformString: Array(real[..<max(slash, 1)] + [0]))
+    let last =
+      path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).last.map(Array.init) ?? []
+    let isPlain = (try? Path.check(component: last)) != nil
+    let (found, type): (Item, Wire.FileType)
+    do throws(Errno) {
+      let local = try Path(real[(slash + 1)...].map { UInt8(bitPattern: $0) })
+      let name = isPlain ? try Path(last) : local
+      found = Item(parent: try ConfinedDirectory(directory), local: local, name: name)
+      type = try found.parent.attributes(at: local).type
+    } catch {
+      throw failure(error)
+    }
+    guard !PartName.isIn(found.name) else {
+      throw .local("\(path): part of an interrupted transfer; p2pfs receive completes it")
+    }
+    guard type == .directory || type == .regular else { throw .local("\(path): neither a file nor a directory") }
+    return found
+  }
+
+  // MARK: - Walking
+
+  /// Calls `body` for each entry, directories before what is in them, until it returns false.
+  func walk(_ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
+    for index in items.indices { guard try walk(index, body) else { return } }
+  }
+
+  private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) -> Bool {
+    let item = items[index]
+    guard try visit(index, item.local, item.name, body) else { return false }
+    // Each level: a directory on this computer and there, and the names in it that are still to be visited, last first.
+    var levels = [(local: item.local, name: item.name, rest: [[UInt8]]())]
+    do throws(Errno) {
+      guard try item.parent.attributes(at: item.local).type == .directory else { return true }
+      levels[0].rest = try names(item.local, in: item)
+    } catch {
+      return try body(.skipped(path: item.name.bytes, reason: "\(error)"))
+    }
+    while let level = levels.last {
+      guard let next = level.rest.last else {
+        levels.removeLast()
+        continue
+      }
+      levels[levels.count - 1].rest.removeLast()
+      guard let local = try? level.local.appending(next), let name = try? level.name.appending(next) else {
+        guard try body(.skipped(path: level.name.bytes + [UInt8(ascii: "/")] + next, reason: "the path is too long"))
+        else { return false }
+        continue
+      }
+      var isDirectory = false
+      let goesOn = try visit(index, local, name) { step throws(TransferFailure) in
+        if case .entry(let entry, _) = step, entry.kind == .directory { isDirectory = true }
+        return try body(step)
+      }
+      guard goesOn else { return false }
+      guard isDirectory else { continue }
+      do throws(Errno) {
+        levels.append((local, name, try names(local, in: item)))
+      } catch {
+        guard try body(.skipped(path: name.bytes, reason: "\(error)")) else { return false }
+      }
+    }
+    return true
+  }
+
+  private func names(_ path: Path, in item: Item) throws(Errno) -> [[UInt8]] {
+    try item.parent.names(in: path, limit: Limits.Transfer.entries).reversed()
+  }
+
+  private func visit(
+    _ index: Int, _ local: Path, _ name: Path, _ body: (Step) throws(TransferFailure) -> Bool
+  ) throws(TransferFailure) -> Bool {
+    let parent = items[index].parent
+    let step: Step
+    do throws(Errno) {
+      let attributes = try parent.attributes(at: local)
+      func entry(_ kind: TransferEntry.Kind) -> Step {
+        let entry = TransferEntry(kind, mode: attributes.mode, modified: attributes.modified, path: name)
+        return .entry(entry, Place(item: index, path: local, attributes: attributes))
+      }
+      switch attributes.type {
+      case _ where PartName.isIn(name):
+        step = .skipped(path: name.bytes, reason: "part of an interrupted transfer")
+      case .directory: step = entry(.directory)
+      case .regular: step = entry(.file(size: attributes.size))
+      case .symbolicLink:
+        let target = try parent.target(ofLinkAt: local)
+        if LinkTarget.staysInside(target, of: name) {
+          step = entry(.link(target: target))
+        } else {
+          step = .skipped(path: name.bytes, reason: "a symbolic link that leads out of what is sent")
+        }
+      case .fifo: step = .skipped(path: name.bytes, reason: "a FIFO")
+      case .socket: step = .skipped(path: name.bytes, reason: "a socket")
+      case .blockDevice, .characterDevice: step = .skipped(path: name.bytes, reason: "a device")
+      }
+    } catch {
+      step = .skipped(path: name.bytes, reason: "\(error)")
+    }
+    return try body(step)
+  }
+
+  /// Counts what is there now.
+  /// - Throws: if it is more than can be sent at once.
+  func offer() throws(TransferFailure) -> TransferMessage.Offer {
+    var offer = TransferMessage.Offer()
+    offer.tops = UInt64(items.count)
+    offer.names = items.prefix(Limits.Transfer.names).map(\.name.bytes)
+    try walk { step throws(TransferFailure) in
+      guard case .entry(let entry, _) = step else { return true }
+      switch entry.kind {
+      case .directory: offer.directories += 1
+      case .link: offer.links += 1
+      case .file(let size):
+        offer.files += 1
+        guard size <= Limits.Wire.fileSize - offer.bytes else { throw .local("the files are too large together") }
+        offer.bytes += size
+      }
+      guard offer.entries <= Limits.Transfer.entries else {
+        throw .local("more than \(Limits.Transfer.entries) files at once; send them in parts, or pack them with tar")
+      }
+      return true
+    }
+    return offer
+  }
+
+  /// Opens a file of the walk.
+  func open(_ place: Place) throws(Errno) -> Descriptor { try items[place.item].parent.open(place.path, [.read]) }
+
+  /// Whether an open file is still as it was announced.
+  func isUnchanged(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
+    let now = try items[place.item].parent.attributes(of: file)
+    // Not the time of the inode's change: a new link or mode leaves the contents as they are.
+    return now.size == place.attributes.size && now.modified == place.attributes.modified
+      && now.inode == place.attributes.inode && now.device == place.attributes.device
+  }
+}
