@@ -63,12 +63,14 @@ let package = Package(
     layer("Export", ["Core", "Wire", "Session", "CLinux", collections, log, system]),
     layer("FUSE", ["Core", "CFuse3", "CLinux", log, system]),
     layer("Mount", ["Core", "Wire", "Session", "FUSE", "CLinux", collections, log, system]),
+    layer("Forward", ["Core", "Wire", "Session", log] + nio),
     layer("P2PFS", ["Core", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", log, system]),
 
     .executableTarget(
       name: "p2pfs",
       dependencies: [
-        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Mount", "FUSE", arguments, log, system,
+        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Mount", "FUSE", "Forward", arguments, log,
+        system,
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -92,6 +94,7 @@ let package = Package(
       "P2PFSTests", ["Rig", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("ForwardTests", ["Rig", "Forward", "Session", "Wire", "Core", log] + nio),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]
