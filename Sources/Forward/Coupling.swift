@@ -124,7 +124,10 @@ final class Coupling: ChannelInboundHandler, @unchecked Sendable {
       do {
         switch try peer.receive() {
         case .nothing: return
-        case .end: return perform(state.peerEnded())
+        case .end:
+          // It flushes what was written, too; nothing may be written behind it.
+          hasWritten = false
+          return perform(state.peerEnded())
         case .piece(let piece):
           guard state.takesPieces, let context else { return peer.reset(.brokenPipe) }
           context.write(wrapOutboundOut(context.channel.allocator.buffer(bytes: piece.bytes)), promise: nil)

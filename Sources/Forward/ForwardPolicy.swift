@@ -17,6 +17,14 @@ package struct ForwardPolicy: Sendable {
       }
       self = .anyPort(host: try Endpoint.host(String(text.dropLast(2)), for: .connecting))
     }
+
+    /// The text form.
+    package var text: String {
+      switch self {
+      case .only(let endpoint): endpoint.text
+      case .anyPort(let host): host.contains(":") ? "[\(host)]:*" : "\(host):*"
+      }
+    }
   }
 
   /// What was allowed, in the order in which it was given.
@@ -38,6 +46,33 @@ package struct ForwardPolicy: Sendable {
 
   /// Whether it allows nothing at all.
   package var isEmpty: Bool { targets.isEmpty && listens.isEmpty }
+
+  /// What it is known by: the same for the same rules in any order. Begins with no slash.
+  package var memoryKey: String {
+    "forward " + (targets.map { "to " + $0.text } + listens.map { "at " + $0.text }).sorted().joined(separator: " ")
+  }
+
+  /// For each rule an option of `p2pfs forward`, and what may be given to it, as an example for the user.
+  package var examples: [(option: String, spec: String)] {
+    targets.map { rule in
+      switch rule {
+      case .only(.tcp(let host, let port)):
+        ("-L", "\(ForwardPolicy.unprivileged(port)):\(Endpoint.tcp(host: host, port: port).text)")
+      case .only(.unix(let path)): ("-L", "/tmp/\(path.split(separator: "/").last ?? "socket"):\(path)")
+      case .anyPort(let host): ("-L", "8080:\(Endpoint.tcp(host: host, port: 80).text)")
+      }
+    }
+      + listens.map { endpoint in
+        switch endpoint {
+        case .tcp(let host, let port):
+          ("-R", "\(host == "localhost" ? "\(port)" : endpoint.text):localhost:\(port == 0 ? 8080 : port)")
+        case .unix: ("-R", "\(endpoint.text):localhost:8080")
+        }
+      }
+  }
+
+  /// A port that a user may listen at, and that shows which one is meant.
+  private static func unprivileged(_ port: UInt16) -> UInt16 { port < 1024 ? port + 8000 : port }
 
   func allows(connectingTo endpoint: Endpoint) -> Bool {
     targets.contains { rule in

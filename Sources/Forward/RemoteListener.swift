@@ -38,7 +38,8 @@ struct RemoteListener: Sendable {
       throw .reset(.failed, "an answer that makes no sense")
     }
     channel.channel.consumed(piece)
-    let port = UInt16(piece.bytes[0]) | UInt16(piece.bytes[1]) << 8
+    var reader = Reader(piece.frame, from: piece.range.lowerBound)
+    let port = (try? reader.integer(UInt16.self)) ?? 0
     guard case .tcp(let host, 0) = spec.listen, port != 0 else { return spec.listen }
     return .tcp(host: host, port: port)
   }
