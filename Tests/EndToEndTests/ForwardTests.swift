@@ -66,7 +66,7 @@ extension EndToEnd {
     @Test func `a router gets a new address in the middle of a transfer, which goes on`() throws {
       try Lab.run(.cone, .cone) { lab in
         try lab.signal()
-        try lab.a.shell("mkdir www; head -c 60000000 /dev/urandom > www/file")
+        try lab.a.shell("mkdir www; head -c 30000000 /dev/urandom > www/file")
         try lab.a.serve(
           ["python3", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "www", "8000"], port: 8000)
         let host = try ForwardingHost(
