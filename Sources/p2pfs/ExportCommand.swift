@@ -24,7 +24,8 @@ struct ExportCommand: AsyncParsableCommand {
       """)
 
   @Argument(
-    help: ArgumentHelp("The folder to share; may be left out if something is allowed below.", valueName: "dir"))
+    help: ArgumentHelp("The folder to share; may be left out if something is allowed below.", valueName: "dir"),
+    completion: .directory)
   var directory: String?
 
   @Option(
@@ -59,7 +60,8 @@ struct ExportCommand: AsyncParsableCommand {
   var oneFileSystem = false
 
   @Option(
-    name: .customLong("mount"), help: ArgumentHelp("Mount here what the guest shares back.", valueName: "mountpoint"))
+    name: .customLong("mount"), help: ArgumentHelp("Mount here what the guest shares back.", valueName: "mountpoint"),
+    completion: .directory)
   var mountpoint: String?
 
   @Option(
