@@ -143,6 +143,27 @@ extension EndToEnd {
       }
     }
 
+    @Test func `who comes first waits, if told to, and Ctrl-C meanwhile leaves nothing`() throws {
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+        let signal = try a.startP2PFS(["signal", "--listen", "127.0.0.1:12990"])
+        #expect(eventually(within: 10) { a.isListening(port: 12990) }, "\(signal.lines)")
+        let server = ["--signal", "ws://127.0.0.1:12990"]
+        let code = "735291-lusab-babad"
+        let socket = "\(b.home)/here.sock"
+        let arguments = ["forward", code, "-L", "\(socket):localhost:10111", "--wait"] + server
+        let early = try b.startP2PFS(arguments)
+        #expect(eventually(within: 10) { access(socket, F_OK) == 0 })
+        early.signal(SIGINT)
+        #expect(try early.wait(seconds: 10).status == 130)
+        #expect(access(socket, F_OK) != 0)
+        let guest = try b.startP2PFS(arguments)
+        usleep(500_000)
+        _ = try ForwardingHost(a, ["--allow-forward", "localhost:10111", "--code", code] + server)
+        _ = try guest.line(with: "Listening on \(socket)", seconds: 20)
+      }
+    }
+
     @Test func `either side is killed: connections end, listeners go`() throws {
       try Stage.run { stage in
         let (a, b) = (try stage.computer("a"), try stage.computer("b"))

@@ -9,7 +9,7 @@ import Wire
 
 @testable import Forward
 
-/// A guest, or a host, that does not play by the rules. The tests count on this process's descriptors and lookups.
+/// A guest, or a host, that does not play by the rules. No other test of this process looks up names, which are counted.
 @Suite(.serialized) struct HostileTests {
   @Test func `a guest that asks for what is not allowed gets nothing: no connection, no lookup, no listener`()
     async throws
@@ -39,6 +39,21 @@ import Wire
     }
     #expect(server.accept(within: 0.2) == nil && allowed.accept(within: 0) == nil)
     #expect(NameLookup.begun.load(ordering: .relaxed) == before)
+    #expect(pair.guestSession.isOnline)
+    await pair.end()
+  }
+
+  @Test func `a name that does not exist fails the connection and nothing else`() async throws {
+    let pair = try await ForwardPair(allow: ["no.such.name.invalid:*"])
+    let channels = try (1...9).map { try pair.guestSession.openChannel("forward:connect:no.such.name.invalid:\($0)") }
+    for channel in channels {
+      #expect(eventually(within: 2 * Limits.Forward.connect) { channel.failure != nil })
+      guard case .reset(.failed, let why)? = channel.failure else {
+        Issue.record("\(String(describing: channel.failure))")
+        continue
+      }
+      #expect(why.hasPrefix("no.such.name.invalid:"), "\(why)")
+    }
     #expect(pair.guestSession.isOnline)
     await pair.end()
   }
