@@ -65,13 +65,14 @@ let package = Package(
     layer("Transfer", ["Core", "Wire", "Session", "Export", "CLinux", "COpenSSL", collections, log, system]),
     layer("FUSE", ["Core", "CFuse3", "CLinux", log, system]),
     layer("Mount", ["Core", "Wire", "Session", "FUSE", "CLinux", collections, log, system]),
+    layer("Forward", ["Core", "Wire", "Session", log] + nio),
     layer("P2PFS", ["Core", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", log, system]),
 
     .executableTarget(
       name: "p2pfs",
       dependencies: [
-        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Pipes", "Transfer", "Mount", "FUSE", "Wire",
-        arguments, log, system,
+        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Pipes", "Transfer", "Forward", "Mount", "FUSE",
+        "Wire", arguments, log, system,
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -97,6 +98,7 @@ let package = Package(
     tests("TransferTests", ["Rig", "Transfer", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("PipesTests", ["Rig", "Pipes", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("ForwardTests", ["Rig", "Forward", "Session", "Wire", "Core", log] + nio),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]

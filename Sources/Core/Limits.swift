@@ -335,4 +335,46 @@ package enum Limits {
     /// How long an interrupted read still waits for its data.
     package static let interrupt = 0.3
   }
+
+  /// Forwarded connections (p2pfs-forward(1)).
+  package enum Forward {
+    /// Connections of one session that this side opens channels for at a time; further ones wait to be accepted. Below
+    /// `Channel.open`, so that what is asked besides finds room, and openings that overtake resets do, too.
+    package static let connections = 100
+    /// Connections that one peer can make this side have: all channels it may have open, and those that are still being
+    /// connected though their channel is over already.
+    package static let accepted = 160
+    /// Listeners that one peer may ask for.
+    package static let listeners = 8
+    /// Seconds for which the place of a connection that failed stays taken, so that the peer has heard of its end before
+    /// the next is opened.
+    package static let rest = 1.0
+    /// Longest target or address in its text form: with what stands before it, a channel's name.
+    package static let endpoint = 170
+    /// Longest path of a Unix socket: sun_path of Linux less the terminating NUL.
+    package static let socketPath = 107
+    /// Connections that wait to be accepted, of one listener: SOMAXCONN of most systems.
+    package static let backlog = 128
+    /// Threads that look up names: a few slow name servers do not stop the others, a hostile peer gets no more.
+    package static let lookupThreads = 4
+    /// Lookups that may wait for a thread, for all peers together.
+    package static let lookups = 256
+    /// Seconds for looking up a name and connecting to it together.
+    package static let connect = 15.0
+    /// Seconds for the other side's answer whether it allows what is wanted, its own lookups included.
+    package static let answer = 20.0
+    /// Bytes of the peer's that wait in this process for one local socket above which no more are taken, and below which
+    /// more are.
+    package static let highWater = 131_072
+    package static let lowWater = 32_768
+    /// Receive buffer of a TCP connection: what the kernel holds of a connection is read into memory when the other
+    /// program closes it, window or not. Linux gives no more without privileges (net.core.rmem_max).
+    package static let receiveBuffer = 212_992
+    /// Reads in a row from one connection before others have their turn.
+    package static let readsAtOnce = 4
+    /// Tries to find a port that is free at all addresses of a listener, when any will do.
+    package static let portTries = 8
+    /// Seconds until connections are accepted again after the process ran out of descriptors.
+    package static let acceptPause = 0.5
+  }
 }

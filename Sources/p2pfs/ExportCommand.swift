@@ -1,6 +1,7 @@
 import ArgumentParser
 import Core
 import Export
+import Forward
 import Glibc
 import Logging
 import P2PFS
@@ -9,19 +10,34 @@ import Session
 import Signaling
 import SystemPackage
 import Transport
+import Wire
 
 /// `p2pfs export`.
 struct ExportCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "export",
-    abstract: "Share a folder, until Ctrl-C.",
+    abstract: "Share a folder, and ports if wanted, until Ctrl-C.",
     discussion: """
-      Prints the command that mounts the folder on another computer. Without --signal, a signaling server is started \
-      on this computer: enough for two computers in one network, or for one alone.
+      Prints the command that mounts the folder on another computer, or that forwards to what is allowed here. Without \
+      --signal, a signaling server is started on this computer: enough for two computers in one network, or for one \
+      alone.
       """)
 
-  @Argument(help: ArgumentHelp("The folder to share.", valueName: "dir"), completion: .directory)
-  var directory: String
+  @Argument(
+    help: ArgumentHelp("The folder to share; may be left out if something is allowed below.", valueName: "dir"),
+    completion: .directory)
+  var directory: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "Let guests connect to this from here: HOST:PORT, HOST:* or the path of a Unix socket. May be repeated.",
+      valueName: "target"))
+  var allowForward: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "Let guests listen here: PORT, HOST:PORT or the path of a Unix socket. May be repeated.", valueName: "address"))
+  var allowListen: [String] = []
 
   @Flag(help: "Refuse every change.")
   var readOnly = false
@@ -48,15 +64,39 @@ struct ExportCommand: AsyncParsableCommand {
     completion: .directory)
   var mountpoint: String?
 
+  @Option(
+    help: ArgumentHelp("What is under way with a guest fails after so many seconds without it.", valueName: "seconds"))
+  var timeout: Double = Limits.Session.timeout
+
   @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    guard directory != nil || !allowForward.isEmpty || !allowListen.isEmpty else {
+      throw ValidationError("Give a folder to share, or --allow-forward.")
+    }
+    guard directory != nil || !readOnly && !oneFileSystem else {
+      throw ValidationError("--read-only and --one-file-system make no sense without a folder.")
+    }
+    guard timeout >= 1, timeout <= 86_400 else { throw ValidationError("--timeout: from 1 to 86400 seconds.") }
+  }
 
   func run() async throws {
     common.startLogging()
     let given = try code.map { text throws(Failure) in
       do { return try Code(parsing: text) } catch { throw Failure(.usage, "--code: \(error)") }
     }
-    let (share, path) = try openShare(directory, isReadOnly: readOnly, oneFileSystem: oneFileSystem)
-    defer { share.stop() }
+    let policy: ForwardPolicy
+    do { policy = try ForwardPolicy(targets: allowForward, listens: allowListen) } catch {
+      throw Failure(.usage, Console.escaped("\(error)"))
+    }
+    let forwards = policy.isEmpty ? nil : ForwardHost(policy)
+    let shared = try directory.map { directory throws(Failure) in
+      try openShare(directory, isReadOnly: readOnly, oneFileSystem: oneFileSystem)
+    }
+    let share = shared?.0
+    defer { share?.stop() }
+    // What it is remembered under. Without a folder, what is allowed: no absolute path begins like that.
+    let key = shared?.1 ?? policy.memoryKey
     let back = try mountpoint.map { point throws(Failure) in
       let point = try MountPoint(point)
       try point.checkIsFree()
@@ -68,25 +108,34 @@ struct ExportCommand: AsyncParsableCommand {
     var server = try Settings.server(flag: signal, code: nil)
     var shown = server
     if server == nil {
-      let own = try await SignalServer.own(port: HostPeer.rememberedPort(of: path).flatMap(UInt16.init(exactly:)))
+      let own = try await SignalServer.own(port: HostPeer.rememberedPort(of: key).flatMap(UInt16.init(exactly:)))
       ownServer = own
       server = ServerAddress(scheme: .ws, host: "127.0.0.1", port: own.port)
       shown = ServerAddress(scheme: .ws, host: ownHost, port: own.port)
     }
     guard let server, let shown else { preconditionFailure("one of both was taken") }
 
-    var configuration = HostPeer.Configuration(directory: path, makeResponder: { share.session() })
+    var configuration = HostPeer.Configuration(directory: key)
+    if let share { configuration.makeResponder = { share.session() } }
+    if let forwards {
+      configuration.onChannel = { channel, session in
+        if !forwards.accept(channel, of: session) { channel.reset(.refused, "it takes no channels of this name") }
+      }
+    }
+    configuration.timeout = timeout
     configuration.code = given
     configuration.isOnce = once
     configuration.ice.includesLoopback = LocalAddress.isLoopback(shown.host)
     let reporter = Reporter(
-      directory: path, isReadOnly: readOnly, server: shown, isOwnServer: ownServer != nil, common: common, back: back)
+      directory: shared?.1, policy: policy, isReadOnly: readOnly, server: shown, isOwnServer: ownServer != nil,
+      common: common, back: back)
     let host = HostPeer(configuration, server: server) { reporter.report($0) }
     if let ownServer { await host.remember(port: Int(ownServer.port)) }
 
     let failure = await serve(host, server: server)
     await back?.unmount()
     await host.stop()
+    await forwards?.end()
     await ownServer?.shutdown()
     if let failure { throw failure }
     if Signals.received == SIGINT { throw ExitCode(ExitStatus.interrupted.rawValue) }
@@ -127,7 +176,8 @@ func openShare(_ directory: String, isReadOnly: Bool, oneFileSystem: Bool) throw
 
 /// Tells the user of an export what happens.
 private struct Reporter: Sendable {
-  let directory: String
+  let directory: String?
+  let policy: ForwardPolicy
   let isReadOnly: Bool
   let server: ServerAddress
   let isOwnServer: Bool
@@ -152,13 +202,26 @@ private struct Reporter: Sendable {
 
   private func announce(_ code: Code, isNew: Bool) {
     if isNew {
-      Console.print("After ten wrong tries the code was replaced; mounts that exist go on. The new one:\n")
+      Console.print("After ten wrong tries the code was replaced; what is connected goes on. The new one:\n")
     } else {
-      Console.print(
-        "Sharing \(Console.escaped(directory)) (\(isReadOnly ? "read only" : "read and write")).  On the other computer:\n"
-      )
+      var what: [String] = []
+      if let directory {
+        what.append("Sharing \(Console.escaped(directory)) (\(isReadOnly ? "read only" : "read and write")).")
+      }
+      if !policy.targets.isEmpty {
+        what.append("Allowing connections to \(policy.targets.map(\.text).joined(separator: ", ")).")
+      }
+      if !policy.listens.isEmpty {
+        what.append("Allowing guests to listen on \(policy.listens.map(\.text).joined(separator: ", ")).")
+      }
+      Console.print(Console.escaped(what.joined(separator: " ")) + "  On the other computer:\n")
     }
-    Console.print("    p2pfs mount \(code.text)@\(server.inCode) ~/mnt\n")
+    let shown = "\(code.text)@\(server.inCode)"
+    if directory != nil { Console.print("    p2pfs mount \(shown) ~/mnt\n") }
+    if !policy.isEmpty {
+      let examples = policy.examples.map { option, spec in " \(option) \(Shell.quoted(spec))" }.joined()
+      Console.print("    p2pfs forward \(shown)\(examples)\n")
+    }
     if isOwnServer, !isNew {
       Console.print(
         "This works in this network. To cross NATs, run \"p2pfs signal\" where both can reach it, and add --signal.")

@@ -10,7 +10,7 @@ struct P2PFSCommand: AsyncParsableCommand {
     version: "p2pfs 0.1.0",
     subcommands: [
       ExportCommand.self, MountCommand.self, UmountCommand.self, PipeCommand.self, SendCommand.self,
-      ReceiveCommand.self, SignalCommand.self, CompletionsCommand.self,
+      ReceiveCommand.self, ForwardCommand.self, SignalCommand.self, CompletionsCommand.self,
     ])
 
   static func main() async {

@@ -1,0 +1,209 @@
+import Core
+import Glibc
+import Synchronization
+
+/// A socket that has taken an address of this computer, and does not listen yet: connections to it are refused.
+///
+/// A Unix socket is open to its user alone, and its file goes with it, if it is still the same one.
+final class BoundSocket: Sendable {
+  /// Why an address cannot be had.
+  struct Failure: Error {
+    /// Which address, and why, in a few words.
+    let address: String
+    let reason: String
+    let number: Int32
+  }
+
+  /// How the user knows it: `127.0.0.1:10100`, `[::1]:10100` or a path.
+  let name: String
+  /// The TCP port; 0 for a Unix socket.
+  let port: UInt16
+  private let file: (path: String, device: UInt64, inode: UInt64)?
+  private let descriptor: Mutex<Int32>
+
+  private init(_ descriptor: Int32, name: String, port: UInt16, file: (String, UInt64, UInt64)? = nil) {
+    self.descriptor = Mutex(descriptor)
+    self.name = name
+    self.port = port
+    self.file = file
+  }
+
+  deinit { release() }
+
+  /// Takes all the addresses that `endpoint` stands for: two for localhost, with the same port. May block for a name.
+  static func bind(_ endpoint: Endpoint) throws(Failure) -> [BoundSocket] {
+    switch endpoint {
+    case .unix(let path): return [try unix(path)]
+    case .tcp(let host, let port):
+      var last: Failure?
+      for _ in 0..<(port == 0 ? Limits.Forward.portTries : 1) {
+        do throws(Failure) {
+          return try tcp(host, port: port)
+        } catch {
+          last = error
+          // Any port will do, and that one was free at the first address only.
+          guard error.number == EADDRINUSE else { throw error }
+        }
+      }
+      throw last ?? Failure(address: endpoint.text, reason: "no free port", number: EADDRINUSE)
+    }
+  }
+
+  /// Starts to listen, and gives the descriptor away: its new owner closes it. `release` removes the file still.
+  func listen() throws(Failure) -> Int32 {
+    let (descriptor, error) = descriptor.withLock { own -> (Int32, Int32) in
+      defer { own = -1 }
+      guard own >= 0 else { return (-1, EBADF) }
+      guard Glibc.listen(own, Int32(Limits.Forward.backlog)) == 0 else {
+        let error = errno
+        close(own)
+        return (-1, error)
+      }
+      return (own, 0)
+    }
+    guard descriptor >= 0 else { throw Failure(address: name, errno: error) }
+    return descriptor
+  }
+
+  /// Gives the address back. Any number of times.
+  func release() {
+    let isFirst = descriptor.withLock { own in
+      if own >= 0 { close(own) }
+      defer { own = BoundSocket.released }
+      return own != BoundSocket.released
+    }
+    guard isFirst, let file else { return }
+    var status = stat()
+    guard lstat(file.path, &status) == 0, status.st_dev == file.device, status.st_ino == file.inode else { return }
+    unlink(file.path)
+  }
+
+  private static let released: Int32 = -2
+
+  // MARK: - TCP
+
+  private static func tcp(_ host: String, port: UInt16) throws(Failure) -> [BoundSocket] {
+    let addresses: [NameLookup.Address]
+    do {
+      addresses =
+        host == "*"
+        ? try NameLookup.addresses(of: "0.0.0.0", port: port) + NameLookup.addresses(of: "::", port: port)
+        : try NameLookup.addresses(of: host, port: port)
+    } catch {
+      throw Failure(address: host, reason: error.description, number: 0)
+    }
+    var bound: [BoundSocket] = []
+    var missing: Failure?
+    for address in addresses {
+      do throws(Failure) {
+        bound.append(try tcp(address, port: bound.first?.port ?? port))
+      } catch {
+        // A computer may be without one of both families.
+        guard error.number == EADDRNOTAVAIL || error.number == EAFNOSUPPORT else { throw error }
+        missing = error
+      }
+    }
+    guard !bound.isEmpty else { throw missing ?? Failure(address: host, reason: "it has no address", number: 0) }
+    return bound
+  }
+
+  private static func tcp(_ address: NameLookup.Address, port: UInt16) throws(Failure) -> BoundSocket {
+    var bytes = address.bytes
+    let name = { (port: UInt16) in describe(address, port: port) }
+    // sin_port and sin6_port stand at the same place, in network byte order.
+    (bytes[2], bytes[3]) = (UInt8(port >> 8), UInt8(port & 0xFF))
+    let new = socket(address.family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard new >= 0 else { throw Failure(address: name(port), errno: errno) }
+    var yes: Int32 = 1
+    let size = socklen_t(MemoryLayout<Int32>.size)
+    // What is left of connections of an earlier process must not keep us from listening.
+    setsockopt(new, SOL_SOCKET, SO_REUSEADDR, &yes, size)
+    // The addresses of IPv4 have a socket of their own.
+    if address.family == AF_INET6 { setsockopt(new, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &yes, size) }
+    var buffer = Int32(Limits.Forward.receiveBuffer)
+    setsockopt(new, SOL_SOCKET, SO_RCVBUF, &buffer, size)
+    var length = socklen_t(bytes.count)
+    let result = bytes.withUnsafeMutableBytes { raw -> Int32 in
+      // The array holds a sockaddr of this family and length, as getaddrinfo gave it.
+      guard let base = raw.baseAddress else { return -1 }
+      let pointer = base.assumingMemoryBound(to: sockaddr.self)
+      guard Glibc.bind(new, pointer, length) == 0 else { return -1 }
+      return getsockname(new, pointer, &length)
+    }
+    guard result == 0 else {
+      let error = errno
+      close(new)
+      throw Failure(address: name(port), errno: error)
+    }
+    let taken = UInt16(bytes[2]) << 8 | UInt16(bytes[3])
+    return BoundSocket(new, name: name(taken), port: taken)
+  }
+
+  private static func describe(_ address: NameLookup.Address, port: UInt16) -> String {
+    var bytes = address.bytes
+    var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
+    let length = socklen_t(bytes.count)
+    let error = bytes.withUnsafeMutableBytes { raw -> Int32 in
+      guard let base = raw.baseAddress else { return -1 }
+      return getnameinfo(
+        base.assumingMemoryBound(to: sockaddr.self), length, &host, socklen_t(host.count), nil, 0, NI_NUMERICHOST)
+    }
+    guard error == 0 else { return "port \(port)" }
+    let text = String(decoding: host.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    return address.family == AF_INET6 ? "[\(text)]:\(port)" : "\(text):\(port)"
+  }
+
+  // MARK: - Unix sockets
+
+  private static func unix(_ path: String) throws(Failure) -> BoundSocket {
+    let new = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard new >= 0 else { throw Failure(address: path, errno: errno) }
+    // On Linux a socket's file gets the mode of the socket, less the umask: it is never open to others, not for a moment.
+    fchmod(new, 0o600)
+    var error = bind(new, path)
+    if error == EADDRINUSE, isStale(path) {
+      unlink(path)
+      error = bind(new, path)
+    }
+    var status = stat()
+    if error == 0, lstat(path, &status) != 0 { error = errno }
+    guard error == 0 else {
+      close(new)
+      throw Failure(address: path, errno: error)
+    }
+    return BoundSocket(new, name: path, port: 0, file: (path, UInt64(status.st_dev), UInt64(status.st_ino)))
+  }
+
+  /// Whether a socket was left behind by a process that is gone. What is no socket never is.
+  private static func isStale(_ path: String) -> Bool {
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return false }
+    let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    guard probe >= 0 else { return false }
+    defer { close(probe) }
+    return withAddress(path) { connect(probe, $0, $1) != 0 && errno == ECONNREFUSED }
+  }
+
+  /// - Returns: an errno, or 0.
+  private static func bind(_ descriptor: Int32, _ path: String) -> Int32 {
+    withAddress(path) { Glibc.bind(descriptor, $0, $1) == 0 ? 0 : errno }
+  }
+
+  private static func withAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    precondition(path.utf8.count <= Limits.Forward.socketPath, "an endpoint's path was checked")
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    return withUnsafePointer(to: &address) { pointer in
+      pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+      }
+    }
+  }
+}
+
+extension BoundSocket.Failure {
+  init(address: String, errno: Int32) {
+    self.init(address: address, reason: String(cString: strerror(errno)), number: errno)
+  }
+}

@@ -1,0 +1,143 @@
+import Core
+package import Logging
+import NIOCore
+import NIOPosix
+package import Session
+import Synchronization
+import Wire
+
+/// The side that asks for forwards: listens on this computer for those of `-L`, has the peer listen for those of `-R`,
+/// and connects to what these name, and to nothing else.
+package final class ForwardGuest: Sendable {
+  /// What the user should hear about.
+  package enum Event: Sendable {
+    /// The peer listens for a forward of `-R`: at first, and again after it was lost.
+    case listensThere(ForwardSpec, Endpoint)
+    /// It does not any more; it is asked again. The reason is the peer's: escape it.
+    case lostThere(ForwardSpec, String)
+  }
+
+  private struct State {
+    /// What is taken and not listened at yet.
+    var bound: [(spec: ForwardSpec, sockets: [BoundSocket])] = []
+    var listeners: [SocketListener] = []
+    var upkeep: [Task<Void, Never>] = []
+    var isOver = false
+  }
+
+  private let local: [ForwardSpec]
+  private let remote: [ForwardSpec]
+  private let log: Logger
+  private let peer: NIOLoopBound<ForwardedPeer>
+  private let state = Mutex(State())
+
+  /// Takes the addresses at which `local` listens, so that it is known at once if that cannot be. Connections to them
+  /// are refused until `listen`. May block for the lookup of a name.
+  /// - Parameters:
+  ///   - local: forwards from this computer to the peer's, `-L`.
+  ///   - remote: forwards from the peer's computer to this one, `-R`; at most 256.
+  package init(
+    local: [ForwardSpec], remote: [ForwardSpec], log: Logger = Logger(label: "p2pfs.forward")
+  ) async throws(ForwardError) {
+    precondition(remote.count <= 256, "they are numbered in a byte")
+    self.local = local
+    self.remote = remote
+    self.log = log
+    guard
+      let peer = try? await ForwardLoop.loop.submit({ NIOLoopBound(ForwardedPeer(log), eventLoop: ForwardLoop.loop) })
+        .get()
+    else { preconditionFailure("the loop lives as long as the process") }
+    self.peer = peer
+    for spec in local {
+      do {
+        let sockets = try BoundSocket.bind(spec.listen)
+        state.withLock { $0.bound.append((spec, sockets)) }
+      } catch {
+        throw .cannotListen(error.address, error.reason)
+      }
+    }
+  }
+
+  /// Takes a channel that the peer has opened: a connection that came to a listener of `-R`. Thread-safe; never blocks.
+  package func accept(_ channel: PeerChannel) {
+    guard case .accepted(let number)? = ForwardName(parsing: channel.name), remote.indices.contains(Int(number)) else {
+      log.info("the other computer opened a channel that nobody asked for: \(channel.name)")
+      return channel.reset(.refused, "nobody asked for it")
+    }
+    let target = remote[Int(number)].target
+    ForwardLoop.loop.execute { [peer] in peer.value.connect(channel, to: target) }
+  }
+
+  /// Asks the peer whether it allows all that is wanted, and has it listen for the forwards of `-R`, from now on
+  /// whenever it is there.
+  /// - Parameter report: called from tasks; must not block.
+  package func ask(_ session: Session, report: @escaping @Sendable (Event) -> Void) async throws(ForwardError) {
+    for target in local.map(\.target).uniqued { try await check(target, session) }
+    for (number, spec) in remote.enumerated() {
+      let listener = RemoteListener(number: UInt8(number), spec: spec, session: session)
+      let (channel, endpoint) = try await listener.ask()
+      report(.listensThere(spec, endpoint))
+      let upkeep = Task { await listener.keep(channel, report: report) }
+      state.withLock { $0.upkeep.append(upkeep) }
+    }
+  }
+
+  private func check(_ target: Endpoint, _ session: Session) async throws(ForwardError) {
+    do throws(PeerChannelError) {
+      let channel = try session.openChannel(ForwardName.check(target).text)
+      defer { channel.reset(.cancelled) }
+      try await channel.openedInTime()
+    } catch {
+      if case .reset(.refused, _) = error { throw .targetRefused(target) }
+      throw .peer(error)
+    }
+  }
+
+  /// Starts to listen for the forwards of `-L`.
+  /// - Returns: each with the addresses at which it does.
+  package func listen(_ session: Session) async throws(ForwardError) -> [(spec: ForwardSpec, addresses: [String])] {
+    let bound = state.withLock { state in
+      defer { state.bound = [] }
+      return state.bound
+    }
+    var result: [(spec: ForwardSpec, addresses: [String])] = []
+    for (spec, sockets) in bound {
+      do {
+        let listeners = try await SocketListener.start(sockets, slots: { [peer] in peer.value.accepted }) {
+          [peer, weak session] connection in
+          guard let session else { throw PeerChannelError.peerGone }
+          try peer.value.accept(connection, for: .connect(spec.target), on: session)
+        }.get()
+        let isOver = state.withLock { state in
+          state.listeners += listeners
+          return state.isOver
+        }
+        if isOver { for listener in listeners { listener.close() } }
+        result.append((spec, listeners.map(\.name)))
+      } catch {
+        let failure = error as? BoundSocket.Failure
+        throw .cannotListen(failure?.address ?? spec.listen.text, failure?.reason ?? Connector.reason(error))
+      }
+    }
+    return result
+  }
+
+  /// Stops listening here; what the peer does for this side ends with the session. Any number of times.
+  package func end() {
+    let state = state.withLock { state in
+      defer { (state.bound, state.listeners, state.upkeep, state.isOver) = ([], [], [], true) }
+      return state
+    }
+    for (_, sockets) in state.bound { for socket in sockets { socket.release() } }
+    for listener in state.listeners { listener.close() }
+    for task in state.upkeep { task.cancel() }
+  }
+}
+
+extension Sequence where Element: Hashable {
+  /// Each of them once, in their order.
+  fileprivate var uniqued: [Element] {
+    var seen: Set<Element> = []
+    return filter { seen.insert($0).inserted }
+  }
+}

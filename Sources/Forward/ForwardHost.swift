@@ -1,0 +1,91 @@
+import Core
+package import Logging
+import NIOCore
+import NIOPosix
+package import Session
+import Synchronization
+import Wire
+
+/// The side that was asked to forward: makes the connections that guests ask for, and listens for them, as far as its
+/// policy allows.
+///
+/// Thread-safe; never blocks. What is not allowed leads to nothing: no lookup, no connection, no socket.
+package final class ForwardHost: Sendable {
+  private let policy: ForwardPolicy
+  private let log: Logger
+  /// Those of sessions that are not over.
+  private let guests = Mutex<[ObjectIdentifier: NIOLoopBound<HostedGuest>]>([:])
+
+  /// Forwards what `policy` allows.
+  package init(_ policy: ForwardPolicy, log: Logger = Logger(label: "p2pfs.forward")) {
+    self.policy = policy
+    self.log = log
+  }
+
+  /// Takes a channel that a guest has opened, if it is for forwarding. To be given to `HostPeer` as `onChannel`.
+  /// - Returns: false if it is for something else; nothing was done with it then.
+  @discardableResult
+  package func accept(_ channel: PeerChannel, of session: Session) -> Bool {
+    guard channel.name.hasPrefix("forward:") else { return false }
+    guard let name = ForwardName(parsing: channel.name) else {
+      channel.reset(.refused, "not understood")
+      return true
+    }
+    switch name {
+    case .check(let target):
+      // It is over when the guest closes it. What it says on it is never taken.
+      if policy.allows(connectingTo: target) { channel.accept() } else { refuse(channel, "not allowed") }
+    case .connect(let target):
+      guard policy.allows(connectingTo: target) else {
+        refuse(channel, "not allowed")
+        break
+      }
+      onLoop(session) { $0.peer.connect(channel, to: target) }
+    case .listen(let number, let endpoint):
+      guard policy.allows(listeningAt: endpoint) else {
+        refuse(channel, "not allowed")
+        break
+      }
+      onLoop(session) { $0.listen(number, endpoint, channel) }
+    case .accepted: refuse(channel, "that is for the other side to open")
+    }
+    return true
+  }
+
+  /// Stops listening for all guests; what they have open ends with their sessions.
+  package func end() async {
+    let guests = guests.withLock { guests in
+      defer { guests = [:] }
+      return Array(guests.values)
+    }
+    try? await ForwardLoop.loop.submit { for guest in guests { guest.value.end() } }.get()
+  }
+
+  private func refuse(_ channel: PeerChannel, _ why: String) {
+    log.info("refused the other computer \(channel.name): \(why)")
+    channel.reset(.refused, why)
+  }
+
+  /// Runs `body` on the loop with what belongs to a session, which is made if it is new.
+  private func onLoop(_ session: Session, _ body: @escaping @Sendable (HostedGuest) -> Void) {
+    ForwardLoop.loop.execute { [self] in
+      let key = ObjectIdentifier(session)
+      let known = guests.withLock { $0[key] }
+      if let known { return body(known.value) }
+      guard session.status != .over else { return }
+      let guest = HostedGuest(session, log)
+      let bound = NIOLoopBound(guest, eventLoop: ForwardLoop.loop)
+      guests.withLock { $0[key] = bound }
+      session.observe { [weak self] state in
+        guard state == .over, let gone = self?.guests.withLock({ $0.removeValue(forKey: key) }) else { return }
+        ForwardLoop.loop.execute { gone.value.end() }
+      }
+      // It may have ended before it was observed.
+      if session.status == .over {
+        _ = guests.withLock { $0.removeValue(forKey: key) }
+        return
+      }
+      body(guest)
+    }
+  }
+}

@@ -1,0 +1,85 @@
+/// One `-L` or `-R` as ssh(1) has it: where to listen, and what the other side of it connects to.
+///
+/// ```
+/// [bind_address:]port:host:hostport      [bind_address:]port:/remote/socket
+/// /local/socket:host:hostport            /local/socket:/remote/socket
+/// ```
+/// IPv6 addresses stand in brackets; a backslash takes the meaning from the character behind it. Without a bind address
+/// it is localhost; an empty one, or `*`, is all addresses.
+package struct ForwardSpec: Sendable, Hashable {
+  /// Where connections come in.
+  package let listen: Endpoint
+  /// Where they are made to, on the other computer.
+  package let target: Endpoint
+
+  /// A forward from `listen` to `target`.
+  package init(listen: Endpoint, target: Endpoint) {
+    self.listen = listen
+    self.target = target
+  }
+
+  /// Reads a forward as the command line has it.
+  package init(parsing text: String) throws(ForwardSyntaxError) {
+    var fields = try Self.fields(text)[...]
+    listen = try Self.listen(&fields, of: text)
+    guard let first = fields.popFirst() else { throw Self.malformed(text) }
+    if first.isPath {
+      target = try Endpoint(path: first.text)
+    } else {
+      guard let port = fields.popFirst(), !port.isPath else { throw Self.malformed(text) }
+      target = try Endpoint(host: first.text, port: port.text, for: .connecting)
+    }
+    guard fields.isEmpty else { throw Self.malformed(text) }
+  }
+
+  private typealias Field = (text: String, isPath: Bool)
+
+  private static func listen(
+    _ fields: inout ArraySlice<Field>, of text: String
+  ) throws(ForwardSyntaxError) -> Endpoint {
+    guard let first = fields.popFirst() else { throw malformed(text) }
+    if first.isPath { return try Endpoint(path: first.text) }
+    // What follows is HOST:HOSTPORT or a path: a further field before it is the port, and the first the address.
+    let rest = fields.last.map { $0.isPath ? 1 : 2 } ?? 0
+    switch fields.count - rest {
+    case 0: return try Endpoint(host: "localhost", port: first.text, for: .listening)
+    case 1:
+      guard let port = fields.popFirst() else { throw malformed(text) }
+      return try Endpoint(host: first.text, port: port.text, for: .listening)
+    default: throw malformed(text)
+    }
+  }
+
+  /// Splits at colons outside of brackets and not behind a backslash.
+  private static func fields(_ text: String) throws(ForwardSyntaxError) -> [Field] {
+    var fields: [Field] = []
+    var field = ""
+    var isEscaped = false
+    var isInBrackets = false
+    for character in text {
+      if isEscaped {
+        field.append(character)
+        isEscaped = false
+        continue
+      }
+      switch character {
+      case "\\": isEscaped = true
+      case ":" where !isInBrackets:
+        fields.append((field, field.hasPrefix("/")))
+        field = ""
+      default:
+        if character == "[", field.isEmpty { isInBrackets = true }
+        if character == "]" { isInBrackets = false }
+        field.append(character)
+      }
+    }
+    guard !isEscaped, !isInBrackets, fields.count <= 4 else { throw malformed(text) }
+    fields.append((field, field.hasPrefix("/")))
+    return fields
+  }
+
+  private static func malformed(_ text: String) -> ForwardSyntaxError {
+    ForwardSyntaxError(
+      "\(text): give [ADDRESS:]PORT:HOST:HOSTPORT, with paths of sockets in place of either side if wanted")
+  }
+}

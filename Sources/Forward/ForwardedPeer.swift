@@ -1,0 +1,59 @@
+import Core
+import Logging
+import NIOCore
+import Session
+import Wire
+
+/// The forwarded connections with one peer, in both directions. The loop's.
+final class ForwardedPeer {
+  /// Those for which this side opens a channel: they came to one of its listeners.
+  let accepted = ConnectionSlots(Limits.Forward.connections)
+  /// Those that the peer has asked for.
+  private let made = ConnectionSlots(Limits.Forward.accepted)
+  private let log: Logger
+
+  init(_ log: Logger) { self.log = log }
+
+  /// Connects a channel of the peer to a target that it may have.
+  func connect(_ channel: PeerChannel, to target: Endpoint) {
+    guard made.isFree else { return channel.reset(.refused, "too many connections at once") }
+    made.take()
+    Connector.connect(to: target).assumeIsolated().whenComplete { [self] result in
+      do {
+        let socket = try result.get()
+        let coupling = Coupling(channel) { [self] _ in made.release() }
+        do {
+          try socket.pipeline.syncOperations.addHandler(coupling)
+        } catch {
+          socket.close(promise: nil)
+          throw error
+        }
+        channel.accept()
+      } catch {
+        let reason = Connector.reason(error)
+        log.info("cannot connect to \(target.text) for the other computer: \(reason)")
+        channel.reset(.failed, "\(target.text): \(reason)")
+        made.release()
+      }
+    }
+  }
+
+  /// Opens a channel of this name for a connection that came to a listener.
+  /// - Throws: `ChannelError` if there can be none now.
+  func accept(_ socket: any NIOCore.Channel, for name: ForwardName, on session: Session) throws {
+    let channel = try session.openChannel(name.text)
+    accepted.take()
+    let coupling = Coupling(channel) { [self] hasFailed in
+      if let failure = channel.failure { log.info("a connection for \(name.text) ended early: \(failure)") }
+      guard hasFailed else { return accepted.release() }
+      ForwardLoop.loop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(Limits.Forward.rest * 1000))) { [self] in
+        accepted.release()
+      }
+    }
+    do { try socket.pipeline.syncOperations.addHandler(coupling) } catch {
+      channel.reset(.cancelled)
+      accepted.release()
+      throw error
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import Core
+import Glibc
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// The addresses of a host, as getaddrinfo(3) gives them.
+enum NameLookup {
+  /// Why there are none.
+  struct Failure: Error {
+    let description: String
+  }
+
+  /// A sockaddr of any family, byte for byte.
+  struct Address: Sendable {
+    let family: Int32
+    let bytes: [UInt8]
+  }
+
+  /// How many names were looked up on other threads since the process started.
+  static let begun = Atomic<Int>(0)
+  private static let waiting = Atomic<Int>(0)
+
+  /// The addresses of a host. May block for as long as name servers take, but for localhost and addresses.
+  static func addresses(of host: String, port: UInt16) throws(Failure) -> [Address] {
+    // RFC 6761, section 6.3: localhost is this computer, whatever a name server says.
+    if host == "localhost" {
+      return try addresses(of: "127.0.0.1", port: port) + addresses(of: "::1", port: port)
+    }
+    var hints = addrinfo()
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = AI_NUMERICSERV | (isAddress(host) ? AI_NUMERICHOST : 0)
+    var list: UnsafeMutablePointer<addrinfo>?
+    let error = getaddrinfo(host, "\(port)", &hints, &list)
+    guard error == 0 else { throw Failure(description: String(cString: gai_strerror(error))) }
+    defer { freeaddrinfo(list) }
+    var result: [Address] = []
+    var next = list
+    while let entry = next, result.count < 16 {
+      if let address = entry.pointee.ai_addr {
+        let bytes = UnsafeRawBufferPointer(start: address, count: Int(entry.pointee.ai_addrlen))
+        result.append(Address(family: entry.pointee.ai_family, bytes: Array(bytes)))
+      }
+      next = entry.pointee.ai_next
+    }
+    return result
+  }
+
+  static func isAddress(_ host: String) -> Bool {
+    ServerAddress.ipv4(host) != nil || ServerAddress.ipv6(host) != nil
+  }
+
+  /// Looks up a host on another thread, if it takes a name server. `promise` is of any loop.
+  fileprivate static func lookUp(
+    _ host: String, port: UInt16, isCancelled: @escaping @Sendable () -> Bool,
+    _ promise: EventLoopPromise<[SocketAddress]>
+  ) {
+    @Sendable func finish() {
+      do throws(Failure) {
+        promise.succeed(try addresses(of: host, port: port).compactMap(socketAddress))
+      } catch {
+        promise.fail(error)
+      }
+    }
+    if host == "localhost" || isAddress(host) { return finish() }
+    guard waiting.add(1, ordering: .relaxed).newValue <= Limits.Forward.lookups else {
+      waiting.subtract(1, ordering: .relaxed)
+      return promise.fail(Failure(description: "too many names are being looked up"))
+    }
+    ForwardLoop.threads.submit { state in
+      defer { waiting.subtract(1, ordering: .relaxed) }
+      guard state == .active, !isCancelled() else {
+        return promise.fail(Failure(description: "given up before it was looked up"))
+      }
+      begun.add(1, ordering: .relaxed)
+      finish()
+    }
+  }
+
+  private static func socketAddress(_ address: Address) -> SocketAddress? {
+    address.bytes.withUnsafeBytes { bytes in
+      switch address.family {
+      case AF_INET where bytes.count >= MemoryLayout<sockaddr_in>.size:
+        SocketAddress(bytes.loadUnaligned(as: sockaddr_in.self))
+      case AF_INET6 where bytes.count >= MemoryLayout<sockaddr_in6>.size:
+        SocketAddress(bytes.loadUnaligned(as: sockaddr_in6.self))
+      default: nil
+      }
+    }
+  }
+}
+
+/// Looks up the name of one connection, for SwiftNIO: both families at once.
+final class ConnectionResolver: Resolver, Sendable {
+  private let promise: EventLoopPromise<[SocketAddress]>
+  private let isStarted = Atomic<Bool>(false)
+  private let isCancelled = Atomic<Bool>(false)
+
+  init(_ loop: any EventLoop) { promise = loop.makePromise() }
+
+  func initiateAQuery(host: String, port: Int) -> EventLoopFuture<[SocketAddress]> {
+    addresses(of: host, port) { if case .v4 = $0 { true } else { false } }
+  }
+
+  func initiateAAAAQuery(host: String, port: Int) -> EventLoopFuture<[SocketAddress]> {
+    addresses(of: host, port) { if case .v6 = $0 { true } else { false } }
+  }
+
+  func cancelQueries() { isCancelled.store(true, ordering: .relaxed) }
+
+  private func addresses(
+    of host: String, _ port: Int, where isWanted: @escaping @Sendable (SocketAddress) -> Bool
+  ) -> EventLoopFuture<[SocketAddress]> {
+    if !isStarted.exchange(true, ordering: .relaxed) {
+      NameLookup.lookUp(
+        host, port: UInt16(clamping: port),
+        isCancelled: { [self] in isCancelled.load(ordering: .relaxed) }, promise)
+    }
+    return promise.futureResult.map { $0.filter(isWanted) }
+  }
+}

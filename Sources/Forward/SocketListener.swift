@@ -1,0 +1,122 @@
+import Core
+import Glibc
+import NIOCore
+import NIOPosix
+
+/// Accepts connections on a bound socket, while there is room for more.
+final class SocketListener: Sendable {
+  private let server: any NIOCore.Channel
+  private let socket: BoundSocket
+
+  private init(_ server: any NIOCore.Channel, _ socket: BoundSocket) {
+    self.server = server
+    self.socket = socket
+  }
+
+  /// Starts to listen on all of them, or on none.
+  /// - Parameters:
+  ///   - slots: what must have room before a connection is accepted.
+  ///   - accepted: called on the loop with each connection, not active yet, to put a `Coupling` into its pipeline; if it
+  ///     throws the connection is reset.
+  static func start(
+    _ sockets: [BoundSocket], slots: @escaping @Sendable () -> ConnectionSlots,
+    accepted: @escaping @Sendable (any NIOCore.Channel) throws -> Void
+  ) -> EventLoopFuture<[SocketListener]> {
+    let loop = ForwardLoop.loop
+    var listening: [(BoundSocket, Int32)] = []
+    do {
+      for socket in sockets { listening.append((socket, try socket.listen())) }
+    } catch {
+      for (_, descriptor) in listening { Glibc.close(descriptor) }
+      for socket in sockets { socket.release() }
+      return loop.makeFailedFuture(error)
+    }
+    let starts = listening.map { socket, descriptor in
+      start(socket, descriptor, slots: slots, accepted: accepted)
+    }
+    return EventLoopFuture.whenAllComplete(starts, on: loop).flatMapThrowing { results in
+      do { return try results.map { try $0.get() } } catch {
+        for case .success(let listener) in results { listener.close() }
+        for socket in sockets { socket.release() }
+        throw error
+      }
+    }
+  }
+
+  private static func start(
+    _ socket: BoundSocket, _ descriptor: Int32, slots: @escaping @Sendable () -> ConnectionSlots,
+    accepted: @escaping @Sendable (any NIOCore.Channel) throws -> Void
+  ) -> EventLoopFuture<SocketListener> {
+    ServerBootstrap(group: ForwardLoop.loop)
+      .serverChannelOption(.autoRead, value: false)
+      .serverChannelOption(.maxMessagesPerRead, value: 1)
+      .serverChannelOption(.backlog, value: Int32(Limits.Forward.backlog))
+      .serverChannelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptPacer(slots()))
+        }
+      }
+      .childChannelOption(.autoRead, value: false)
+      .childChannelOption(.allowRemoteHalfClosure, value: true)
+      .childChannelOption(.maxMessagesPerRead, value: UInt(Limits.Forward.readsAtOnce))
+      .childChannelOption(.recvAllocator, value: SocketOptions.receiveAllocator)
+      .childChannelOption(.writeBufferWaterMark, value: SocketOptions.waterMark)
+      .childChannelInitializer { [isTCP = socket.port != 0] child in
+        child.eventLoop.makeCompletedFuture {
+          do {
+            if isTCP { try child.syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1) }
+            try accepted(child)
+          } catch {
+            SocketOptions.resetOnClose(child)
+            throw error
+          }
+        }
+      }
+      .withBoundSocket(descriptor)
+      .map { SocketListener($0, socket) }
+  }
+
+  /// The TCP port; 0 for a Unix socket.
+  var port: UInt16 { socket.port }
+  /// How the user knows it.
+  var name: String { socket.name }
+
+  /// Stops listening; the connections that were accepted go on.
+  func close() {
+    socket.release()
+    server.close(promise: nil)
+  }
+}
+
+/// Accepts one connection at a time, and none while there is no room for it. The loop's.
+private final class AcceptPacer: ChannelInboundHandler {
+  typealias InboundIn = any NIOCore.Channel
+
+  private let slots: ConnectionSlots
+  private var context: ChannelHandlerContext?
+  private var isInTrouble = false
+
+  init(_ slots: ConnectionSlots) { self.slots = slots }
+
+  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+  func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
+
+  func channelActive(context: ChannelHandlerContext) { next() }
+  func channelReadComplete(context: ChannelHandlerContext) { next() }
+  func errorCaught(context: ChannelHandlerContext, error: any Error) { isInTrouble = true }
+
+  private func next() {
+    guard let context else { return }
+    if isInTrouble {
+      // Out of descriptors, most likely: the same error would come again at once.
+      isInTrouble = false
+      context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(Limits.Forward.acceptPause * 1000))) {
+        [weak self] in self?.next()
+      }
+    } else if slots.isFree {
+      context.read()
+    } else {
+      slots.whenFree { [weak self] in self?.next() }
+    }
+  }
+}

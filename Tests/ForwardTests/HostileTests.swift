@@ -1,0 +1,169 @@
+import Core
+import Glibc
+import NIOCore
+import Rig
+import Session
+import Synchronization
+import Testing
+import Wire
+
+@testable import Forward
+
+/// A guest, or a host, that does not play by the rules. No other test of this process looks up names, which are counted.
+@Suite(.serialized) struct HostileTests {
+  @Test func `a guest that asks for what is not allowed gets nothing: no connection, no lookup, no listener`()
+    async throws
+  {
+    let server = TestServer()
+    let allowed = TestServer()
+    let pair = try await ForwardPair(
+      allow: ["localhost:\(allowed.port)", "other.invalid:*"], allowListen: ["localhost:1"])
+    let before = NameLookup.begun.load(ordering: .relaxed)
+    let asked = [
+      "forward:connect:localhost:\(server.port)", "forward:connect:127.0.0.1:\(server.port)",
+      "forward:connect:[::1]:\(server.port)", "forward:check:localhost:\(server.port)",
+      "forward:connect:127.0.0.1:\(allowed.port)", "forward:connect:2130706433:\(allowed.port)",
+      "forward:connect:0x7f.1:\(allowed.port)", "forward:connect:localhost.:\(allowed.port)",
+      "forward:connect:never.looked.up.invalid:80", "forward:connect:other.invalid.:80",
+      "forward:connect:/var/run/docker.sock", "forward:listen:0:localhost:0", "forward:listen:0:localhost:8080",
+      "forward:listen:0:*:1", "forward:listen:0:/tmp/p2pfs-hostile", "forward:accepted:0",
+    ]
+    for name in asked + HostileNames.all.filter({ $0.hasPrefix("forward:") }) {
+      let channel = try pair.guestSession.openChannel(name)
+      _ = try? channel.send(piece("GET /"))
+      #expect(eventually { channel.failure != nil }, "\(name.debugDescription)")
+      guard case .reset(.refused, _)? = channel.failure else {
+        Issue.record("\(name.debugDescription): \(String(describing: channel.failure))")
+        continue
+      }
+    }
+    #expect(server.accept(within: 0.2) == nil && allowed.accept(within: 0) == nil)
+    #expect(NameLookup.begun.load(ordering: .relaxed) == before)
+    #expect(pair.guestSession.isOnline)
+    await pair.end()
+  }
+
+  @Test func `a name that does not exist fails the connection and nothing else`() async throws {
+    let pair = try await ForwardPair(allow: ["no.such.name.invalid:*"])
+    let channels = try (1...9).map { try pair.guestSession.openChannel("forward:connect:no.such.name.invalid:\($0)") }
+    for channel in channels {
+      #expect(eventually(within: 2 * Limits.Forward.connect) { channel.failure != nil })
+      guard case .reset(.failed, let why)? = channel.failure else {
+        Issue.record("\(String(describing: channel.failure))")
+        continue
+      }
+      #expect(why.hasPrefix("no.such.name.invalid:"), "\(why)")
+    }
+    #expect(pair.guestSession.isOnline)
+    await pair.end()
+  }
+
+  @Test func `a guest that opens without end, reads nothing and says nothing is bounded`() async throws {
+    let server = TestServer()
+    let target = "localhost:\(server.port)"
+    let pair = try await ForwardPair(allow: [target])
+    let flood = Running {
+      var accepted: [TestSocket] = []
+      // Every connection pours data into a channel that nobody reads.
+      while let next = server.accept(within: 1.5) {
+        _ = next.writeUntilFull(limit: 2_000_000)
+        accepted.append(next)
+      }
+      return accepted.count
+    }
+    var open: [PeerChannel] = []
+    for _ in 0..<Limits.Channel.open { open.append(try pair.guestSession.openChannel("forward:connect:\(target)")) }
+    #expect(throws: PeerChannelError.self) { try pair.guestSession.openChannel("forward:connect:\(target)") }
+    let count = try #require(flood.value(within: 90))
+    #expect(count <= Limits.Channel.open)
+    // Thousands that are given up at once.
+    for channel in open { channel.reset(.cancelled) }
+    for _ in 0..<3_000 {
+      let channel = try pair.guestSession.openChannel("forward:connect:\(target)")
+      channel.reset(.cancelled)
+    }
+    #expect(eventually(within: 20) { server.accept(within: 0.1) == nil })
+    #expect(pair.guestSession.isOnline)
+    // It serves on.
+    let last = AsyncChannel(try pair.guestSession.openChannel("forward:connect:\(target)"))
+    let other = try #require(server.accept())
+    other.write([42])
+    let got = try await last.next(after: nil)
+    #expect(got?.count == 1)
+    await pair.end()
+  }
+
+  @Test func `a guest gets so many listeners and no more, and asking anew replaces`() async throws {
+    let pair = try await ForwardPair(allowListen: ["0"])
+    var open: [PeerChannel] = []
+    for number in 0..<Limits.Forward.listeners + 1 {
+      open.append(try pair.guestSession.openChannel("forward:listen:\(number):localhost:0"))
+    }
+    let last = open.removeLast()
+    #expect(eventually { last.failure != nil })
+    var ports: [UInt16] = []
+    for channel in open {
+      try await channel.opened()
+      let piece = try await AsyncChannel(channel).next(after: nil)
+      if let piece {
+        var reader = Reader(piece.frame, from: piece.range.lowerBound)
+        ports.append(try reader.integer())
+      }
+    }
+    #expect(ports.count == Limits.Forward.listeners && Set(ports).count == ports.count)
+    let again = try pair.guestSession.openChannel("forward:listen:0:localhost:0")
+    try await again.opened()
+    #expect(eventually { open[0].failure != nil })
+    let refused = ports[0]
+    #expect(eventually { TestSocket.connect(port: refused) == nil })
+    #expect(TestSocket.connect(port: ports[1]) != nil)
+    pair.guestSession.end()
+    for port in ports { #expect(eventually { TestSocket.connect(port: port) == nil }, "its listeners go with it") }
+    await pair.end()
+  }
+
+  @Test func `a host that opens what was never asked for is refused, and nothing is connected`() async throws {
+    let server = TestServer()
+    let pair = try await ForwardPair(
+      allowListen: ["0"], remote: ["0:localhost:\(server.port)"])
+    try await pair.start()
+    for name in [
+      "forward:accepted:1", "forward:accepted:255", "forward:accepted:-1", "forward:accepted:00000",
+      "forward:connect:localhost:\(server.port)", "forward:listen:0:localhost:0", "forward:check:localhost:1", "else",
+      "",
+    ] {
+      let channel = try pair.hostSession.openChannel(name)
+      #expect(eventually { channel.failure != nil }, "\(name)")
+    }
+    #expect(server.accept(within: 0.2) == nil)
+    await pair.end()
+  }
+
+  @Test func `a host that answers nonsense, or nothing in time, is no disaster`() async throws {
+    let identity = ForwardPair.identity
+    let (host, guest) = (Session(.init(identity: identity)), Session(.init(identity: identity)))
+    let forwards = try await ForwardGuest(local: [], remote: [try ForwardSpec(parsing: "0:localhost:1")])
+    host.acceptChannels { channel in
+      channel.accept()
+      _ = try? channel.send(Self.piece("far too long an answer"))
+    }
+    let links = MemoryLink.pair()
+    guest.connect(links.0)
+    host.connect(links.1)
+    #expect(eventually { guest.isOnline && host.isOnline })
+    await #expect(throws: ForwardError.self) { try await forwards.ask(guest) { _ in } }
+    forwards.end()
+    guest.end()
+    host.end()
+    withExtendedLifetime(links) {}
+  }
+
+  private func piece(_ text: String) -> Frame { Self.piece(text) }
+
+  private static func piece(_ text: String) -> Frame {
+    let bytes = Array(text.utf8)
+    let frame = PeerChannel.piece(capacity: bytes.count)
+    bytes.withUnsafeBytes { frame.write($0) }
+    return frame
+  }
+}

@@ -1,0 +1,116 @@
+import Core
+import Testing
+
+@testable import Forward
+
+/// The texts: specs, endpoints, rules and names of channels.
+@Suite struct SpecTests {
+  @Test(arguments: [
+    ("5432:localhost:5432", "localhost:5432", "localhost:5432"),
+    ("10100:db.Example.ORG:10200", "localhost:10100", "db.example.org:10200"),
+    ("192.168.1.5:80:host:8080", "192.168.1.5:80", "host:8080"),
+    ("*:80:host:8080", "*:80", "host:8080"),
+    (":80:host:8080", "*:80", "host:8080"),
+    ("[::1]:80:[fe80::1%eth0]:8080", "[::1]:80", "[fe80::1%eth0]:8080"),
+    ("0:localhost:1", "localhost:0", "localhost:1"),
+    ("8080:/run/app.sock", "localhost:8080", "/run/app.sock"),
+    ("127.0.0.1:8080:/run/app.sock", "127.0.0.1:8080", "/run/app.sock"),
+    ("/tmp/here:localhost:80", "/tmp/here", "localhost:80"),
+    ("/tmp/here:/run/there", "/tmp/here", "/run/there"),
+    ("/tmp/a\\:b:/run/there", "/tmp/a:b", "/run/there"),
+  ])
+  func `a spec is read as ssh reads it`(_ text: String, _ listen: String, _ target: String) throws {
+    let spec = try ForwardSpec(parsing: text)
+    #expect(spec.listen.text == listen)
+    #expect(spec.target.text == target)
+  }
+
+  @Test(arguments: [
+    "", ":", "80", "80:host", "80:host:", "80:host:0", "80:host:65536", "x:host:80", "80:host:80:", "1:2:3:4:5",
+    "80:::1:80", "[::1:80:host:80", "80:[host]:80", "80:ho st:80", "80:host:80\\", "/:host:80", "80:relative/path",
+    "-1:host:80", "+1:host:80", "80:*:80", "80::80", "80:host\u{0}:80", "80:/a\u{1b}b", "80:höst:80",
+    "80:host:80:/path", "80:\(String(repeating: "h", count: 200)):80", "80:/\(String(repeating: "p", count: 107))",
+  ])
+  func `what is no spec is refused`(_ text: String) {
+    #expect(throws: ForwardSyntaxError.self) { try ForwardSpec(parsing: text) }
+  }
+
+  @Test func `a rule allows its text and nothing else`() throws {
+    let policy = try ForwardPolicy(
+      targets: ["LocalHost:5432", "db:*", "[::1]:80", "/run/app.sock"], listens: ["8080", "*:9090", "/tmp/s"])
+    let allowed = ["localhost:5432", "db:1", "db:65535", "[::1]:80", "/run/app.sock"]
+    for text in allowed {
+      #expect(policy.allows(connectingTo: try Endpoint(parsing: text, for: .connecting)), "\(text)")
+    }
+    for text in [
+      "localhost:5433", "localhost.:5432", "127.0.0.1:5432", "2130706433:5432", "0x7f000001:5432", "db.:1", "db2:1",
+      "[::1]:81", "[0::1]:80", "/run/app.sock2", "/run/../run/app.sock", "/run//app.sock",
+    ] {
+      #expect(!policy.allows(connectingTo: try Endpoint(parsing: text, for: .connecting)), "\(text)")
+    }
+    for text in ["8080", "localhost:8080", "*:9090", "/tmp/s"] {
+      #expect(policy.allows(listeningAt: try Endpoint(parsing: text, for: .listening)), "\(text)")
+    }
+    for text in ["0", "*:8080", "127.0.0.1:8080", "9090", "/tmp/s/", "/run/app.sock"] {
+      #expect(!policy.allows(listeningAt: try Endpoint(parsing: text, for: .listening)), "\(text)")
+    }
+    #expect(try ForwardPolicy().isEmpty)
+  }
+
+  @Test func `names of channels come back as they were meant, and only in their one spelling`() throws {
+    let target = try Endpoint(parsing: "db.example.org:5432", for: .connecting)
+    let longest = try Endpoint(parsing: String(repeating: "h", count: 164) + ":65535", for: .listening)
+    for name in [
+      ForwardName.check(target), .connect(target), .listen(0, longest), .listen(255, longest), .accepted(7),
+      .connect(try Endpoint(path: "/tmp/a:b")), .connect(try Endpoint(parsing: "[::1]:80", for: .connecting)),
+    ] {
+      #expect(name.text.utf8.count <= Limits.Channel.name)
+      #expect(ForwardName(parsing: name.text) == name)
+    }
+    for text in HostileNames.all { #expect(ForwardName(parsing: text) == nil, "\(text.debugDescription)") }
+  }
+
+  @Test func `the state of a coupling ends each direction once`() {
+    var state = CouplingState()
+    #expect(state.mayRead(hasUnsent: false) && !state.mayRead(hasUnsent: true) && state.takesPieces)
+    #expect(state.socketEnded(hasUnsent: true) == .nothing)
+    #expect(!state.mayRead(hasUnsent: false))
+    #expect(state.said() == .finish && state.said() == .nothing)
+    #expect(state.peerEnded() == .flush && state.peerEnded() == .nothing)
+    #expect(state.flushed() == .shutDown && state.flushed() == .nothing)
+    #expect(state.socketClosed(hasUnsent: false) == .nothing)
+
+    var broken = CouplingState()
+    #expect(broken.socketClosed(hasUnsent: false) == .reset)
+    var closed = CouplingState()
+    #expect(closed.socketEnded(hasUnsent: false) == .finish)
+    #expect(closed.socketClosed(hasUnsent: false) == .nothing)
+    #expect(!closed.takesPieces && closed.peerEnded() == .consumeEnd)
+    var both = CouplingState()
+    #expect(both.peerEnded() == .flush && both.flushed() == .shutDown)
+    // SwiftNIO closes the socket at the second end, and says no more than that.
+    #expect(both.socketClosed(hasUnsent: true) == .nothing && both.said() == .finish)
+  }
+}
+
+/// What a peer may call a channel that is none of ours.
+enum HostileNames {
+  static let all: [String] =
+    [
+      "", "forward", "forward:", "forward::", "forward:connect", "forward:connect:", "forward:connect:localhost",
+      "forward:connect:localhost:", "forward:connect:localhost:0", "forward:connect:localhost:65536",
+      "forward:connect:localhost:99999999999999999999", "forward:connect:localhost:-1", "forward:connect:localhost:080",
+      "forward:connect:LOCALHOST:80", "forward:connect:localhost:80\u{0}", "forward:connect:local\u{0}host:80",
+      "forward:connect:localhost:80 ", "forward:connect:\u{1b}[2J:80", "forward:connect:::1:80",
+      "forward:connect:*:80", "forward:connect::80", "forward:connect:/", "forward:connect:relative",
+      "forward:connect:/tmp/\u{0}x", "forward:connect:/tmp/\u{7f}", "forward:connect:/tmp/\u{fffd}",
+      "forward:connect:/" + String(repeating: "p", count: 150), "forward:connect:" + String(repeating: "h", count: 180),
+      "forward:listen:0", "forward:listen:256:localhost:80", "forward:listen:-1:localhost:80", "forward:listen::80",
+      "forward:listen:0:80", "forward:listen:0:localhost:65536",
+      "forward:listen:0:/" + String(repeating: "p", count: 120),
+      "forward:listen:0x0:localhost:80", "forward:accepted:", "forward:accepted:256", "forward:accepted:1:2",
+      "forward:accepted:٣", "forward:frobnicate:localhost:80", "Forward:connect:localhost:80",
+      "forward:check:localhost:*", String(repeating: ":", count: 200), String(repeating: "\u{0}", count: 200),
+      String(repeating: "\u{fffd}", count: 66), "forward:connect:" + String(repeating: "é", count: 90),
+    ]
+}
