@@ -181,7 +181,7 @@ public final class Peer: Sendable {
   // MARK: - Files
 
   /// The directory that the other computer shares, if it does.
-  public var files: PeerFiles { PeerFiles(session) }
+  public var files: PeerFiles { PeerFiles(session, of: self) }
 
   /// Whether it shares one. It can be told since the two have met.
   public var sharesFiles: Bool { session.peerExports }

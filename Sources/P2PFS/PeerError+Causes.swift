@@ -19,7 +19,9 @@ extension PeerError {
     switch error {
     case .signaling(let error): self.init(error, at: server)
     case .wrongCode(let left):
-      let rest = left.map { $0 == 0 ? "; that was the last try, the other side has a new code" : "; \($0) tries are left" }
+      let rest = left.map {
+        $0 == 0 ? "; that was the last try, the other side has a new code" : "; \($0) tries are left"
+      }
       self.init(.wrongCode, "wrong code" + (rest ?? ""))
     case .tampered(let what):
       self.init(.untrusted, "what came through the signaling server was not confirmed: \(what.escaped)")

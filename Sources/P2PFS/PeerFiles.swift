@@ -21,9 +21,14 @@ import Wire
 /// From any task. While the other computer is away all of it waits, for no longer than the timeout.
 public struct PeerFiles: Sendable {
   let requester: any Requester
+  /// Kept open as long as something is read.
+  private let peer: Peer?
 
-  /// What `requester` shares.
-  init(_ requester: any Requester) { self.requester = requester }
+  /// What `requester` shares, which is `peer`'s session.
+  init(_ requester: any Requester, of peer: Peer? = nil) {
+    self.requester = requester
+    self.peer = peer
+  }
 
   /// What something is.
   public enum Kind: Sendable, Hashable {
@@ -60,7 +65,7 @@ public struct PeerFiles: Sendable {
   /// What is in a directory, in no particular order; up to 300,000 entries.
   /// - Parameter path: the shared directory itself if left out.
   /// - Throws: `.notShared`; `.file` for what the other computer's filesystem says, EOVERFLOW if there is more;
-  ///   `.gone`, `.closed`; `.cancelled` if the task was.
+  ///   `.gone`; `.cancelled` if the task was.
   public func list(_ path: String = "") async throws(PeerError) -> [Entry] {
     try await entries(of: try PeerFiles.location(path))
   }
@@ -90,22 +95,23 @@ public struct PeerFiles: Sendable {
   /// are asked for, so that a long link is filled; no more than that is in memory.
   /// - Parameter range: which bytes; those behind the end of the file are not there. nil: all, to where the end is then.
   public func read(_ path: String, in range: Range<Int64>? = nil) -> Contents {
-    Contents(requester: requester, location: Result { () throws(PeerError) in try PeerFiles.location(path) }, range: range)
+    Contents(files: self, location: Result { () throws(PeerError) in try PeerFiles.location(path) }, range: range)
   }
 
   /// The contents of a file of which an entry is known. As `read(_:in:)`.
   public func read(_ file: Entry, in range: Range<Int64>? = nil) -> Contents {
-    Contents(requester: requester, location: .success(file.location), range: range)
+    Contents(files: self, location: .success(file.location), range: range)
   }
 
   /// The chunks of a file's contents. Each iteration reads the file anew.
   public struct Contents: AsyncSequence, Sendable {
-    let requester: any Requester
+    let files: PeerFiles
     let location: Result<Path, PeerError>
     let range: Range<Int64>?
 
     /// See `Contents`.
     public struct AsyncIterator: AsyncIteratorProtocol {
+      let files: PeerFiles
       let file: Result<FileReading, PeerError>
 
       /// The next chunk, never an empty one; nil at the end.
@@ -120,7 +126,7 @@ public struct PeerFiles: Sendable {
 
     /// Opens the file.
     public func makeAsyncIterator() -> AsyncIterator {
-      AsyncIterator(file: location.map { FileReading(requester, $0, range) })
+      AsyncIterator(files: files, file: location.map { FileReading(files.requester, $0, range) })
     }
   }
 

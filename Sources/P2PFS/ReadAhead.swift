@@ -73,7 +73,9 @@ struct ReadAhead {
     // After a reconnection the pieces start again from the first.
     if offset == chunks[index].offset, data.count > 0 { chunks[index].received = 0 }
     let chunk = chunks[index]
-    guard offset == chunk.offset + Int64(chunk.received), data.count <= chunk.count - chunk.received else { return false }
+    guard offset == chunk.offset + Int64(chunk.received), data.count <= chunk.count - chunk.received else {
+      return false
+    }
     let end = chunk.received + data.count
     if end > chunk.kept {
       let known = chunk.kept - chunk.received

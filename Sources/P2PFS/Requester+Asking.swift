@@ -15,13 +15,15 @@ extension Requester {
     let result = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         guard asked.begin(continuation) else { return }
-        let ticket = send(request.encoded(), on: .control) { reply in
+        let ticket = send(request.encoded(), on: .control) { [weak self] reply in
+          guard !asked.isOver else { return }
           do throws(Errno) {
             if let error = reply.error { throw error }
             try each(reply)
             if reply.isLast { asked.end(.success(())) }
           } catch {
-            asked.end(.failure(error))
+            // The rest of the answer is of no use.
+            if let ticket = asked.end(.failure(error)), !reply.isLast { self?.abandon(ticket) }
           }
         }
         if !asked.note(ticket) { abandon(ticket) }
@@ -57,6 +59,9 @@ private final class Asked: Sendable {
   }
 
   private let state = Mutex(State())
+
+  /// Whether nobody waits any more.
+  var isOver: Bool { state.withLock { $0.isOver } }
 
   /// The task waits. Returns false if it was cancelled before.
   func begin(_ continuation: CheckedContinuation<Outcome?, Never>) -> Bool {

@@ -243,7 +243,8 @@ package final class Channel: Sendable {
     state.onTaken = []
     state.onOver = []
     state.onOpened = []
-    state.link?.close()
+    // With the session the connection goes, by itself: the end of a channel alone would look as if it had been given up.
+    if error != .peerGone { state.link?.close() }
     state.link = nil
     let forget = forget
     calls.all.append { [self] in

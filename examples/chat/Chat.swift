@@ -16,7 +16,11 @@ struct Chat {
       print("Connected\(peer.isRelayed == true ? " through a relay" : ""). Ctrl-D ends it.")
 
       let interrupt = DispatchSource.makeSignalSource(signal: SIGINT, queue: .main)
-      interrupt.setEventHandler { Task { await peer.close(within: .seconds(1)); exit(130) } }
+      interrupt.setEventHandler {
+        Task {
+          await peer.close(within: .seconds(1)); exit(130)
+        }
+      }
       interrupt.activate()
       defer { interrupt.cancel() }
 

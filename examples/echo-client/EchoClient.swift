@@ -19,7 +19,11 @@ struct EchoClient {
     do {
       let peer = try await Peer.connect(to: code)
       let interrupt = DispatchSource.makeSignalSource(signal: SIGINT, queue: .main)
-      interrupt.setEventHandler { Task { await peer.close(within: .seconds(1)); exit(130) } }
+      interrupt.setEventHandler {
+        Task {
+          await peer.close(within: .seconds(1)); exit(130)
+        }
+      }
       interrupt.activate()
       defer { interrupt.cancel() }
 
