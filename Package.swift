@@ -61,6 +61,7 @@ let package = Package(
     layer("Transport", ["Core", "CLinux", "CNice", "CUsrsctp", "COpenSSL", collections, log]),
     layer("Session", ["Core", "Wire", "Pairing", "Signaling", "Transport", collections, log, system]),
     layer("Export", ["Core", "Wire", "Session", "CLinux", collections, log, system]),
+    layer("Pipes", ["Core", "Wire", "Session", "CLinux", system]),
     layer("FUSE", ["Core", "CFuse3", "CLinux", log, system]),
     layer("Mount", ["Core", "Wire", "Session", "FUSE", "CLinux", collections, log, system]),
     layer(
@@ -70,7 +71,7 @@ let package = Package(
     .executableTarget(
       name: "p2pfs",
       dependencies: [
-        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Mount", "FUSE", arguments, log, system,
+        "P2PFS", "Core", "CLinux", "Signaling", "Session", "Export", "Pipes", "Mount", "FUSE", arguments, log, system,
       ],
       swiftSettings: settings),
     .executableTarget(
@@ -100,6 +101,7 @@ let package = Package(
     tests(
       "P2PFSTests", ["Rig", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
+    tests("PipesTests", ["Rig", "Pipes", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
   ],

@@ -17,6 +17,7 @@ static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 #include <linux/sched.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/statfs.h>
 
@@ -88,6 +89,9 @@ static inline int p2pfs_fallocate(int file, int mode, int64_t offset, int64_t co
   return (int)syscall(SYS_fallocate, file, mode, offset, count);
 }
 
+/// syncfs(2), which needs _GNU_SOURCE.
+static inline int p2pfs_syncfs(int file) { return (int)syscall(SYS_syncfs, file); }
+
 /// Gives the calling thread a umask of its own, of 0. The rest of the process keeps its mask.
 static inline int p2pfs_own_umask(void) {
   if (syscall(SYS_unshare, CLONE_FS) != 0) return -1;
@@ -138,4 +142,12 @@ static inline int p2pfs_landlock_restrict(int root, uint64_t handled, uint64_t a
     result = 0;
   close(rules);
   return result;
+}
+
+/// Makes the buffer of a pipe at least so large, as far as this user may; does nothing to what is no pipe.
+static inline void p2pfs_widen_pipe(int descriptor, int bytes) {
+  // F_SETPIPE_SZ and F_GETPIPE_SZ of fcntl(2), which fcntl.h shows with _GNU_SOURCE only.
+  const int set = 1031, get = 1032;
+  const int now = fcntl(descriptor, get);
+  if (now >= 0 && now < bytes) (void)fcntl(descriptor, set, bytes);
 }

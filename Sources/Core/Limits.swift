@@ -112,6 +112,26 @@ package enum Limits {
     package static let emptyPages = Mount.emptyPages
   }
 
+  /// Standard input and output joined with a channel.
+  package enum Pipes {
+    /// Bytes read at once, and sent as one piece: whole pages, so that a pipe's buffer has room for whole ones again,
+    /// and as many as fit into a message, since each costs two threads a turn.
+    package static let piece = 61_440
+    /// Bytes and pieces written by one system call: what arrives with a full window, so that few calls are made, and
+    /// credit goes back while the rest is on its way.
+    package static let batch = 262_144
+    package static let batchPieces = 64
+    /// What is asked of the kernel for a pipe's buffer, so that the programs at both ends take turns less often: its
+    /// own limit for an ordinary user (/proc/sys/fs/pipe-max-size).
+    package static let buffer: Int32 = 1_048_576
+    /// Seconds that what has arrived may take to be written once the channel has failed.
+    package static let drain = 2.0
+    /// Seconds from the meeting in which the other side opens the channel, before it counts as another program.
+    package static let opening = 30.0
+    /// Seconds that the other side has to hear why this one gives up.
+    package static let farewell = 1.0
+  }
+
   /// ICE, DTLS, SCTP and data channels.
   package enum Transport {
     /// Longest session description that is parsed: ten times the longest seen from a browser.

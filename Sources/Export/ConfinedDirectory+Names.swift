@@ -1,15 +1,15 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-internal import SystemPackage
-internal import Wire
+package import SystemPackage
+package import Wire
 
 /// What changes or reads directories: one name in one directory that was resolved before.
 ///
 /// Modes are those that the peer asks for, with the umask that the thread has: the workers have none.
 extension ConfinedDirectory {
   /// The attributes of what is at `path`; of a barred mount those of an empty directory.
-  func attributes(at path: Path) throws(Errno) -> Attributes {
+  package func attributes(at path: Path) throws(Errno) -> Attributes {
     let object = try objectOrBarrier(at: path)
     guard !object.isBarred else { return try barredAttributes(object.descriptor.rawValue, "") }
     return try FileStatus(object.descriptor.rawValue).attributes
@@ -46,7 +46,7 @@ extension ConfinedDirectory {
   }
 
   /// Makes a directory: mkdirat(2).
-  func makeDirectory(at path: Path, mode: UInt32) throws(Errno) -> Attributes {
+  package func makeDirectory(at path: Path, mode: UInt32) throws(Errno) -> Attributes {
     let entry = try entry(at: path, ofRoot: .fileExists)
     try check(mkdirat(entry.directory.rawValue, entry.name, mode & 0o1777))
     return try attributes(of: entry)
@@ -62,7 +62,7 @@ extension ConfinedDirectory {
   }
 
   /// Makes a symbolic link; its target is data, never followed here.
-  func makeSymbolicLink(at path: Path, target: [UInt8]) throws(Errno) -> Attributes {
+  package func makeSymbolicLink(at path: Path, target: [UInt8]) throws(Errno) -> Attributes {
     let entry = try entry(at: path, ofRoot: .fileExists)
     try check(symlinkat(cString(target), entry.directory.rawValue, entry.name))
     return try attributes(of: entry)
@@ -70,7 +70,7 @@ extension ConfinedDirectory {
 
   /// The target of the symbolic link at `path`.
   /// - Throws: `EINVAL` if it is none.
-  func target(ofLinkAt path: Path) throws(Errno) -> [UInt8] {
+  package func target(ofLinkAt path: Path) throws(Errno) -> [UInt8] {
     let link = try object(at: path)
     guard try FileStatus(link.rawValue).type == .symbolicLink else { throw .invalidArgument }
     var buffer = [CChar](repeating: 0, count: Limits.Wire.linkTarget + 1)
@@ -81,7 +81,7 @@ extension ConfinedDirectory {
   }
 
   /// Gives the file at `existing` the further name `path`; a symbolic link is linked itself.
-  func link(_ existing: Path, to path: Path) throws(Errno) -> Attributes {
+  package func link(_ existing: Path, to path: Path) throws(Errno) -> Attributes {
     let object = try object(at: existing)
     return try link(object.rawValue, to: path)
   }
@@ -96,7 +96,7 @@ extension ConfinedDirectory {
   }
 
   /// Removes a name of what is no directory.
-  func unlink(_ path: Path) throws(Errno) {
+  package func unlink(_ path: Path) throws(Errno) {
     let entry = try entry(at: path, ofRoot: .isDirectory)
     try check(unlinkat(entry.directory.rawValue, entry.name, 0))
   }
@@ -108,7 +108,7 @@ extension ConfinedDirectory {
   }
 
   /// renameat2(2).
-  func rename(_ path: Path, to: Path, _ mode: RenameMode) throws(Errno) {
+  package func rename(_ path: Path, to: Path, _ mode: RenameMode) throws(Errno) {
     let from = try entry(at: path)
     let to = try entry(at: to)
     let flags: UInt32 =

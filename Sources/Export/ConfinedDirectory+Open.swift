@@ -1,20 +1,20 @@
 internal import CLinux
 internal import Core
 internal import Glibc
-internal import SystemPackage
-internal import Wire
+package import SystemPackage
+package import Wire
 
 /// What opens files for real, and what changes a file rather than a directory.
 extension ConfinedDirectory {
   /// Opens the regular file or directory at `path` for reading, writing or both.
   /// - Throws: `ELOOP` for a symbolic link, `ENXIO` for a FIFO, socket or device, at once.
-  func open(_ path: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
+  package func open(_ path: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)
     return try reopen(object(at: path), flags)
   }
 
   /// Opens the regular file at `path`, which it makes if nothing is there.
-  func create(_ path: Path, _ options: OpenOptions, mode: UInt32) throws(Errno) -> Descriptor {
+  package func create(_ path: Path, _ options: OpenOptions, mode: UInt32) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)
     for _ in 0..<Limits.Export.resolutionTries {
       let entry = try entry(at: path, ofRoot: .isDirectory)
@@ -77,13 +77,13 @@ extension ConfinedDirectory {
   }
 
   /// Changes attributes of what is at `path`: size, then mode, then times, which the others would change.
-  func change(_ path: Path, _ changes: AttributeChanges) throws(Errno) -> Attributes {
+  package func change(_ path: Path, _ changes: AttributeChanges) throws(Errno) -> Attributes {
     let object = try object(at: path)
     return try change(object.rawValue, changes)
   }
 
   /// Changes attributes of an open file, or of what is open with O_PATH.
-  func change(_ descriptor: CInt, _ changes: AttributeChanges) throws(Errno) -> Attributes {
+  package func change(_ descriptor: CInt, _ changes: AttributeChanges) throws(Errno) -> Attributes {
     let status = try FileStatus(descriptor)
     let path = procPathOfDescriptor(descriptor)
     if let size = changes.size {
@@ -111,7 +111,7 @@ extension ConfinedDirectory {
   }
 
   /// statvfs(3) of the filesystem that holds `path`.
-  func statistics(at path: Path) throws(Errno) -> FilesystemStatistics {
+  package func statistics(at path: Path) throws(Errno) -> FilesystemStatistics {
     let object = try object(at: path)
     var s = statvfs()
     try check(fstatvfs(object.rawValue, &s))

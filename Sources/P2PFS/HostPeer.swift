@@ -19,6 +19,9 @@ package actor HostPeer {
     package var code: Code?
     /// Serve one guest, and end when it has left.
     package var isOnce = false
+    /// The other side may hold the room as well: it is not reserved while the connection to the server is lost, and
+    /// `run` ends with `roomOccupied` if it is taken meanwhile.
+    package var sharesRoom = false
     package var ice = ICEConfiguration()
     package var client = SignalClient()
     /// Seconds without a guest after which what is under way with it fails.
@@ -133,7 +136,8 @@ package actor HostPeer {
       }
       guard let credential = credential?.credential else { preconditionFailure("it was just made") }
       do throws(SignalingError) {
-        let room = try await configuration.client.host(server, room: code.room, token: token)
+        let room = try await configuration.client.host(
+          server, room: code.room, token: token, isTransient: configuration.sharesRoom)
         if isLost {
           isLost = false
           report(.signalingBack)
@@ -162,7 +166,7 @@ package actor HostPeer {
           renewCode()
           continue
         }
-        if announced == nil { throw error }
+        if announced == nil || configuration.sharesRoom && error == .roomOccupied { throw error }
         if !isLost {
           isLost = true
           report(.signalingLost("\(error)"))

@@ -79,7 +79,7 @@ package struct Rendezvous: Sendable {
         wasAway = state == .offline || state == .expired
       }
     }
-    return MetPeer(guest.session, guest.path) {
+    return MetPeer(guest.session, guest.path, isHost: false) {
       watch.cancel()
       await guest.end()
     }
@@ -89,6 +89,7 @@ package struct Rendezvous: Sendable {
     var configuration = HostPeer.Configuration()
     configuration.code = code
     configuration.isOnce = true
+    configuration.sharesRoom = role == .either
     configuration.timeout = timeout
     configuration.ice = ice
     if let onChannel { configuration.onChannel = { channel, _ in onChannel(channel) } }
@@ -126,7 +127,7 @@ package struct Rendezvous: Sendable {
       if case .failure(let error) = first { throw error }
       throw .abandoned
     }
-    return MetPeer(session, path) {
+    return MetPeer(session, path, isHost: true) {
       session.end()
       running.cancel()
       await host.stop()
@@ -140,11 +141,16 @@ package struct MetPeer: Sendable {
   package let session: Session
   /// How it was reached first.
   package let path: ConnectionPath?
+  /// Whether this side held the room: of two sides that are otherwise alike, the other one opens the channel.
+  package let isHost: Bool
   private let ending: @Sendable () async -> Void
 
-  init(_ session: Session, _ path: ConnectionPath?, ending: @escaping @Sendable () async -> Void) {
+  init(
+    _ session: Session, _ path: ConnectionPath?, isHost: Bool, ending: @escaping @Sendable () async -> Void
+  ) {
     self.session = session
     self.path = path
+    self.isHost = isHost
     self.ending = ending
   }
 

@@ -305,9 +305,6 @@ package final class Channel: Sendable {
     if !isTaken { link.close() }
   }
 
-  /// The connection is gone. What was said is kept for the next one.
-  func disconnect() { state.withLock { $0.link = nil } }
-
   /// Sends our opening message, and behind it what may be sent without having heard the peer's.
   private func greet(_ state: inout State) {
     guard !state.hasGreeted, let link = state.link else { return }

@@ -82,7 +82,7 @@ extension Session {
       guard state.status == .offline || state.status == .expired else { return nil }
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [Channel] = []
-      if state.wasOnline, !hello.flags.contains(.remembers) {
+      if let known = state.peer, known.instance != hello.instance {
         // It was started again: whether it did what it was asked last is not known.
         lost = state.pending.removeAll(onlyChanges: true)
         state.slots = SlotTable(count: Limits.Session.requests)
@@ -91,7 +91,6 @@ extension Session {
       }
       state.pending.restrict(to: Int(hello.requests))
       state.peer = hello
-      state.wasOnline = true
       let observers = state.turn(.online)
       state.silence = 0
       for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }

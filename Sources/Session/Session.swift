@@ -61,8 +61,7 @@ package final class Session: Requester, ReplySink {
     var away = 0.0
     var pending = PendingRequests(limit: Limits.Session.requests)
     var slots = SlotTable(count: Limits.Session.requests)
-    /// Whether the peer was met before, so that it should remember the session.
-    var wasOnline = false
+    /// What the peer has said of itself last.
     var peer: Hello?
     var observers: [@Sendable (SessionState) -> Void] = []
 
@@ -103,6 +102,8 @@ package final class Session: Requester, ReplySink {
   let responder: (any Responder)?
   let log: Logger
   let state = Mutex(State())
+  /// Tells the peer whether this is still the session that it knows.
+  private let instance = UInt64.random(in: .min ... .max)
   /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
   private let handles = Atomic<UInt64>(UInt64.random(in: 1...UInt64.max / 2))
   /// What the windows of all channels may take beyond the least, in either direction.
@@ -150,10 +151,10 @@ package final class Session: Requester, ReplySink {
 
   /// Takes a new connection, which replaces the one before. The session is online when the peer has greeted.
   package func connect(_ link: any Link) {
-    let (old, isOver, remembers, observers) = state.withLock { state in
+    let (old, isOver, observers) = state.withLock { state in
       let old = state.link
       guard state.status != .over else {
-        return (nil as (any Link)?, true, false, [@Sendable (SessionState) -> Void]())
+        return (nil as (any Link)?, true, [@Sendable (SessionState) -> Void]())
       }
       state.link = link
       state.connection += 1
@@ -162,9 +163,9 @@ package final class Session: Requester, ReplySink {
       state.silence = 0
       state.greeting = 0
       // From here on nothing is sent until the peer has greeted on the new connection.
-      guard state.status == .online else { return (old, false, state.wasOnline, []) }
+      guard state.status == .online else { return (old, false, []) }
       state.away = 0
-      return (old, false, state.wasOnline, state.turn(.offline))
+      return (old, false, state.turn(.offline))
     }
     old?.close()
     guard !isOver else {
@@ -177,10 +178,9 @@ package final class Session: Requester, ReplySink {
       flags.insert(.exports)
       if responder.isReadOnly { flags.insert(.readOnly) }
     }
-    if remembers { flags.insert(.remembers) }
     let hello = Hello(
       session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
-      writeCredit: UInt32(configuration.grantedWriteCredit))
+      writeCredit: UInt32(configuration.grantedWriteCredit), instance: instance)
     link.send(hello.encoded(), on: .control)
     // Only now: the peer's hello may be here already, and what it sets free must not overtake ours.
     link.attach(LinkReceiverOfConnection(session: self, link: link))

@@ -10,7 +10,8 @@ struct ConnectionID: Hashable, Sendable {
 struct Join: Equatable, Sendable {
   /// As what.
   enum Role: Equatable, Sendable {
-    case host(RoomToken)
+    /// A transient one's room is not reserved for it when its connection breaks.
+    case host(RoomToken, isTransient: Bool = false)
     case guest(waits: Bool)
   }
 
@@ -23,7 +24,7 @@ struct Join: Equatable, Sendable {
 ///               host joins                  connection breaks
 ///     (no room) ──────────▶ hosted ──────────────────────────▶ reserved ── time is up ──▶ (no room)
 ///                            ▲ │ └─ the token's owner again ◀──────┘
-///                            │ └─ clean close ─▶ (no room), or waiting while guests are in it
+///                            │ └─ clean close, or a transient host ─▶ (no room), or waiting while guests are in it
 ///     (no room) ── a guest that waits ──▶ waiting ── host joins ──▶ hosted
 struct RoomTable: Sendable {
   /// What the caller does, in this order.
@@ -35,6 +36,7 @@ struct RoomTable: Sendable {
   private struct Entry {
     var token: RoomToken?
     var host: ConnectionID?
+    var isTransient = false
     var reservedUntil: Instant?
     var guests: [GuestID: ConnectionID] = [:]
   }
@@ -59,7 +61,7 @@ struct RoomTable: Sendable {
   func refusal(of join: Join, now: Instant) -> Refusal? {
     let entry = entries[join.room]
     switch join.role {
-    case .host(let token):
+    case .host(let token, _):
       guard let entry else { return entries.count < bounds.rooms ? nil : .tooManyRooms }
       guard let holder = entry.token, isHeld(entry, now: now) else { return nil }
       return holder == token ? nil : .occupied
@@ -76,7 +78,7 @@ struct RoomTable: Sendable {
     var entry = entries[join.room] ?? Entry()
     var actions: [Action] = []
     switch join.role {
-    case .host(let token):
+    case .host(let token, let isTransient):
       actions.append(.send(connection, .welcome(isHostThere: true, servers)))
       if let old = entry.host {
         places[old] = nil
@@ -84,6 +86,7 @@ struct RoomTable: Sendable {
       }
       entry.host = connection
       entry.token = token
+      entry.isTransient = isTransient
       entry.reservedUntil = nil
       reserved.remove(join.room)
       places[connection] = .host(join.room)
@@ -139,7 +142,7 @@ struct RoomTable: Sendable {
     case .host(let room):
       guard var entry = entries[room], entry.host == connection else { return [] }
       entry.host = nil
-      if isClean {
+      if isClean || entry.isTransient {
         entry.token = nil
       } else {
         entry.reservedUntil = now.advanced(by: bounds.reservation)

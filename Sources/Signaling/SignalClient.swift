@@ -27,12 +27,13 @@ package struct SignalClient: Sendable {
   }
 
   /// Takes a room as its host. `token` is what reclaims the room later: a host that comes back with it replaces its
-  /// old connection, and hears of the guests that are there.
+  /// old connection, and hears of the guests that are there. If its connection breaks, the room is reserved for it, or
+  /// free for anybody at once if it `isTransient`.
   package func host(
-    _ server: ServerAddress, room: String, token: RoomToken
+    _ server: ServerAddress, room: String, token: RoomToken, isTransient: Bool = false
   ) async throws(SignalingError) -> HostConnection {
     guard let room = Room(room) else { throw .refused(Refusal.badRequest.sentence) }
-    let (socket, _, servers) = try await connect(server, Join(room: room, role: .host(token)))
+    let (socket, _, servers) = try await connect(server, Join(room: room, role: .host(token, isTransient: isTransient)))
     return HostConnection(socket, servers)
   }
 

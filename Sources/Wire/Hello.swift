@@ -3,10 +3,10 @@ package import Core
 /// The first message of either side on each connection: who speaks which version, and what it grants.
 ///
 /// ```
-///  16        18       20         28        44      45                  49           53
-/// +---------+--------+----------+---------+-------+-------------------+------------+
-/// | version | oldest | features | session | flags | requests in flight | write credit |
-/// +---------+--------+----------+---------+-------+-------------------+------------+
+///  16        18       20         28        44      45                   49             53         61
+/// +---------+--------+----------+---------+-------+--------------------+--------------+----------+
+/// | version | oldest | features | session | flags | requests in flight | write credit | instance |
+/// +---------+--------+----------+---------+-------+--------------------+--------------+----------+
 /// ```
 package struct Hello: Sendable, Equatable {
   /// What a side says of itself.
@@ -17,8 +17,6 @@ package struct Hello: Sendable, Equatable {
     package static let exports = Flags(rawValue: 1)
     /// Its export refuses every change.
     package static let readOnly = Flags(rawValue: 2)
-    /// It has the state of this session from an earlier connection: handles, answers, numbers go on.
-    package static let remembers = Flags(rawValue: 4)
   }
 
   /// The version of the protocol that this program speaks.
@@ -44,9 +42,12 @@ package struct Hello: Sendable, Equatable {
   package var requests: UInt32
   /// How many bytes of `write` requests without an answer the sender takes at once.
   package var writeCredit: UInt32
+  /// A number that the sender has chosen at random when it began with this session. While it stays the same the
+  /// sender has all that belongs to the session from earlier connections: handles, answers, numbers, channels.
+  package var instance: UInt64
 
   /// A hello of this program.
-  package init(session: [UInt8], flags: Flags, requests: UInt32, writeCredit: UInt32) {
+  package init(session: [UInt8], flags: Flags, requests: UInt32, writeCredit: UInt32, instance: UInt64) {
     precondition(session.count == 16)
     version = Hello.currentVersion
     oldest = 1
@@ -55,6 +56,7 @@ package struct Hello: Sendable, Equatable {
     self.flags = flags
     self.requests = requests
     self.writeCredit = writeCredit
+    self.instance = instance
   }
 
   /// Reads a hello behind its header. Fields that a later version adds behind these are ignored.
@@ -66,11 +68,12 @@ package struct Hello: Sendable, Equatable {
     flags = Flags(rawValue: try reader.integer())
     requests = try reader.integer()
     writeCredit = try reader.integer()
+    instance = try reader.integer()
   }
 
   /// The whole message.
   package func encoded() -> Frame {
-    let frame = Frame(capacity: Header.length + 37)
+    let frame = Frame(capacity: Header.length + 45)
     Header(kind: .hello).write(to: frame)
     frame.write(version)
     frame.write(oldest)
@@ -79,6 +82,7 @@ package struct Hello: Sendable, Equatable {
     frame.write(flags.rawValue)
     frame.write(requests)
     frame.write(writeCredit)
+    frame.write(instance)
     return frame
   }
 }

@@ -23,7 +23,10 @@ enum Console {
   }
 
   /// Asks for a line on the terminal, without showing what is typed if `isSecret`; nil if there is no terminal.
-  static func ask(_ question: String, isSecret: Bool) throws(Failure) -> String? {
+  /// - Parameter isWanted: asked ten times a second; when it says no, the answer is empty.
+  static func ask(
+    _ question: String, isSecret: Bool, while isWanted: () -> Bool = { true }
+  ) throws(Failure) -> String? {
     let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
     guard terminal >= 0 else { return nil }
     defer { close(terminal) }
@@ -47,7 +50,8 @@ enum Console {
     while line.count < 4096 {
       // The signals that end the program are caught, and the terminal is to be left as it was.
       if poll(&ready, 1, 100) <= 0 {
-        if Signals.isPending { throw Failure(.interrupted, "interrupted") }
+        if Signals.isPending || Signals.received != 0 { throw Failure(.interrupted, "interrupted") }
+        guard isWanted() else { return "" }
         continue
       }
       guard read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") else { break }

@@ -20,7 +20,7 @@ struct ExportCommand: AsyncParsableCommand {
       on this computer: enough for two computers in one network, or for one alone.
       """)
 
-  @Argument(help: ArgumentHelp("The folder to share.", valueName: "dir"))
+  @Argument(help: ArgumentHelp("The folder to share.", valueName: "dir"), completion: .directory)
   var directory: String
 
   @Flag(help: "Refuse every change.")
@@ -44,7 +44,8 @@ struct ExportCommand: AsyncParsableCommand {
   var oneFileSystem = false
 
   @Option(
-    name: .customLong("mount"), help: ArgumentHelp("Mount here what the guest shares back.", valueName: "mountpoint"))
+    name: .customLong("mount"), help: ArgumentHelp("Mount here what the guest shares back.", valueName: "mountpoint"),
+    completion: .directory)
   var mountpoint: String?
 
   @OptionGroup var common: CommonOptions

@@ -23,7 +23,9 @@ struct MountCommand: AsyncParsableCommand {
       or to be asked for it.
       """)
 
-  @Argument(help: ArgumentHelp("CODE[@SERVER][:/PATH], then where to mount it.", valueName: "code> <mountpoint"))
+  @Argument(
+    help: ArgumentHelp("CODE[@SERVER][:/PATH], then where to mount it.", valueName: "code> <mountpoint"),
+    completion: .directory)
   var places: [String]
 
   @Option(help: ArgumentHelp("The signaling server: host[:port], or a ws:// or wss:// URL.", valueName: "url"))
@@ -32,7 +34,7 @@ struct MountCommand: AsyncParsableCommand {
   @Flag(help: "Mount read-only.")
   var readOnly = false
 
-  @Option(help: ArgumentHelp("Share this folder back.", valueName: "dir"))
+  @Option(help: ArgumentHelp("Share this folder back.", valueName: "dir"), completion: .directory)
   var export: String?
 
   @Flag(help: "Wait for the other computer, if it does not share yet.")
@@ -42,7 +44,8 @@ struct MountCommand: AsyncParsableCommand {
   var foreground = false
 
   @Option(
-    name: .short, help: ArgumentHelp("Mount options, with commas between; see p2pfs-mount(1).", valueName: "options"))
+    name: .short, help: ArgumentHelp("Mount options, with commas between; see p2pfs-mount(1).", valueName: "options"),
+    completion: .mountOptions)
   var options: [String] = []
 
   @OptionGroup var common: CommonOptions

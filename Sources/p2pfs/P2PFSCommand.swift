@@ -8,9 +8,13 @@ struct P2PFSCommand: AsyncParsableCommand {
     commandName: "p2pfs",
     abstract: "Mount a folder of a computer that sits behind another NAT.",
     version: "p2pfs 0.1.0",
-    subcommands: [ExportCommand.self, MountCommand.self, UmountCommand.self, SignalCommand.self])
+    subcommands: [
+      ExportCommand.self, MountCommand.self, UmountCommand.self, PipeCommand.self, SignalCommand.self,
+      CompletionsCommand.self,
+    ])
 
   static func main() async {
+    StandardStreams.fillGaps()
     Signals.catchEnding()
     do {
       var command = try parseAsRoot()

@@ -18,10 +18,10 @@ struct SignalCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("Where to listen (default: every address, port 11985).", valueName: "addr:port"))
   var listen: String?
 
-  @Option(help: ArgumentHelp("Speak wss with this certificate chain (PEM).", valueName: "file"))
+  @Option(help: ArgumentHelp("Speak wss with this certificate chain (PEM).", valueName: "file"), completion: .file())
   var tlsCert: String?
 
-  @Option(help: ArgumentHelp("The private key of the certificate (PEM).", valueName: "file"))
+  @Option(help: ArgumentHelp("The private key of the certificate (PEM).", valueName: "file"), completion: .file())
   var tlsKey: String?
 
   @Option(help: ArgumentHelp("Tell peers of this STUN server, too. May be repeated.", valueName: "uri"))

@@ -10,6 +10,7 @@ enum Signals {
   // Written once by `catchEnding`, before there are threads.
   nonisolated(unsafe) private static var readEnd: Int32 = -1
   nonisolated(unsafe) private static var writeEnd: Int32 = -1
+  nonisolated(unsafe) private static var ignoresBrokenPipes = false
 
   /// Catches them, and ignores those that writing to what is gone would bring. To be called before there are threads.
   /// What was ignored when the program started, as by nohup(1), stays ignored.
@@ -35,8 +36,22 @@ enum Signals {
       sigemptyset(&action.sa_mask)
       sigaction(signal, &action, nil)
     }
-    signal(SIGPIPE, SIG_IGN)
+    let before = signal(SIGPIPE, SIG_IGN)
+    ignoresBrokenPipes = unsafeBitCast(before, to: Int.self) == unsafeBitCast(SIG_IGN, to: Int.self)
     signal(SIGXFSZ, SIG_IGN)
+  }
+
+  /// Ends the program as a broken pipe ends any filter, unless SIGPIPE was ignored when it started: then it returns.
+  static func dieOfBrokenPipe() {
+    guard !ignoresBrokenPipes else { return }
+    signal(SIGPIPE, SIG_DFL)
+    var set = sigset_t()
+    sigemptyset(&set)
+    sigaddset(&set, SIGPIPE)
+    pthread_sigmask(SIG_UNBLOCK, &set, nil)
+    // To the process, not the thread: it does not return from this either way.
+    kill(getpid(), SIGPIPE)
+    while true { pause() }
   }
 
   /// Lets them end the program at once, for a command that leaves nothing behind.

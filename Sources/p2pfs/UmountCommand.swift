@@ -12,7 +12,7 @@ struct UmountCommand: ParsableCommand {
       lost, unmounts all the same, and exits with 1. Also clears a mount point whose process has died.
       """)
 
-  @Argument(help: "Where it is mounted.")
+  @Argument(help: "Where it is mounted.", completion: .mounted)
   var mountpoint: String
 
   func run() throws {

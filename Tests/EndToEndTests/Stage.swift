@@ -107,10 +107,3 @@ final class Stage {
     unlink("/dev/shm/\(mark)-rm.err")
   }
 }
-
-/// A user of the system, other than root.
-struct User {
-  let name: String
-  let id: uid_t
-  let group: gid_t
-}

@@ -5,7 +5,7 @@ extension EndToEnd {
   /// Who mounts, and who may look.
   @Suite struct Users {
     @Test func `ordinary users export and mount`() throws {
-      try withUser { user in
+      try User.make { user in
         try Stage.run { stage in
           let (a, b) = (try stage.computer("a", user: user), try stage.computer("b", user: user))
           let export = a.makeDirectory("export")
@@ -27,7 +27,7 @@ extension EndToEnd {
     }
 
     @Test func `root mounts for all with allow_other, and modes count`() throws {
-      try withUser { user in
+      try User.make { user in
         try Stage.run { stage in
           let (a, b) = (try stage.computer("a"), try stage.computer("b"))
           let guest = try stage.computer("guest", user: user)
@@ -41,27 +41,6 @@ extension EndToEnd {
           #expect(try guest.run(["touch", mounted.point + "/h"]).errors.contains("Permission denied"))
         }
       }
-    }
-
-    /// Runs a test with an ordinary user of the system, and /dev/fuse as udev leaves it on every desktop.
-    private func withUser(_ body: (User) throws -> Void) throws {
-      let name = "p2pfs-test"
-      if getpwnam(name) == nil { try command(["useradd", "--no-create-home", "--shell", "/bin/sh", name]) }
-      guard let entry = getpwnam(name)?.pointee else { throw StageError("cannot make the user \(name)") }
-      defer { try? command(["userdel", name]) }
-      var status = stat()
-      guard stat("/dev/fuse", &status) == 0, chmod("/dev/fuse", 0o666) == 0 else { throw StageError("no /dev/fuse") }
-      defer { chmod("/dev/fuse", status.st_mode & 0o777) }
-      try body(User(name: name, id: entry.pw_uid, group: entry.pw_gid))
-    }
-
-    private func command(_ arguments: [String]) throws {
-      let child = try Child(
-        arguments, environment: ["PATH": Computer.searchPath], directory: "/", record: "/dev/shm/p2pfs-user-\(getpid())"
-      )
-      let outcome = try child.wait(seconds: 20)
-      for end in [".out", ".err"] { unlink("/dev/shm/p2pfs-user-\(getpid())" + end) }
-      guard outcome.status == 0 else { throw StageError("\(arguments): \(outcome)") }
     }
   }
 }

@@ -90,7 +90,7 @@ import Wire
     #expect(eventually { pair.client.isOnline && pair.exporter.isOnline })
     let second = pair.connect()
     #expect(eventually { pair.client.isOnline && pair.exporter.isOnline })
-    let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0).encoded()
+    let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1).encoded()
     for frame in [hello, Frame(copying: [9, 9, 9])] { pair.client.received(frame, on: .control, from: first.client) }
     #expect(pair.client.isOnline && pair.client.state.withLock { $0.link === second.client })
     let answers = pair.ask(look)
@@ -133,6 +133,21 @@ import Wire
     exchanges[1].reply(Frame.reply(to: exchanges[1].header))
     #expect(eventually { answers.replies.count == 1 })
     #expect(answers.replies.first?.error == nil)
+    withExtendedLifetime((first, second)) {}
+  }
+
+  @Test func aPeerThatWasGreetedOnOneSideOnlyIsNoStranger() {
+    let pair = Pair()
+    let first = MemoryLink.pair()
+    // The exporter's hello arrives, ours does not.
+    first.0.fallSilent()
+    pair.exporter.connect(first.1)
+    pair.client.connect(first.0)
+    #expect(eventually { pair.client.isOnline } && !pair.exporter.isOnline)
+    let answers = pair.ask(directory)
+    let second = pair.connect()
+    #expect(eventually { answers.replies.count == 1 })
+    #expect(answers.replies.first?.error == nil && pair.recorder.count == 1)
     withExtendedLifetime((first, second)) {}
   }
 

@@ -91,6 +91,22 @@ import Testing
     await server.shutdown()
   }
 
+  @Test("The room of a transient host is free for anybody as soon as its connection breaks")
+  func transient() async throws {
+    let (server, address) = try await startServer()
+    let broken = try await client.host(address, room: room, token: .random(), isTransient: true)
+    let guest = try await client.join(address, room: room)
+    await #expect(throws: SignalingError.roomOccupied) {
+      _ = try await client.host(address, room: room, token: .random())
+    }
+    broken.abandon()
+    #expect(try await guest.events.next() == .hostLeft)
+    let other = try await client.host(address, room: room, token: .random())
+    #expect(try await guest.events.next() == .hostArrived)
+    other.close()
+    await server.shutdown()
+  }
+
   @Test("A guest learns at once that nobody is there, for any room in the same words")
   func nobodyThere() async throws {
     let (server, address) = try await startServer()

@@ -119,7 +119,7 @@ import Wire
 
 @Suite struct HelloTests {
   private let hello = Hello(
-    session: (0..<16).map { UInt8($0) }, flags: [.exports, .remembers], requests: .max, writeCredit: 7)
+    session: (0..<16).map { UInt8($0) }, flags: [.exports, .readOnly], requests: .max, writeCredit: 7, instance: 8)
 
   private func decode(_ frame: Frame) throws -> Hello {
     var reader = Reader(frame)

@@ -1,0 +1,45 @@
+internal import CLinux
+internal import Core
+internal import Glibc
+package import SystemPackage
+package import Wire
+
+/// What walks through a tree, or works on what it has opened, without a session.
+extension ConfinedDirectory {
+  /// The names in the directory at `path`, in their order as bytes; none in a barred mount.
+  /// - Throws: `EFBIG` if there are more than `limit`.
+  package func names(in path: Path, limit: Int) throws(Errno) -> [[UInt8]] {
+    guard let directory = try openDirectory(path) else { return [] }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.Export.directoryBuffer, alignment: 8)
+    defer { buffer.deallocate() }
+    var names: [[UInt8]] = []
+    while true {
+      let count = p2pfs_getdents64(directory.rawValue, buffer.baseAddress, buffer.count)
+      guard count >= 0 else { throw Errno(rawValue: errno) }
+      guard count > 0 else { break }
+      var rest = UnsafeRawBufferPointer(rebasing: buffer[..<count])[...]
+      while !rest.isEmpty {
+        // struct linux_dirent64: d_ino (8), d_off (8), d_reclen (2), d_type (1), d_name, a NUL.
+        let entry = UnsafeRawBufferPointer(rebasing: rest)
+        let length = Int(entry.loadUnaligned(fromByteOffset: 16, as: UInt16.self))
+        let name = entry[19..<length].prefix { $0 != 0 }
+        if (try? Path.check(component: name)) != nil {
+          guard names.count < limit else { throw .fileTooLarge }
+          names.append(Array(name))
+        }
+        rest = rest.dropFirst(length)
+      }
+    }
+    return names.sorted { $0.lexicographicallyPrecedes($1) }
+  }
+
+  /// The attributes of an open file.
+  package func attributes(of file: borrowing Descriptor) throws(Errno) -> Attributes {
+    try FileStatus(file.rawValue).attributes
+  }
+
+  /// Brings everything that was written to the filesystem of an open file onto its disk: syncfs(2).
+  package func synchronize(_ file: borrowing Descriptor) throws(Errno) {
+    try check(p2pfs_syncfs(file.rawValue))
+  }
+}

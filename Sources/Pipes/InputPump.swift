@@ -1,0 +1,61 @@
+import Core
+import Glibc
+import Session
+import SystemPackage
+
+/// Reads a descriptor into pieces of a channel until its end. On a thread of its own.
+struct InputPump: ~Copyable {
+  private let pipe: Pipe
+  private let input: Int32
+
+  init(_ pipe: Pipe, _ input: FileDescriptor) {
+    self.pipe = pipe
+    self.input = input.rawValue
+  }
+
+  deinit { close(input) }
+
+  consuming func run() {
+    do throws(ChannelError) { try pump() } catch {
+      // Whoever waits for the channel sees it as well.
+    }
+  }
+
+  private borrowing func pump() throws(ChannelError) {
+    var empty = Channel.piece(capacity: Limits.Pipes.piece)
+    while true {
+      pipe.writable.listen()
+      if let failure = pipe.channel.failure { throw failure }
+      // Not read(2) alone: what ends the channel must end this, too. A file is always ready.
+      guard pipe.writable.wait(for: POLLIN, at: input) != 0 else { continue }
+      let spare = empty.spare
+      let count = read(input, spare.baseAddress, spare.count)
+      if count == 0 { return pipe.channel.finish() }
+      guard count > 0 else {
+        // EAGAIN: another process shares the descriptor and was faster.
+        if errno != EINTR, errno != EAGAIN { return pipe.fail(.input(Errno(rawValue: errno))) }
+        continue
+      }
+      // At once, however little it is. What is kept until the peer has taken it must not be mostly empty.
+      if count * 2 < spare.count {
+        let piece = Channel.piece(capacity: count)
+        piece.spare.copyMemory(from: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(spare)[..<count]))
+        piece.count += count
+        try send(piece)
+      } else {
+        empty.count += count
+        try send(empty)
+        empty = Channel.piece(capacity: Limits.Pipes.piece)
+      }
+    }
+  }
+
+  private borrowing func send(_ piece: Frame) throws(ChannelError) {
+    while try !pipe.channel.send(piece) {
+      pipe.writable.listen()
+      // Asked again, so that room which came in between is not waited for.
+      if try pipe.channel.send(piece) { return }
+      pipe.writable.wait()
+    }
+  }
+}

@@ -1,0 +1,126 @@
+import Core
+import Glibc
+import Session
+import SystemPackage
+
+/// Writes what comes in on a channel to a descriptor until the end, and closes it. On a thread of its own.
+struct OutputPump: ~Copyable {
+  private enum Gathered {
+    case pieces
+    case end
+    case nothing
+  }
+
+  private let pipe: Pipe
+  private let output: Int32
+  private var batch: [FrameSlice] = []
+
+  init(_ pipe: Pipe, _ output: FileDescriptor) {
+    self.pipe = pipe
+    self.output = output.rawValue
+    batch.reserveCapacity(Limits.Pipes.batchPieces)
+  }
+
+  consuming func run() {
+    do {
+      try pump()
+      // A socket that is the input, too, would stay open.
+      shutdown(output, Int32(SHUT_WR))
+      // The last chance of a filesystem to say that it could not keep the data.
+      guard close(output) == 0 || errno == EINTR else { return pipe.fail(.output(Errno(rawValue: errno))) }
+      pipe.channel.consumedEnd()
+    } catch {
+      close(output)
+      // Whoever waits for the channel sees its failure as well.
+      if case .channel = error { return }
+      pipe.fail(error)
+    }
+  }
+
+  /// Writes all until the end of the channel.
+  private mutating func pump() throws(PipeError) {
+    while true {
+      switch try gather() {
+      case .end: return
+      case .pieces: try writeBatch()
+      case .nothing: try wait()
+      }
+    }
+  }
+
+  /// Takes what is there, as much as one system call is to write.
+  private mutating func gather() throws(PipeError) -> Gathered {
+    var bytes = 0
+    while batch.count < Limits.Pipes.batchPieces, bytes < Limits.Pipes.batch {
+      do throws(ChannelError) {
+        switch try pipe.channel.receive() {
+        case .piece(let piece):
+          batch.append(piece)
+          bytes += piece.count
+          continue
+        // It comes again when the batch is written.
+        case .end: return batch.isEmpty ? .end : .pieces
+        case .nothing: return batch.isEmpty ? .nothing : .pieces
+        }
+      } catch {
+        // What came before the failure is passed on.
+        if batch.isEmpty { throw PipeError(error) }
+        return .pieces
+      }
+    }
+    return .pieces
+  }
+
+  /// Waits for the peer, and notices meanwhile that whoever takes the output is gone.
+  private mutating func wait() throws(PipeError) {
+    pipe.readable.listen()
+    guard case .nothing = try gather() else { return try writeBatch() }
+    let events = pipe.readable.wait(for: 0, at: output)
+    if events & (POLLERR | POLLHUP) != 0 { throw .brokenPipe(isHere: true) }
+    if events & POLLNVAL != 0 { throw .output(.badFileDescriptor) }
+  }
+
+  private mutating func writeBatch() throws(PipeError) {
+    var first = 0
+    var written = 0
+    while first < batch.count {
+      let count = gatherWrite(from: first, offset: written)
+      guard count >= 0 else {
+        switch errno {
+        case EINTR: continue
+        case EAGAIN: waitForRoom()
+        case EPIPE: throw .brokenPipe(isHere: true)
+        default: throw .output(Errno(rawValue: errno))
+        }
+        continue
+      }
+      written += count
+      while first < batch.count, written >= batch[first].count {
+        written -= batch[first].count
+        pipe.channel.consumed(batch[first])
+        first += 1
+      }
+    }
+    batch.removeAll(keepingCapacity: true)
+  }
+
+  /// Writes the pieces from `first` on, of that what begins at `offset`. Returns what writev(2) does.
+  private func gatherWrite(from first: Int, offset: Int) -> Int {
+    withUnsafeTemporaryAllocation(of: iovec.self, capacity: batch.count - first) { vectors in
+      for (index, piece) in batch[first...].enumerated() {
+        let bytes = piece.bytes
+        vectors.initializeElement(
+          at: index,
+          to: iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count))
+      }
+      vectors[0].iov_base += offset
+      vectors[0].iov_len -= offset
+      return writev(output, vectors.baseAddress, Int32(vectors.count))
+    }
+  }
+
+  private func waitForRoom() {
+    var polled = pollfd(fd: output, events: Int16(POLLOUT), revents: 0)
+    _ = poll(&polled, 1, -1)
+  }
+}

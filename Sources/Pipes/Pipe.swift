@@ -1,0 +1,105 @@
+import CLinux
+import Core
+import Glibc
+package import Session
+import Synchronization
+package import SystemPackage
+import Wire
+
+/// Joins two file descriptors with a channel: what can be read from the input goes to the peer, what the peer says is
+/// written to the output, both at once, on a thread each.
+///
+/// ```
+/// input ──read──▶ InputPump ──▶ Channel ──▶ OutputPump ──writev──▶ output
+/// ```
+/// The end of the input is the end of that direction; the output is closed at the end of the other. SIGPIPE must be
+/// ignored in the process, so that a broken pipe shows as an error.
+package final class Pipe: Sendable {
+  private struct State {
+    /// What went wrong on this side.
+    var failure: PipeError?
+  }
+
+  let channel: Channel
+  /// Rung when `channel` has room, and when it has something to take; both when it has failed.
+  let writable = Doorbell()
+  let readable = Doorbell()
+  private let input: FileDescriptor?
+  private let output: FileDescriptor
+  private let state = Mutex(State())
+  private let isAbandoned = Atomic<Bool>(false)
+  private let isOutputDone = Atomic<Bool>(false)
+
+  /// Becomes the one user of `channel`, and the owner of both descriptors. They may be non-blocking.
+  /// - Parameter input: nil stands for an empty one.
+  package init(input: FileDescriptor?, output: FileDescriptor, channel: Channel) {
+    self.input = input
+    self.output = output
+    self.channel = channel
+    for descriptor in [input, output].compactMap({ $0 }) {
+      // Only a pipe can have more, and only as far as the user's share goes: if not, it works as it is.
+      p2pfs_widen_pipe(descriptor.rawValue, Limits.Pipes.buffer)
+    }
+  }
+
+  /// Runs until it is over: returns if both directions were complete and the peer has confirmed it, the output closed
+  /// on both sides. Once. A cancelled task gives up at once, and the peer is told.
+  package func run() async throws(PipeError) {
+    channel.attach(
+      onReadable: { [weak self] in self?.readable.ring() }, onWritable: { [weak self] in self?.writable.ring() })
+    spawn { [self] in
+      OutputPump(self, output).run()
+      isOutputDone.store(true, ordering: .releasing)
+    }
+    if let input { spawn { [self] in InputPump(self, input).run() } } else { channel.finish() }
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in channel.whenOver { continuation.resume() } }
+    } onCancel: {
+      isAbandoned.store(true, ordering: .relaxed)
+      channel.reset(.cancelled, "it was interrupted")
+    }
+    guard let failure = channel.failure else { return }
+    readable.ring()
+    writable.ring()
+    await drain()
+    throw state.withLock { $0.failure } ?? PipeError(failure)
+  }
+
+  /// What has arrived is passed on though the rest will not come, as far as the output takes it.
+  private func drain() async {
+    let end = Instant.now.advanced(by: Limits.Pipes.drain)
+    while !isAbandoned.load(ordering: .relaxed), !isOutputDone.load(ordering: .acquiring), Instant.now < end {
+      try? await Task.sleep(for: .milliseconds(5))
+    }
+  }
+
+  /// Something failed on this side: tells the peer.
+  func fail(_ error: PipeError) {
+    state.withLock { if $0.failure == nil { $0.failure = error } }
+    switch error {
+    case .brokenPipe: channel.reset(.brokenPipe)
+    case .input(let error): channel.reset(.failed, "it cannot read its standard input: \(error)")
+    case .output(let error): channel.reset(.failed, "it cannot write its standard output: \(error)")
+    case .channel: preconditionFailure("a failure of the channel is no news to it")
+    }
+  }
+
+  /// Starts a thread of its own: the pumps block.
+  private func spawn(_ body: @escaping @Sendable () -> Void) {
+    final class Box: Sendable {
+      let body: @Sendable () -> Void
+      init(_ body: @escaping @Sendable () -> Void) { self.body = body }
+    }
+    var thread = pthread_t()
+    let argument = Unmanaged.passRetained(Box(body)).toOpaque()
+    let error = pthread_create(
+      &thread, nil,
+      { argument in
+        guard let argument else { return nil }
+        Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
+        return nil
+      }, argument)
+    precondition(error == 0, "no thread: \(error)")
+    pthread_detach(thread)
+  }
+}

@@ -1,0 +1,131 @@
+import ArgumentParser
+import Core
+import Glibc
+import P2PFS
+import Pipes
+import Session
+import Synchronization
+import Wire
+
+/// `p2pfs pipe`.
+struct PipeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "pipe",
+    abstract: "Join standard input and output with another computer's.",
+    discussion: """
+      What is standard input here is standard output there, both ways at once. Without a code it shows one on standard \
+      error, and waits. Exits with 0 only when both ends have got everything: "tar c . | p2pfs pipe" here and \
+      "p2pfs pipe CODE | tar x" there.
+      """)
+
+  @Argument(
+    help: ArgumentHelp(
+      "The code, as CODE[@SERVER]. - takes it from P2PFS_CODE, or asks for it. Both sides may be given the same one.",
+      valueName: "code"))
+  var code: String?
+
+  @Option(name: .customLong("code"), help: ArgumentHelp("Wait with this code instead of a new one.", valueName: "code"))
+  var ownCode: String?
+
+  @OptionGroup var options: MeetingOptions
+  @OptionGroup var common: CommonOptions
+
+  func validate() throws {
+    if code != nil, ownCode != nil { throw ValidationError("Give the code once: as an argument, or with --code.") }
+  }
+
+  func run() async throws {
+    common.startLogging()
+    let given = try (code ?? ownCode).map(GivenCode.init)
+    let streams = try StandardStreams.take()
+    let joining = Task { () -> (any Error)? in
+      do {
+        try await join(streams, given)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    Signals.onFirst { _ in joining.cancel() }
+    guard let error = await joining.value else { return }
+    if Signals.received != 0 {
+      Console.say("p2pfs: interrupted; not everything has arrived")
+      throw ExitCode(128 + Signals.received)
+    }
+    guard let error = error as? PipeError else { throw error }
+    if case .brokenPipe = error { Signals.dieOfBrokenPipe() }
+    throw Failure(.failed, "\(Console.escaped("\(error)")). Not everything has arrived.")
+  }
+
+  /// Meets the other side, joins the streams with its, and lets it go.
+  private func join(_ streams: StandardStreams, _ given: GivenCode?) async throws {
+    // A signaling server of our own, which nobody can have come to before, if none was named.
+    let isAlone =
+      try code == nil && Settings.server(flag: options.signal, code: given?.server) == nil
+    let meeting = try await CommandMeeting(
+      counterpart: "p2pfs pipe", code: given, as: isAlone ? .host : .either, options: options, common: common)
+    let door = PipeDoor()
+    let peer = try await meeting.meet { channel in door.take(channel) }
+    var failure: (any Error)?
+    do {
+      let channel = peer.isHost ? try await door.channel(of: peer.session) : try peer.session.openChannel(PipeDoor.name)
+      try await Pipe(input: streams.input, output: streams.output, channel: channel).run()
+    } catch let error as ChannelError {
+      failure = PipeError.channel(error)
+    } catch {
+      failure = error
+    }
+    // It leaves when it has heard why.
+    if failure != nil { await peer.session.whenOver(within: Limits.Pipes.farewell) }
+    await peer.end()
+    await meeting.end()
+    if let failure { throw failure }
+  }
+}
+
+/// Where the channel that the other side opens comes in.
+private final class PipeDoor: Sendable {
+  static let name = "pipe"
+
+  private let channels: AsyncStream<Channel>
+  private let feed: AsyncStream<Channel>.Continuation
+  private let isTaken = Atomic<Bool>(false)
+
+  init() { (channels, feed) = AsyncStream.makeStream(of: Channel.self, bufferingPolicy: .bufferingOldest(1)) }
+
+  /// Takes the first channel of the right name, and refuses all others.
+  func take(_ channel: Channel) {
+    guard channel.name == Self.name, !channel.keepsMessages, !isTaken.exchange(true, ordering: .relaxed) else {
+      return channel.reset(.refused, "it runs p2pfs pipe")
+    }
+    channel.accept()
+    feed.yield(channel)
+  }
+
+  /// Waits for the channel that the other side opens.
+  func channel(of session: Session) async throws -> Channel {
+    let deadline = Task { [feed] in
+      await session.whenOver(within: Limits.Pipes.opening)
+      feed.finish()
+    }
+    defer { deadline.cancel() }
+    if let channel = await channels.first(where: { _ in true }) { return channel }
+    if session.status == .over || session.status == .expired || Task.isCancelled { throw ChannelError.peerGone }
+    throw Failure(.failed, "the other computer does not run \"p2pfs pipe\"")
+  }
+}
+
+extension Session {
+  /// Waits until it is over, or the peer has been away for too long; for at most `seconds`.
+  fileprivate func whenOver(within seconds: Double) async {
+    let states = states()
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask {
+        for await state in states where state == .over || state == .expired { return }
+      }
+      group.addTask { try? await Task.sleep(for: .seconds(seconds)) }
+      await group.next()
+      group.cancelAll()
+    }
+  }
+}
