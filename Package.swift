@@ -66,7 +66,9 @@ let package = Package(
     layer("FUSE", ["Core", "CFuse3", "CLinux", log, system]),
     layer("Mount", ["Core", "Wire", "Session", "FUSE", "CLinux", collections, log, system]),
     layer("Forward", ["Core", "Wire", "Session", log] + nio),
-    layer("P2PFS", ["Core", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", log, system]),
+    layer(
+      "P2PFS",
+      ["Core", "Wire", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", collections, log, system]),
 
     .executableTarget(
       name: "p2pfs",
@@ -79,6 +81,13 @@ let package = Package(
       name: "p2pfs-bench",
       dependencies: ["Core", "CLinux", "Wire", "Transport", "Session", arguments],
       swiftSettings: settings),
+
+    // What the library's users start from: each is one file, and sees no more than its public API.
+    .executableTarget(
+      name: "echo-server", dependencies: ["P2PFS"], path: "examples/echo-server", swiftSettings: settings),
+    .executableTarget(
+      name: "echo-client", dependencies: ["P2PFS"], path: "examples/echo-client", swiftSettings: settings),
+    .executableTarget(name: "chat", dependencies: ["P2PFS"], path: "examples/chat", swiftSettings: settings),
 
     // What several test targets share: links in memory, temporary directories.
     .target(

@@ -91,6 +91,27 @@ package enum Limits {
     package static let farewell = 2.0
   }
 
+  /// The library: what its programs are spared.
+  package enum Library {
+    /// Seconds in which a program takes a channel that the other one has opened, before it is refused: whoever opens one
+    /// waits for that, and a program may be busy setting up.
+    package static let taking = 10.0
+    /// Seconds in which a channel ends that its program has finished and let go of, once the other program has taken
+    /// everything: then that one's end is of no interest any more.
+    package static let windingUp = 10.0
+    /// Guests of a host that wait for its program to hear of them; the host serves them all the same.
+    package static let guests = Session.guests
+    /// Bytes asked for at once when a file is read: eight pieces, so that few requests cover a long link.
+    package static let readChunk = 262_144
+    /// What is asked for ahead of a reader at first, which doubles with each chunk that it has taken.
+    package static let firstReadAhead = 524_288
+    /// Furthest that a reader is read ahead: more than 200 Mbit/s times 300 ms.
+    package static let readAhead = 8_388_608
+    /// Most entries of a directory that is listed at all, and pages in a row without a new one: as of a mount.
+    package static let listing = Mount.listing
+    package static let emptyPages = Mount.emptyPages
+  }
+
   /// Standard input and output joined with a channel.
   package enum Pipes {
     /// Bytes read at once, and sent as one piece: whole pages, so that a pipe's buffer has room for whole ones again,

@@ -30,7 +30,7 @@ package actor GuestPeer {
   ///   - onChannel: takes the channels that the exporter opens (`Session.acceptChannels`).
   package static func meet(
     _ meeting: GuestMeeting, responder: (any Responder)? = nil, timeout: Double = Limits.Session.timeout,
-    onChannel: (@Sendable (Channel) -> Void)? = nil
+    onChannel: (@Sendable (SessionChannel) -> Void)? = nil
   ) async throws(MeetingError) -> GuestPeer {
     let met = try await firstMeeting(meeting)
     let session = Session(.init(identity: met.identity, timeout: timeout), responder: responder)
@@ -94,7 +94,7 @@ package actor GuestPeer {
             while !Task.isCancelled, session.isBeingGreeted { try? await Task.sleep(for: .milliseconds(50)) }
             if session.status != .online { await backoff.wait() }
           } catch {
-            log.info("not connected again yet: \(error)")
+            log.debug("not connected again yet: \(error)")
             await backoff.wait()
           }
         }

@@ -29,7 +29,7 @@ package actor HostPeer {
     /// Makes what serves one guest's requests for files; nil: there are none.
     package var makeResponder: (@Sendable () -> any Responder)?
     /// Takes the channels that a guest opens (`Session.acceptChannels`); nil: there are none.
-    package var onChannel: (@Sendable (Channel, Session) -> Void)?
+    package var onChannel: (@Sendable (SessionChannel, Session) -> Void)?
 
     /// A configuration with defaults.
     package init(directory: String? = nil, makeResponder: (@Sendable () -> any Responder)? = nil) {
@@ -234,7 +234,7 @@ package actor HostPeer {
       return
     }
     if let why = refusal() {
-      log.info("a guest came too late: \(why)")
+      log.debug("a guest came too late: \(why)")
       met.link.close()
       return
     }
@@ -292,7 +292,7 @@ package actor HostPeer {
         await RoomHost(room, credential: credential, ice: configuration.ice, doorkeeper: door, log: log).serve()
         room.close()
       } catch {
-        log.info("cannot hold the room of a guest: \(error)")
+        log.debug("cannot hold the room of a guest: \(error)")
       }
       if !Task.isCancelled { await backoff.wait() }
     }

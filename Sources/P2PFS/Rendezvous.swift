@@ -37,7 +37,7 @@ package struct Rendezvous: Sendable {
   /// Serves the peer's requests for files, if something is shared.
   package var responder: (any Responder)?
   /// Takes the channels that the peer opens (`Session.acceptChannels`).
-  package var onChannel: (@Sendable (Channel) -> Void)?
+  package var onChannel: (@Sendable (SessionChannel) -> Void)?
 
   /// A meeting that has not begun.
   package init(_ code: Code, as role: Role, at server: ServerAddress) {

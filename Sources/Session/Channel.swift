@@ -10,6 +10,8 @@ package import Wire
 ///
 /// All methods are for any thread and never block. The two callbacks of `attach` come on the link's thread, or on the
 /// thread of whoever caused them; they must not block.
+///
+/// The library's public channel has this name, too: whoever sees both calls this one `SessionChannel`.
 package final class Channel: Sendable {
   /// What `receive` finds.
   package enum Arrival {
@@ -42,6 +44,7 @@ package final class Channel: Sendable {
     var onReadable: (@Sendable () -> Void)?
     var onWritable: (@Sendable () -> Void)?
     var onOpened: [@Sendable () -> Void] = []
+    var onTaken: [@Sendable () -> Void] = []
     var onOver: [@Sendable () -> Void] = []
 
     /// Whether what the program says may leave at once.
@@ -187,6 +190,16 @@ package final class Channel: Sendable {
   /// Whether everything that the peer has said was taken, its end too.
   package var isReceivingComplete: Bool { state.withLock { $0.core.isReceivingComplete } }
 
+  /// Calls `body` once the peer's program has taken all that was said, the end too, or it is over; at once if that is so.
+  package func whenTaken(_ body: @escaping @Sendable () -> Void) {
+    let isNow = state.withLock { state in
+      if state.isOver || state.core.isSendingComplete { return true }
+      state.onTaken.append(body)
+      return false
+    }
+    if isNow { body() }
+  }
+
   /// Calls `body` once it is over: complete, and the peer knows; or failed. At once if that is so already.
   ///
   /// Complete but without the peer's word of it counts as over after `Limits.Channel.farewell` seconds.
@@ -221,15 +234,17 @@ package final class Channel: Sendable {
   private func end(_ state: inout State, _ error: ChannelError?) -> Calls {
     guard !state.isOver else { return Calls() }
     state.isOver = true
-    var calls = Calls(all: state.onOver)
+    var calls = Calls(all: state.onTaken + state.onOver)
     if !state.core.isComplete {
       state.failure = error ?? .cancelled
       calls.all += state.onOpened
       calls.all += [state.onReadable, state.onWritable].compactMap { $0 }
     }
+    state.onTaken = []
     state.onOver = []
     state.onOpened = []
-    state.link?.close()
+    // With the session the connection goes, by itself: the end of a channel alone would look as if it had been given up.
+    if error != .peerGone { state.link?.close() }
     state.link = nil
     let forget = forget
     calls.all.append { [self] in
@@ -346,6 +361,10 @@ package final class Channel: Sendable {
       state.isBlocked = false
       if let onWritable = state.onWritable { calls.all.append(onWritable) }
     }
+    if state.core.isSendingComplete {
+      calls.all += state.onTaken
+      state.onTaken = []
+    }
     calls.all += settle(&state).all
     return calls
   }
@@ -360,3 +379,6 @@ package final class Channel: Sendable {
     calls.make()
   }
 }
+
+/// `Channel`, where that name means the library's.
+package typealias SessionChannel = Channel

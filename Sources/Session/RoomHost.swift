@@ -82,7 +82,7 @@ package struct RoomHost: Sendable {
     do {
       await doorkeeper.admit(try await met(guest, events, feed))
     } catch {
-      log.info("a guest was not connected: \(error)")
+      log.debug("a guest was not connected: \(error)")
     }
   }
 

@@ -70,6 +70,9 @@ extension Session {
     return channel
   }
 
+  /// The channels of both sides that are not over.
+  package var openChannels: [Channel] { state.withLock { Array($0.channels.open.values) } }
+
   private func makeChannel(_ name: String, _ key: ChannelTable.Key, keepsMessages: Bool, isKnown: Bool) -> Channel {
     let core = ChannelState(
       number: key.number, keepsMessages: keepsMessages, isKnownToPeer: isKnown, sendPool: sendPool,

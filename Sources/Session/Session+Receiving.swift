@@ -45,7 +45,7 @@ extension Session {
       case .ping: link.send(Session.message(.pong, sequence: header.sequence), on: .control)
       case .pong: measure(since: Instant(nanoseconds: header.sequence))
       case .goodbye:
-        log.info("the peer has left")
+        log.debug("the peer has left")
         finish()
       }
     } catch {

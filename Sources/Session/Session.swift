@@ -237,7 +237,7 @@ package final class Session: Requester, ReplySink {
     case .none: break
     case .ping(let link): ping(link)
     case .drop(let link, let why):
-      log.info("\(why)")
+      log.debug("\(why)")
       link.close()
       lost(link)
     case .expire(let completions, let observers):

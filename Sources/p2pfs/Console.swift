@@ -1,4 +1,5 @@
 import Glibc
+import P2PFS
 import Synchronization
 
 /// What the user reads. Messages go to standard error; only data goes to standard output.
@@ -71,20 +72,7 @@ enum Console {
   }
 
   /// What a peer or a server named, made safe for a terminal: control characters are shown escaped.
-  static func escaped(_ text: String) -> String {
-    var result = ""
-    for scalar in text.unicodeScalars {
-      let isControl = scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value)
-      // Marks that turn the direction of text can hide what a name really is.
-      let isDirection = (0x202a...0x202e).contains(scalar.value) || (0x2066...0x2069).contains(scalar.value)
-      if isControl || isDirection {
-        result += "\\u{\(String(scalar.value, radix: 16))}"
-      } else {
-        result.unicodeScalars.append(scalar)
-      }
-    }
-    return result
-  }
+  static func escaped(_ text: String) -> String { text.escaped }
 
   private static func write(_ text: String, to descriptor: Int32) {
     var bytes = Array(text.utf8)[...]

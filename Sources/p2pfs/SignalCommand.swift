@@ -1,6 +1,7 @@
 import ArgumentParser
 import Core
 import Logging
+import P2PFS
 import Signaling
 
 /// `p2pfs signal`.

@@ -1,11 +1,11 @@
-import Core
+package import Core
 import Glibc
 
 /// The addresses of this computer.
-enum LocalAddress {
+package enum LocalAddress {
   /// The address that others in this network most likely reach this computer at: that of the default route, else the
   /// first one that is up, else loopback.
-  static var forOthers: String {
+  package static var forOthers: String {
     for probe in ["192.0.2.1", "2001:db8::1"] {
       if let address = source(towards: probe) { return address }
     }
@@ -13,7 +13,7 @@ enum LocalAddress {
   }
 
   /// Whether `host` is this computer itself, seen from itself only.
-  static func isLoopback(_ host: String) -> Bool {
+  package static func isLoopback(_ host: String) -> Bool {
     host == "localhost" || host == "::1" || host.hasPrefix("127.")
   }
 
@@ -71,7 +71,7 @@ enum LocalAddress {
 
 extension ServerAddress {
   /// How it is written in a code: without what the reader would assume anyway.
-  var inCode: String {
+  package var inCode: String {
     let name = host.contains(":") ? "[\(host)]" : host
     let port = self.port == ServerAddress.defaultPort ? "" : ":\(self.port)"
     let assumed: Scheme = ServerAddress.isLocal(host) ? .ws : .wss

@@ -1,0 +1,66 @@
+import Session
+import Synchronization
+import Wire
+
+/// A channel that the other computer's program wants to open: to be accepted or refused. One that is let go of without
+/// either is refused.
+public final class IncomingChannel: Sendable {
+  /// What the other side calls it: its word, so not to be shown as it is.
+  public var name: String { channel.name }
+  /// What is to travel on it.
+  public var kind: Channel.Kind { channel.keepsMessages ? .messages : .stream }
+  /// The other computer.
+  public let peer: Peer
+  private let channel: SessionChannel
+  private let isDecided = Atomic<Bool>(false)
+
+  init(_ channel: SessionChannel, of peer: Peer) {
+    self.channel = channel
+    self.peer = peer
+  }
+
+  deinit { refuse() }
+
+  /// Accepts it: the other side's `Peer.open` returns. Once, and not after `refuse`.
+  ///
+  /// A channel that the other side has given up meanwhile says so when it is used.
+  public func accept() -> Channel {
+    precondition(!isDecided.exchange(true, ordering: .relaxed), "accepted or refused twice")
+    channel.accept()
+    return peer.note(Channel(channel, of: peer))
+  }
+
+  /// Refuses it: the other side's `Peer.open` throws `.refused`, with the reason, of which it is told 400 bytes at most.
+  /// Nothing happens after `accept`.
+  public func refuse(_ reason: String = "") {
+    guard !isDecided.exchange(true, ordering: .relaxed) else { return }
+    channel.reset(.refused, reason)
+  }
+}
+
+extension Peer {
+  /// The channels that the other computer opens, one after the other. Ends when the peer is closed or gone.
+  ///
+  /// All iterators share it: each channel goes to one of them. What nobody takes within ten seconds is refused.
+  public struct IncomingChannels: AsyncSequence, Sendable {
+    let peer: Peer
+
+    /// See `IncomingChannels`.
+    public struct AsyncIterator: AsyncIteratorProtocol {
+      let peer: Peer
+
+      /// The next channel; nil when there will be none, or the task was cancelled.
+      public mutating func next() async -> IncomingChannel? {
+        await peer.inbox.next().map { IncomingChannel($0, of: peer) }
+      }
+
+      /// As `next()`.
+      public mutating func next(isolation actor: isolated (any Actor)?) async -> IncomingChannel? {
+        await peer.inbox.next().map { IncomingChannel($0, of: peer) }
+      }
+    }
+
+    /// Starts to iterate.
+    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(peer: peer) }
+  }
+}
