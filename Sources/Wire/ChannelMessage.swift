@@ -134,7 +134,7 @@ package enum ChannelMessage: Sendable {
     case .end(let position): return Self.start(.end, position: position)
     case .done: return Self.start(.done, position: 0)
     case .reset(let code, let text):
-      let bytes = Array(text.utf8.prefix(Limits.Channel.reason))
+      let bytes = Self.cut(text)
       let frame = Self.start(.reset, position: code.rawValue, more: bytes.count)
       bytes.withUnsafeBytes { frame.write($0) }
       return frame
@@ -149,6 +149,16 @@ package enum ChannelMessage: Sendable {
 
   /// Puts the position into a frame that `dataFrame` made.
   package static func number(_ frame: Frame, _ position: UInt64) { frame.number(position) }
+
+  /// As much of a reason as there may be, without the half of a character at the end.
+  private static func cut(_ reason: String) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for scalar in reason.unicodeScalars {
+      guard bytes.count + UTF8.width(scalar) <= Limits.Channel.reason else { break }
+      bytes += String(scalar).utf8
+    }
+    return bytes
+  }
 
   private static func start(_ kind: Kind, flags: UInt8 = 0, position: UInt64, more: Int = 0) -> Frame {
     let frame = Frame(capacity: header + more)
