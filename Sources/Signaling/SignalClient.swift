@@ -83,7 +83,8 @@ package struct SignalClient: Sendable {
     do { return try NIOSSLContext(configuration: configuration) } catch { throw .certificate(describe(error)) }
   }
 
-  private static func configure(
+  /// Builds the pipeline of one connection: TLS, HTTP, and after the upgrade WebSocket.
+  static func configure(
     _ channel: any Channel, _ server: ServerAddress, _ join: Join, _ tls: NIOSSLContext?, _ socket: ClientSocket
   ) throws {
     let pipeline = channel.pipeline.syncOperations

@@ -117,7 +117,7 @@ package final class SignalServer: Sendable {
   }
 
   /// Builds the pipeline of one accepted connection: TLS, HTTP, and after the upgrade WebSocket.
-  private static func configure(_ channel: any Channel, _ relay: Relay, _ tls: NIOSSLContext?) throws {
+  static func configure(_ channel: any Channel, _ relay: Relay, _ tls: NIOSSLContext?) throws {
     guard let connection = relay.accepted(channel) else { return channel.close(promise: nil) }
     // The closures below run on the channel's loop, which is the relay's.
     let bound = NIOLoopBound(connection, eventLoop: channel.eventLoop)

@@ -135,7 +135,7 @@ package enum ChannelMessage: Sendable {
     case .end(let position): return Self.start(.end, position: position)
     case .done: return Self.start(.done, position: 0)
     case .reset(let code, let text):
-      let bytes = Array(text.utf8.prefix(Limits.Channel.reason))
+      let bytes = Self.cut(text)
       let frame = Self.start(.reset, position: code.rawValue, more: bytes.count)
       bytes.withUnsafeBytes { frame.write($0) }
       return frame
@@ -159,6 +159,16 @@ package enum ChannelMessage: Sendable {
 
   /// Whether that is said of the piece of data in a frame.
   package static func isStarved(_ frame: Frame) -> Bool { frame.count >= header && frame.bytes[1] & starved != 0 }
+
+  /// As much of a reason as there may be, without the half of a character at the end.
+  private static func cut(_ reason: String) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for scalar in reason.unicodeScalars {
+      guard bytes.count + UTF8.width(scalar) <= Limits.Channel.reason else { break }
+      bytes += String(scalar).utf8
+    }
+    return bytes
+  }
 
   private static func start(_ kind: Kind, flags: UInt8 = 0, position: UInt64, more: Int = 0) -> Frame {
     let frame = Frame(capacity: header + more)
