@@ -99,6 +99,8 @@ package enum Limits {
     /// Seconds in which a channel ends that its program has finished and let go of, once the other program has taken
     /// everything: then that one's end is of no interest any more.
     package static let windingUp = 10.0
+    /// Seconds in which the other program can finish its channels, too, when a peer is closed.
+    package static let farewell = 1.0
     /// Guests of a host that wait for its program to hear of them; the host serves them all the same.
     package static let guests = Session.guests
     /// Bytes asked for at once when a file is read: eight pieces, so that few requests cover a long link.

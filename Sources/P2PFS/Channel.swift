@@ -24,7 +24,8 @@ import Wire
 /// that is faster than the receiver is held. A message counts as received when the receiver asks for the next one.
 ///
 /// All of it may be used from any task. Several that send take turns, and so do several that receive. A channel that
-/// nobody holds any more is cancelled, or, after `finish`, delivers what it has to and ends.
+/// nobody holds any more is cancelled; after `finish`, or when it was received to its end, it delivers what it has to and
+/// ends properly.
 public final class Channel: Sendable {
   /// What travels on a channel.
   public enum Kind: Sendable, Hashable {
@@ -76,8 +77,10 @@ public final class Channel: Sendable {
   }
 
   deinit {
-    if state.withLock({ $0.isFinished }) {
-      Channel.wind(up: transport, last: state.withLock { $0.last })
+    let (isFinished, last) = state.withLock { ($0.isFinished, $0.last) }
+    if isFinished || transport.channel.isReceivingComplete {
+      transport.channel.finish()
+      Channel.wind(up: transport, last: last)
     } else {
       transport.channel.reset(.cancelled)
     }

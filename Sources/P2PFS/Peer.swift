@@ -226,23 +226,34 @@ public final class Peer: Sendable {
     isClosed.store(true, ordering: .relaxed)
     inbox.finish()
     for channel in channelsInUse.withLock({ $0.compactMap(\.channel) }) { channel.finish() }
-    let open = session.openChannels
-    if !open.isEmpty, !Task.isCancelled {
-      let (taken, feed) = AsyncStream.makeStream(of: Void.self)
-      for channel in open { channel.whenTaken { feed.yield() } }
-      let limit = Task {
-        try? await Task.sleep(for: grace)
-        feed.finish()
-      }
-      var left = open.count
-      for await _ in taken {
-        left -= 1
-        if left == 0 { break }
-      }
-      limit.cancel()
+    if !Task.isCancelled {
+      await Peer.wait(for: session.openChannels, within: grace) { $0.whenTaken($1) }
+      // The other program is likely to finish now, and should not find its end cut off.
+      let farewell = Swift.min(grace, .seconds(Limits.Library.farewell))
+      await Peer.wait(for: session.openChannels, within: farewell) { $0.whenOver($1) }
     }
     // The other computer is told, also if this task is cancelled.
     await Task { [end] in await end() }.value
+  }
+
+  /// Waits until all channels have come to a point, or the time is over.
+  private static func wait(
+    for channels: [SessionChannel], within time: Duration,
+    _ when: (SessionChannel, @escaping @Sendable () -> Void) -> Void
+  ) async {
+    guard !channels.isEmpty, time > .zero else { return }
+    let (reached, feed) = AsyncStream.makeStream(of: Void.self)
+    for channel in channels { when(channel) { feed.yield() } }
+    let limit = Task {
+      try? await Task.sleep(for: time)
+      feed.finish()
+    }
+    var left = channels.count
+    for await _ in reached {
+      left -= 1
+      if left == 0 { break }
+    }
+    limit.cancel()
   }
 
   /// What a channel's failure is to the program.

@@ -236,6 +236,16 @@ import Testing
       one = nil
       #expect(try await other.reduce(0) { $0 + $1.count } == 240_000)
       try await other.close()
+      // Received to its end, and let go of without a word.
+      (one, other) = try await Loopback.channel(guest, host)
+      let receiver = Task { [one] in
+        let count = try await one?.reduce(0) { $0 + $1.count }
+        #expect(count == 3)
+      }
+      one = nil
+      try await other.send([1, 2, 3])
+      try await other.close()
+      try await receiver.value
     }
   }
 

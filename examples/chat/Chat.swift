@@ -15,12 +15,9 @@ struct Chat {
       let peer = channel.peer
       print("Connected\(peer.isRelayed == true ? " through a relay" : ""). Ctrl-D ends it.")
 
+      // Closing the peer ends the channel, and with it the loop below.
       let interrupt = DispatchSource.makeSignalSource(signal: SIGINT, queue: .main)
-      interrupt.setEventHandler {
-        Task {
-          await peer.close(within: .seconds(1)); exit(130)
-        }
-      }
+      interrupt.setEventHandler { Task { await peer.close(within: .seconds(1)) } }
       interrupt.activate()
       defer { interrupt.cancel() }
 
@@ -32,6 +29,8 @@ struct Chat {
       try await channel.close()
       await peer.close()
       await host?.close()
+    } catch let error as PeerError where error.code == .closed {
+      print("Bye.")
     } catch {
       fputs("chat: \(error)\n", stderr)
       exit(1)

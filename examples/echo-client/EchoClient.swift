@@ -21,7 +21,8 @@ struct EchoClient {
       let interrupt = DispatchSource.makeSignalSource(signal: SIGINT, queue: .main)
       interrupt.setEventHandler {
         Task {
-          await peer.close(within: .seconds(1)); exit(130)
+          await peer.close(within: .seconds(1))
+          exit(130)
         }
       }
       interrupt.activate()
@@ -39,6 +40,8 @@ struct EchoClient {
       }
       try await channel.close()
       await peer.close()
+    } catch where error.code == .closed {
+      exit(130)
     } catch {
       fputs("echo-client: \(error)\n", stderr)
       exit(1)

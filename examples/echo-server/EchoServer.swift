@@ -19,7 +19,7 @@ struct EchoServer {
 
       // Closing the host ends the loop below.
       let interrupt = DispatchSource.makeSignalSource(signal: SIGINT, queue: .main)
-      interrupt.setEventHandler { Task { await host.close() } }
+      interrupt.setEventHandler { Task { await host.close(within: .seconds(1)) } }
       interrupt.activate()
       defer { interrupt.cancel() }
 
