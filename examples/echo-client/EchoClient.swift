@@ -40,7 +40,7 @@ struct EchoClient {
       }
       try await channel.close()
       await peer.close()
-    } catch where error.code == .closed {
+    } catch  where error.code == .closed {
       exit(130)
     } catch {
       fputs("echo-client: \(error)\n", stderr)
