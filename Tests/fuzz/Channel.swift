@@ -22,6 +22,7 @@ private final class Wire: LinkChannel {
   nonisolated(unsafe) var queue: [Frame] = []
   nonisolated(unsafe) var isClosed = false
 
+  var queuedBytes: Int { queue.reduce(0) { $0 + $1.count } }
   func send(_ frame: Frame) { if !isClosed { queue.append(frame) } }
   func close() { isClosed = true }
   func attach(onMessage: @escaping @Sendable (Frame) -> Void, onClose: @escaping @Sendable (Bool) -> Void) {}
