@@ -2,9 +2,13 @@
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+// A glibc extension that the Glibc module leaves out; a name has at most 15 bytes.
+extern int pthread_setname_np(pthread_t thread, const char *name);
 
 // POSIX_SPAWN_SETSID of spawn.h, a glibc extension that the Glibc module leaves out.
 static inline short p2pfs_spawn_setsid(void) { return 0x80; }
@@ -15,7 +19,6 @@ static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 #include <linux/openat2.h>
 #include <linux/stat.h>
 #include <linux/sched.h>
-#include <pthread.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>

@@ -47,11 +47,15 @@ package final class Pipe: Sendable {
   package func run() async throws(PipeError) {
     channel.attach(
       onReadable: { [weak self] in self?.readable.ring() }, onWritable: { [weak self] in self?.writable.ring() })
-    spawn { [self] in
+    Worker.detached("pipe-output") { [self] in
       OutputPump(self, output).run()
       isOutputDone.store(true, ordering: .releasing)
     }
-    if let input { spawn { [self] in InputPump(self, input).run() } } else { channel.finish() }
+    if let input {
+      Worker.detached("pipe-input") { [self] in InputPump(self, input).run() }
+    } else {
+      channel.finish()
+    }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in channel.whenOver { continuation.resume() } }
     } onCancel: {
@@ -82,24 +86,5 @@ package final class Pipe: Sendable {
     case .output(let error): channel.reset(.failed, "it cannot write its standard output: \(error)")
     case .channel: preconditionFailure("a failure of the channel is no news to it")
     }
-  }
-
-  /// Starts a thread of its own: the pumps block.
-  private func spawn(_ body: @escaping @Sendable () -> Void) {
-    final class Box: Sendable {
-      let body: @Sendable () -> Void
-      init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-    }
-    var thread = pthread_t()
-    let argument = Unmanaged.passRetained(Box(body)).toOpaque()
-    let error = pthread_create(
-      &thread, nil,
-      { argument in
-        guard let argument else { return nil }
-        Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
-        return nil
-      }, argument)
-    precondition(error == 0, "no thread: \(error)")
-    pthread_detach(thread)
   }
 }

@@ -1,62 +1,39 @@
+internal import Core
 internal import DequeModule
-internal import Glibc
 
 /// A queue between two threads, which waits when it is full and when it is empty.
-final class BlockingQueue<Element: Sendable>: @unchecked Sendable {
-  // All three under `lock`.
-  private let lock = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let change = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  private var elements = Deque<Element>()
-  private var isClosed = false
+final class BlockingQueue<Element: Sendable>: Sendable {
+  private struct State {
+    var elements = Deque<Element>()
+    var isClosed = false
+  }
+
+  private let state = Monitor(State())
   private let limit: Int
 
   /// An empty queue for at most `limit` elements.
-  init(limit: Int) {
-    self.limit = limit
-    pthread_mutex_init(lock, nil)
-    pthread_cond_init(change, nil)
-  }
-
-  deinit {
-    pthread_cond_destroy(change)
-    pthread_mutex_destroy(lock)
-    change.deallocate()
-    lock.deallocate()
-  }
+  init(limit: Int) { self.limit = limit }
 
   /// Appends one; waits for room. Nothing happens once it is closed.
   func push(_ element: Element) {
-    pthread_mutex_lock(lock)
-    while elements.count >= limit, !isClosed { pthread_cond_wait(change, lock) }
-    if !isClosed { elements.append(element) }
-    pthread_cond_broadcast(change)
-    pthread_mutex_unlock(lock)
+    state.wait { state -> Void? in
+      guard !state.isClosed else { return () }
+      guard state.elements.count < limit else { return nil }
+      return state.elements.append(element)
+    }
   }
 
   /// Takes the first; waits for one. nil once it is closed and empty.
   func pop() -> Element? {
-    pthread_mutex_lock(lock)
-    while elements.isEmpty, !isClosed { pthread_cond_wait(change, lock) }
-    let element = elements.popFirst()
-    pthread_cond_broadcast(change)
-    pthread_mutex_unlock(lock)
-    return element
+    state.wait { state -> Element?? in
+      if let element = state.elements.popFirst() { return .some(element) }
+      return state.isClosed ? .some(nil) : nil
+    }
   }
 
   /// Takes the first if there is one.
-  func popIfThere() -> Element? {
-    pthread_mutex_lock(lock)
-    let element = elements.popFirst()
-    pthread_cond_broadcast(change)
-    pthread_mutex_unlock(lock)
-    return element
-  }
+  func popIfThere() -> Element? { state.change { $0.elements.popFirst() } }
 
   /// Nothing more comes. What is in it can still be taken.
-  func close() {
-    pthread_mutex_lock(lock)
-    isClosed = true
-    pthread_cond_broadcast(change)
-    pthread_mutex_unlock(lock)
-  }
+  func close() { state.change { $0.isClosed = true } }
 }

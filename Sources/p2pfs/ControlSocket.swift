@@ -1,3 +1,4 @@
+import Core
 import Glibc
 import Synchronization
 
@@ -75,7 +76,7 @@ enum ControlSocket {
         of: &address, { bind(listener, $0.baseAddress?.assumingMemoryBound(to: sockaddr.self), socklen_t($0.count)) })
         == 0, listen(listener, 8) == 0
     else { throw Failure(.failed, "cannot make the control socket \(path): \(String(cString: strerror(errno)))") }
-    spawnThread {
+    Worker.detached("control") {
       while true {
         let connection = accept(listener, nil, nil)
         if connection < 0 {
@@ -84,7 +85,7 @@ enum ControlSocket {
           continue
         }
         _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
-        spawnThread {
+        Worker.detached("control") {
           let socket = LineSocket(connection)
           guard let request = socket.next() else { return }
           answer(request) { socket.stream.write($0) }
@@ -143,23 +144,4 @@ private func unixAddress(_ path: String) -> sockaddr_un? {
   }
   withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
   return address
-}
-
-/// Runs `body` on a detached thread.
-func spawnThread(_ body: @escaping @Sendable () -> Void) {
-  final class Box: Sendable {
-    let body: @Sendable () -> Void
-    init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-  }
-  var thread = pthread_t()
-  let argument = Unmanaged.passRetained(Box(body)).toOpaque()
-  let error = pthread_create(
-    &thread, nil,
-    { argument in
-      guard let argument else { return nil }
-      Unmanaged<Box>.fromOpaque(argument).takeRetainedValue().body()
-      return nil
-    }, argument)
-  precondition(error == 0, "no thread: \(error)")
-  pthread_detach(thread)
 }

@@ -23,7 +23,7 @@ final class Progress: Sendable {
   init(isQuiet: Bool) {
     isShown = !isQuiet && Console.isTerminal
     guard isShown else { return }
-    spawnThread { [weak self] in
+    Worker.detached("progress") { [weak self] in
       while true {
         usleep(100_000)
         guard let self, draw() else { return }

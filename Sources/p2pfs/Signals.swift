@@ -1,3 +1,4 @@
+import Core
 import Glibc
 import Synchronization
 
@@ -73,7 +74,7 @@ enum Signals {
 
   /// Calls `body` with the first signal that comes, on a thread of its own. A second one ends the program at once.
   static func onFirst(_ body: @escaping @Sendable (Int32) -> Void) {
-    spawnThread {
+    Worker.detached("signals") {
       let signal = next()
       first.store(signal, ordering: .relaxed)
       body(signal)

@@ -1,4 +1,4 @@
-internal import CFuse3
+import CLinux
 import Glibc
 
 /// A thread of ours, with a name that shows in ps(1) and debuggers.
@@ -6,7 +6,7 @@ package struct Worker: @unchecked Sendable {
   // pthread_t is a number on Linux; joined once, by the owner.
   private let thread: pthread_t
 
-  /// Starts a thread that runs `body` and ends with it. All signals are blocked in it: they are the main
+  /// Starts a thread that runs `body` and ends with it; to be joined. All signals are blocked in it: they are the main
   /// thread's. `name` has at most 15 bytes.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     final class Start: Sendable {
@@ -32,8 +32,13 @@ package struct Worker: @unchecked Sendable {
         return nil
       }, start.toOpaque())
     pthread_sigmask(SIG_SETMASK, &before, nil)
-    precondition(result == 0, "no thread to be had")
+    precondition(result == 0, "no thread to be had: \(result)")
     self.thread = thread
+  }
+
+  /// Starts a thread that nobody waits for.
+  package static func detached(_ name: String, _ body: @escaping @Sendable () -> Void) {
+    pthread_detach(Worker(name, body).thread)
   }
 
   /// Waits until the thread has ended.
