@@ -245,7 +245,7 @@ extension PeerFilesystem {
         guard !target.isEmpty, target.count <= Limits.Wire.linkTarget, !target.contains(0) else {
           return _ = request.fail(.ioError)
         }
-        guard options.followsSymlinks || SymlinkPolicy.staysInside(target, depth: depth - 1) else {
+        guard options.followsSymlinks || LinkTarget.staysInside(target, depth: depth - 1) else {
           return _ = request.fail(.notPermitted)
         }
         request.reply(target: target)

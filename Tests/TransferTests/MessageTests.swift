@@ -83,15 +83,6 @@ func encoded(_ message: TransferMessage) -> [UInt8] {
     }
   }
 
-  @Test(arguments: [
-    ("x", true), ("./x", true), ("../x", true), ("../../x", false), ("/etc", false), ("x/../y", false), ("", false),
-    ("..", true), ("../..", false), ("a/b/c", true), ("a\0", false),
-  ])
-  func `a link travels if it stays inside of what is sent`(_ target: String, _ stays: Bool) throws {
-    #expect(LinkTarget.staysInside(Array(target.utf8), of: try Path(Array("top/dir/link".utf8))) == stays)
-    #expect(!LinkTarget.staysInside(Array(target.utf8), of: try Path(Array("link".utf8))))
-  }
-
   @Test func `a part has a name of its own that fits`() throws {
     #expect(PartName.name(for: Array("a.txt".utf8)[...]) == Array(".a.txt.p2pfs-part".utf8))
     for length in [242, 243, 244, 254, 255] {
