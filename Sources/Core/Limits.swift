@@ -43,10 +43,12 @@ package enum Limits {
     package static let undrained = 16_777_216
     /// Guests of one exporter at the same time: times `backlog`, the other half of the memory budget.
     package static let guests = 16
-    /// A silent peer is asked for a sign of life after this time, and again until `vanished`.
-    package static let heartbeat = 2.0
     /// A connection without one authenticated packet for this long is given up and made again.
     package static let vanished = 8.0
+    /// The same with a shorter timeout: three of the ticks in which time is counted, and a slow link's round trip.
+    package static let leastVanished = 3.0
+    /// The part of this time after which a silent peer is asked for a sign of life, once a second until it is over.
+    package static let heartbeat = 0.25
     /// Default of `-o timeout=`: without the peer for this long, operations fail.
     package static let timeout = 30.0
     /// ICE servers taken from a signaling server's word: a peer asks each for its address.

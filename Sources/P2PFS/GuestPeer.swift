@@ -102,9 +102,9 @@ package actor GuestPeer {
     }
   }
 
-  /// Ends the session and everything that belongs to it.
-  package func end() {
+  /// Ends the session and everything that belongs to it. Returns when the exporter has heard it, or had a moment to.
+  package func end() async {
     reconnection?.cancel()
-    session.end()
+    await session.leave()
   }
 }

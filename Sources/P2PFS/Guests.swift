@@ -66,10 +66,7 @@ final class Guests: Sendable {
       codeFeed.yield(text)
       for call in starting { call() }
     case .arrived(let session, let path):
-      let peer = Peer(session, path, inbox(of: session)) {
-        session.end()
-        try? await Task.sleep(for: .milliseconds(200))
-      }
+      let peer = Peer(session, path, inbox(of: session)) { await session.leave() }
       let isTaken = state.withLock { state in
         guard !state.isLeaving, session.status != .over else { return false }
         state.peers[ObjectIdentifier(session)] = peer

@@ -28,7 +28,8 @@ package struct Rendezvous: Sendable {
     case signalingBack
   }
 
-  package var code: Code
+  /// nil: a new one, for a host.
+  package var code: Code?
   package var role: Role
   package var server: ServerAddress
   package var ice = ICEConfiguration()
@@ -40,7 +41,8 @@ package struct Rendezvous: Sendable {
   package var onChannel: (@Sendable (SessionChannel) -> Void)?
 
   /// A meeting that has not begun.
-  package init(_ code: Code, as role: Role, at server: ServerAddress) {
+  package init(_ code: Code?, as role: Role, at server: ServerAddress) {
+    precondition(code != nil || role == .host, "only a host makes a code")
     self.code = code
     self.role = role
     self.server = server
@@ -51,9 +53,9 @@ package struct Rendezvous: Sendable {
   package func meet(report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
     var backoff = Backoff()
     while true {
-      if role != .host {
+      if role != .host, let code {
         do throws(MeetingError) {
-          return try await beGuest(report)
+          return try await beGuest(code, report)
         } catch {
           guard role == .either, case .signaling(.nobodyThere) = error else { throw error }
         }
@@ -68,7 +70,9 @@ package struct Rendezvous: Sendable {
     }
   }
 
-  private func beGuest(_ report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
+  private func beGuest(
+    _ code: Code, _ report: @escaping @Sendable (Event) -> Void
+  ) async throws(MeetingError) -> MetPeer {
     let meeting = GuestMeeting(server: server, credential: Credential(code), ice: ice)
     let guest = try await GuestPeer.meet(meeting, responder: responder, timeout: timeout, onChannel: onChannel)
     let watch = Task { [session = guest.session] in
@@ -128,7 +132,7 @@ package struct Rendezvous: Sendable {
       throw .abandoned
     }
     return MetPeer(session, path, isHost: true) {
-      session.end()
+      await session.leave()
       running.cancel()
       await host.stop()
     }
@@ -143,21 +147,13 @@ package struct MetPeer: Sendable {
   package let path: ConnectionPath?
   /// Whether this side held the room: of two sides that are otherwise alike, the other one opens the channel.
   package let isHost: Bool
-  private let ending: @Sendable () async -> Void
+  /// Ends the relation. Returns when the peer has heard it, or had a moment to; also in a task that was cancelled.
+  package let end: @Sendable () async -> Void
 
-  init(
-    _ session: Session, _ path: ConnectionPath?, isHost: Bool, ending: @escaping @Sendable () async -> Void
-  ) {
+  init(_ session: Session, _ path: ConnectionPath?, isHost: Bool, end: @escaping @Sendable () async -> Void) {
     self.session = session
     self.path = path
     self.isHost = isHost
-    self.ending = ending
-  }
-
-  /// Ends the relation: the peer is told. Returns when the word has had a moment to leave; the moment is given by a
-  /// task that was cancelled, too.
-  package func end() async {
-    await ending()
-    await Task { try? await Task.sleep(for: .milliseconds(200)) }.value
+    self.end = end
   }
 }

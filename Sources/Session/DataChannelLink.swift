@@ -87,10 +87,12 @@ package final class DataChannelLink: Link {
     }
   }
 
-  package func close() {
+  package func close() { Task { await closed() } }
+
+  package func closed() async {
     isOver.store(true, ordering: .relaxed)
     receiver.withLock { $0 = nil }
-    Task { [connection] in await connection.close() }
+    await connection.close()
   }
 
   private func fail() {

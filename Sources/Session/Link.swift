@@ -20,6 +20,8 @@ package protocol Link: AnyObject, Sendable {
   var lastHeard: Instant { get }
   /// Closes the link; `lost` is not called any more. From any thread.
   func close()
+  /// Closes it, and returns when what was sent has arrived, or had a moment to; also in a task that was cancelled.
+  func closed() async
   /// Names who is told what arrives. Called once; what arrived earlier is kept until then.
   func attach(_ receiver: any LinkReceiver)
   /// Opens a channel beside the lanes. `opened` is called once, on any thread: with nil if it cannot be had.

@@ -112,6 +112,13 @@ package final class Session: Requester, ReplySink {
   /// Smoothed round trip time in nanoseconds.
   let roundTripNanoseconds = Atomic<UInt64>(0)
 
+  /// Seconds of silence after which the connection is given up: sooner if the peer may not be away for that long.
+  private var vanished: Double {
+    min(Limits.Session.vanished, max(Limits.Session.leastVanished, configuration.timeout))
+  }
+  /// Seconds of silence after which the peer is asked for a sign of life: it has several chances.
+  private var heartbeat: Double { vanished * Limits.Session.heartbeat }
+
   /// A session that has no connection yet. `responder` serves the peer, if something is exported to it.
   package init(
     _ configuration: Configuration, responder: (any Responder)? = nil, log: Logger = Logger(label: "p2pfs.session")
@@ -193,6 +200,13 @@ package final class Session: Requester, ReplySink {
     finish()
   }
 
+  /// As `end`, and returns when the peer has heard it, or had a moment to; also in a task that was cancelled.
+  package func leave() async {
+    let link = state.withLock { $0.link }
+    end()
+    await link?.closed()
+  }
+
   /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
   /// started again: closes the connection and what the peer had open.
   package func suspend() { finish() }
@@ -228,10 +242,8 @@ package final class Session: Requester, ReplySink {
         state.lastHeard = heard
         state.silence = 0
       }
-      if state.silence >= Limits.Session.vanished {
-        return .drop(link, why: "no sign of life for \(Limits.Session.vanished) s")
-      }
-      return state.silence >= Limits.Session.heartbeat ? .ping(link) : .none
+      if state.silence >= vanished { return .drop(link, why: "no sign of life for \(vanished) s") }
+      return state.silence >= heartbeat ? .ping(link) : .none
     }
     switch action {
     case .none: break

@@ -134,9 +134,9 @@ final class Connection: @unchecked Sendable {
     }
   }
 
-  /// Calls back when it is over.
+  /// Calls back when it is over and torn down.
   func whenEnded(_ continuation: CheckedContinuation<TransportError, Never>) {
-    if let ended { continuation.resume(returning: ended) } else { waitingForEnd.append(continuation) }
+    if isTornDown, let ended { continuation.resume(returning: ended) } else { waitingForEnd.append(continuation) }
   }
 
   /// Closes it: what is queued and in flight has a moment to be acknowledged first.

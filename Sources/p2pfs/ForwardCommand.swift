@@ -87,8 +87,6 @@ struct ForwardCommand: AsyncParsableCommand {
     guest.end()
     let isOver = peer.session.status == .over
     await peer.end()
-    // What ends the session has a moment to leave.
-    try? await Task.sleep(for: .milliseconds(200))
     if Signals.received == SIGINT { throw ExitCode(ExitStatus.interrupted.rawValue) }
     if isOver, Signals.received == 0 { throw Failure(.noPeer, "the other computer has ended it") }
   }

@@ -90,7 +90,7 @@ struct CommandMeeting {
     guard let server, let shown else { preconditionFailure("one of both was taken") }
     ownServer = own
     self.shown = shown
-    rendezvous = Rendezvous(code?.code ?? Code.random(), as: code == nil ? .host : role, at: server)
+    rendezvous = Rendezvous(code?.code, as: code == nil ? .host : role, at: server)
     rendezvous.timeout = options.timeout
     rendezvous.ice.includesLoopback = LocalAddress.isLoopback(shown.host)
   }

@@ -202,8 +202,6 @@ struct MountCommand: AsyncParsableCommand {
     watch.cancel()
     mount.unmount()
     await peer.end()
-    // What ends the session has a moment to leave.
-    try? await Task.sleep(for: .milliseconds(200))
     kernel.cancel()
     ending.finish(loss.isEmpty ? nil : describe(loss))
     if !loss.isEmpty { throw Failure(.failed, "unmounted, but lost: \(describe(loss))") }

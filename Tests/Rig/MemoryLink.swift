@@ -94,6 +94,8 @@ package final class MemoryLink: Link {
     thread.run { peer.fail() }
   }
 
+  package func closed() async { close() }
+
   /// Cuts the connection: both sides are told.
   package func cut() {
     let peer = peer

@@ -343,6 +343,7 @@ let look = Request.lookup(.path(.root))
     var isClosed: Bool { state.withLock { $0.isClosed } }
     func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void) { opened(nil) }
     func close() { state.withLock { $0.isClosed = true } }
+    func closed() async { close() }
     func attach(_ receiver: any LinkReceiver) { state.withLock { $0.receiver = receiver } }
     func deliver(_ frame: Frame) { state.withLock { $0.receiver }?.received(frame, on: .control) }
   }
