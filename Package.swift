@@ -93,6 +93,10 @@ let package = Package(
     .target(
       name: "Rig", dependencies: ["Core", "Wire", "Session", "CLinux", system], path: "Tests/Rig",
       swiftSettings: settings),
+    // A peer that plays by no rule, for the tests end to end.
+    .executableTarget(
+      name: "hostile-peer", dependencies: ["P2PFS", "Pairing", "Session", "Transfer", "Wire", "Core", system],
+      path: "Tests/HostilePeer", swiftSettings: settings),
     tests("CoreTests", ["Core", "CLinux"]),
     tests("WireTests", ["Wire", "Core", system]),
     tests("PairingTests", ["Pairing", "Core"]),

@@ -51,10 +51,10 @@ struct Lab {
   }()
 
   /// Starts `p2pfs signal` in the Internet, with a relay if `relay` gives one's address.
-  func signal(relay: String? = nil) throws {
+  func signal(relay: String? = nil, port: Int = 11_985) throws {
     let options = relay.map { ["--turn", $0, "--turn-secret", Lab.secret] } ?? []
-    let child = try net.startP2PFS(["signal", "--listen", "\(Lab.server):11985"] + options)
-    guard eventually(within: 10, { net.isListening(port: 11985) }) else {
+    let child = try net.startP2PFS(["signal", "--listen", "\(Lab.server):\(port)"] + options)
+    guard eventually(within: 10, { net.isListening(port: port) }) else {
       throw StageError("the signaling server does not listen: \(child.lines)")
     }
   }
