@@ -75,9 +75,14 @@ package enum Limits {
     package static let pieceCost = 64
     /// Longest name, in bytes of UTF-8.
     package static let name = 200
-    /// Channels of one session that one side has opened and that are not over: half of what a connection may have,
-    /// less the two lanes of the RPC. More is a violation of the protocol.
+    /// Channels of one session that one side has opened and that are not over.
     package static let open = 120
+    /// Those of the peer that this side keeps at a time; further ones are refused. Twice as many, since the word that one
+    /// is over may come after the opening of the next.
+    package static let accepted = 2 * open
+    /// Numbers of the peer's channels that came out of order and are remembered one by one: more than can be on their way
+    /// at a time.
+    package static let numbers = 4 * open
     /// The window that each channel has for sure, before the other side has said anything too: four of the largest
     /// pieces, so that a quarter can be granted anew while the rest is on its way.
     package static let window: UInt64 = 262_144
@@ -85,12 +90,13 @@ package enum Limits {
     package static let widestWindow: UInt64 = 8_388_608
     /// What all channels of one session together may have beyond `window`, in each direction.
     package static let windowPool: UInt64 = 33_554_432
-    /// Seconds in which the side that opened a channel opens it again on a new connection, before it counts as reset.
+    /// Seconds in which the side that opened a channel opens it again once connected, before it counts as reset.
     package static let reopening = 15.0
     /// Longest reason that comes with a reset, in bytes.
     package static let reason = 400
-    /// Seconds that a complete channel waits for the other side's word that it is, too.
-    package static let farewell = 2.0
+    /// Seconds that a complete channel waits, once connected, for the other side's word that it is, too. One that keeps
+    /// to the protocol says it at once; so only a connection that is lost unnoticed must be noticed, and made again.
+    package static let farewell = Session.vanished + 2
   }
 
   /// The library: what its programs are spared.
@@ -185,8 +191,9 @@ package enum Limits {
     package static let candidates = 25
     /// Longest label or protocol of a data channel that is accepted.
     package static let label = 256
-    /// Data channels one connection may have at a time: streams of the association, each costs memory in SCTP.
-    package static let channels = 256
+    /// Data channels one connection may have at a time: what either side may have open, twice on the peer's (see
+    /// `Channel.accepted`), and the lanes. Each is a stream of the association, and costs memory in SCTP.
+    package static let channels = 3 * Channel.open + 8
     /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet: all that fits into the
     /// window of a channel that was just opened. More ends the connection.
     package static let kept = 4_608

@@ -6,8 +6,9 @@ package struct Worker: @unchecked Sendable {
   // pthread_t is a number on Linux; joined once, by the owner.
   private let thread: pthread_t
 
-  /// Starts a thread that runs `body` and ends with it; to be joined. All signals are blocked in it: they are the main
-  /// thread's. `name` has at most 15 bytes.
+  /// Starts a thread that runs `body` and ends with it; to be joined. Signals are blocked in it: they are the main
+  /// thread's. But not those of a terminal for a process in the background: a thread that blocks them would get EIO
+  /// instead of being stopped (termios(3)). `name` has at most 15 bytes.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     final class Start: Sendable {
       let name: String
@@ -20,6 +21,8 @@ package struct Worker: @unchecked Sendable {
     var all = sigset_t()
     var before = sigset_t()
     sigfillset(&all)
+    sigdelset(&all, SIGTTIN)
+    sigdelset(&all, SIGTTOU)
     pthread_sigmask(SIG_SETMASK, &all, &before)
     var thread = pthread_t()
     let start = Unmanaged.passRetained(Start(name: name, body: body))

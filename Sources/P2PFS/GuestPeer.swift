@@ -84,14 +84,22 @@ package actor GuestPeer {
 
   private func keepConnected() {
     reconnection = Task { [meeting, session, log] in
+      var backoff = Backoff()
+      var since = Instant.now
       for await state in session.states() where state == .offline || state == .expired {
-        var backoff = Backoff()
+        // A connection that breaks as soon as it stands is not made again and again without a pause.
+        if Instant.now.seconds(since: since) > Limits.Session.longestBackoff {
+          backoff.reset()
+        } else {
+          await backoff.wait()
+        }
         while !Task.isCancelled, session.status == .offline || session.status == .expired {
           do throws(MeetingError) {
             let met = try await meeting.meet()
             session.connect(met.link)
             // It counts when the exporter has greeted. One that does not is given up by the session's clock.
             while !Task.isCancelled, session.isBeingGreeted { try? await Task.sleep(for: .milliseconds(50)) }
+            since = Instant.now
             if session.status != .online { await backoff.wait() }
           } catch {
             log.debug("not connected again yet: \(error)")

@@ -75,7 +75,7 @@ final class Guests: Sendable {
       if isTaken { announce(peer) }
       // It may have left meanwhile.
       if session.status == .over { forget(ObjectIdentifier(session)) }
-    case .wrongCode, .away, .back, .left, .signalingLost, .signalingBack: break
+    case .wrongCode, .codeSpent, .away, .back, .left, .signalingLost, .signalingBack: break
     }
   }
 

@@ -22,6 +22,8 @@ package actor HostPeer {
     /// The other side may hold the room as well: it is not reserved while the connection to the server is lost, and
     /// `run` ends with `roomOccupied` if it is taken meanwhile.
     package var sharesRoom = false
+    /// The other side knows the code already: when it is spent it is not replaced, and `run` ends.
+    package var keepsCode = false
     package var ice = ICEConfiguration()
     package var client = SignalClient()
     /// Seconds without a guest after which what is under way with it fails.
@@ -43,6 +45,8 @@ package actor HostPeer {
     /// Guests can come, with this code. `isNew`: it takes the place of one that was spent.
     case ready(Code, isNew: Bool)
     case wrongCode(left: Int)
+    /// After too many wrong ones `run` ends, since the code is not to be replaced.
+    case codeSpent
     case arrived(Session, ConnectionPath?)
     case away
     case back(ConnectionPath?)
@@ -128,7 +132,10 @@ package actor HostPeer {
     var credential: (code: Code, credential: Credential)?
     var occupied = 0
     while !Task.isCancelled, !(configuration.isOnce && hadGuest) {
-      if attempts.isSpent { renewCode() }
+      if attempts.isSpent {
+        guard !configuration.keepsCode else { return report(.codeSpent) }
+        renewCode()
+      }
       let (code, token) = (code, RoomToken(bytes: saved.token) ?? RoomToken.random())
       if credential?.code != code {
         // scrypt takes its time: not on this actor.
@@ -177,15 +184,19 @@ package actor HostPeer {
     while !Task.isCancelled, !guests.isEmpty { try? await Task.sleep(for: .milliseconds(200)) }
   }
 
-  /// Ends: connections are closed, what guests had open too. They may come back if the export is started again.
+  /// Ends: connections are closed, what guests had open too. They may come back if the export is started again; where
+  /// it is not remembered, they are told that it is over.
   package func stop() async {
     serving?.cancel()
     save()
-    for guest in guests.values {
-      guest.room?.cancel()
-      guest.session.suspend()
-    }
+    let ending = guests.values
     guests = [:]
+    for guest in ending { guest.room?.cancel() }
+    // Whoever can come back is not told that it is over.
+    guard savePath == nil else { return ending.forEach { $0.session.suspend() } }
+    await withTaskGroup(of: Void.self) { group in
+      for session in ending.map(\.session) { group.addTask { await session.leave() } }
+    }
   }
 
   // MARK: - The code

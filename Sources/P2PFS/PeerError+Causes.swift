@@ -23,6 +23,7 @@ extension PeerError {
         $0 == 0 ? "; that was the last try, the other side has a new code" : "; \($0) tries are left"
       }
       self.init(.wrongCode, "wrong code" + (rest ?? ""))
+    case .codeSpent: self.init(.wrongCode, "\(error)")
     case .tampered(let what):
       self.init(.untrusted, "what came through the signaling server was not confirmed: \(what.escaped)")
     case .refused(let why): self.init(.refused, "the other computer refused: \(why.escaped)")

@@ -93,6 +93,7 @@ package struct Rendezvous: Sendable {
     var configuration = HostPeer.Configuration()
     configuration.code = code
     configuration.isOnce = true
+    configuration.keepsCode = code != nil
     configuration.sharesRoom = role == .either
     configuration.timeout = timeout
     configuration.ice = ice
@@ -104,6 +105,7 @@ package struct Rendezvous: Sendable {
       switch event {
       case .ready(let code, let isNew): report(.ready(code, isNew: isNew))
       case .wrongCode(let left): report(.wrongCode(left: left))
+      case .codeSpent: feed.yield(.failure(.codeSpent))
       case .arrived(let session, let path): feed.yield(.success((session, path)))
       case .away: report(.away)
       case .back: report(.back)

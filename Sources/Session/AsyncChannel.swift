@@ -24,7 +24,10 @@ package final class AsyncChannel: Sendable {
     while !channel.isReceivingComplete {
       switch try channel.receive() {
       case .piece(let piece): return piece
-      case .end: channel.consumedEnd()
+      case .end:
+        // All has come; whether the peer hears that we have it does not matter to the reader.
+        channel.consumedEnd()
+        return nil
       case .nothing: try await readable.wait()
       }
     }

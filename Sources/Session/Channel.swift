@@ -37,6 +37,8 @@ package final class Channel: Sendable {
     var isAccepted: Bool
     var failure: ChannelError?
     var isDoneSent = false
+    /// Seconds, while the session was connected, since the channel got or lost its data channel or has said `done`.
+    var waited = 0.0
     var isPeerDone = false
     var isOver = false
     /// Whether a piece did not fit, so that the program waits for the window.
@@ -215,7 +217,10 @@ package final class Channel: Sendable {
   /// Gives up, and tells the peer why. Nothing happens if it is over already.
   package func reset(_ code: ChannelMessage.ResetCode, _ reason: String = "") {
     let failure = code == .cancelled ? ChannelError.cancelled : ChannelError.reset(code, reason)
-    fail(failure) { $0.link?.send(ChannelMessage.reset(code, reason).frame) }
+    fail(failure) { state in
+      state.link?.abort(ChannelMessage.reset(code, reason).frame)
+      state.link = nil
+    }
   }
 
   /// Fails it without a word to the peer.
@@ -268,19 +273,23 @@ package final class Channel: Sendable {
     guard state.core.isComplete, !state.isOver else { return Calls() }
     if !state.isDoneSent, state.maySend {
       state.isDoneSent = true
+      state.waited = 0
       state.link?.send(ChannelMessage.done.frame)
-      // If the connection breaks meanwhile the peer may need to hear once more what we have taken.
-      Task { [weak self, connection = state.connection] in
-        try? await Task.sleep(for: .seconds(Limits.Channel.farewell))
-        self?.endWithoutFarewell(connection)
-      }
     }
     return state.isPeerDone ? end(&state, nil) : Calls()
   }
 
-  private func endWithoutFarewell(_ connection: UInt64) {
+  /// Counts time during which the session is connected. A channel that the peer has not opened again is over, and so is
+  /// a complete one of which it does not say that it is: as long as the peer may need to hear once more what we have
+  /// taken, on the next connection, we stay.
+  func count(_ seconds: Double) {
     let calls = state.withLock { state in
-      state.link != nil && state.connection == connection ? end(&state, nil) : Calls()
+      state.waited += seconds
+      if state.link == nil, !isOurs, state.waited >= Limits.Channel.reopening {
+        return end(&state, .reset(.lost, ""))
+      }
+      if state.link == nil || !state.isDoneSent { return Calls() }
+      return state.waited >= Limits.Channel.farewell ? end(&state, nil) : Calls()
     }
     calls.make()
   }
@@ -296,6 +305,7 @@ package final class Channel: Sendable {
       guard !state.isOver, connection > state.connection || state.link == nil else { return false }
       state.link = link
       state.connection = connection
+      state.waited = 0
       state.isOpen = false
       state.hasGreeted = false
       state.isDoneSent = false
@@ -374,6 +384,7 @@ package final class Channel: Sendable {
     let calls = state.withLock { state -> Calls in
       guard state.link === link else { return Calls() }
       state.link = nil
+      state.waited = 0
       return byPeer ? end(&state, .reset(.cancelled, "")) : Calls()
     }
     calls.make()

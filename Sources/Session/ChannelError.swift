@@ -15,7 +15,7 @@ package enum ChannelError: Error, Equatable, CustomStringConvertible {
     switch self {
     case .reset(.refused, let why): "the other computer refused: \(why)"
     case .reset(.brokenPipe, _): "nobody takes the data on the other computer any more (broken pipe)"
-    case .reset(.lost, _): "the other computer does not know this channel any more: it was started again"
+    case .reset(.lost, _): "the other computer does not know this channel any more"
     case .reset(.cancelled, let why): "the other computer gave up" + (why.isEmpty ? "" : ": \(why)")
     case .reset(.failed, let why): "it failed on the other computer" + (why.isEmpty ? "" : ": \(why)")
     case .peerGone: "the other computer is gone"

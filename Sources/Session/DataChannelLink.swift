@@ -109,6 +109,8 @@ package final class DataChannelLink: Link {
 extension DataChannel: LinkChannel {
   package func send(_ frame: Frame) { send(frame, kind: .binary) }
 
+  package func abort(_ last: Frame) { close(dropping: last) }
+
   package func attach(
     onMessage: @escaping @Sendable (Frame) -> Void, onClose: @escaping @Sendable (_ byPeer: Bool) -> Void
   ) {

@@ -38,6 +38,8 @@ package protocol LinkChannel: AnyObject, Sendable {
   var queuedBytes: Int { get }
   /// Closes it after what was sent. From any thread.
   func close()
+  /// Drops what was sent and has not left yet, sends a last message, and closes it. From any thread.
+  func abort(_ last: Frame)
   /// Names who is told what arrives, on the link's thread; once. `onClose` is the last call; `byPeer` tells that the
   /// peer closed this channel alone.
   func attach(

@@ -8,6 +8,8 @@ package enum MeetingError: Error, CustomStringConvertible {
   case signaling(SignalingError)
   /// The other side has another code. How many tries the code has left, if the exporter said so.
   case wrongCode(attemptsLeft: Int?)
+  /// Others have tried so many wrong codes in the room that this one is spent.
+  case codeSpent
   /// What came through the signaling server was not made by who knows the code.
   case tampered(String)
   /// The exporter does not take this guest, in its words.
@@ -21,6 +23,7 @@ package enum MeetingError: Error, CustomStringConvertible {
     switch self {
     case .signaling(let error): "\(error)"
     case .wrongCode: "wrong code"
+    case .codeSpent: "somebody has tried too many wrong codes; agree upon another one"
     case .tampered(let what): "what came through the signaling server was not from who knows the code (\(what))"
     case .refused(let why): "refused: \(why)"
     case .abandoned: "the other computer left, or stopped answering, while connecting"

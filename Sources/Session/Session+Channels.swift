@@ -13,7 +13,8 @@ struct ChannelTable {
   var open: [Key: Channel] = [:]
   var nextNumber: UInt64 = 1
   /// The numbers that the peer has used, which do not come again: all up to `used`, and these. They come out of
-  /// order, since each comes by a stream of its own.
+  /// order, since each comes by a stream of its own, and some never: of channels that it gave up before it could say so,
+  /// or opened to a program that ran here before.
   private var used: UInt64 = 0
   private var usedAbove: Set<UInt64> = []
   /// Who takes what the peer opens.
@@ -22,11 +23,11 @@ struct ChannelTable {
   var ofPeer: Int { open.keys.count { !$0.isOurs } }
 
   /// Takes note of a number of the peer.
-  /// - Returns: false if it was used before.
-  mutating func use(_ number: UInt64) throws(MalformedMessage) -> Bool {
+  /// - Returns: false if it was used before, or is so far behind the newest ones that it counts as used.
+  mutating func use(_ number: UInt64) -> Bool {
     guard number > used, usedAbove.insert(number).inserted else { return false }
+    if usedAbove.count > Limits.Channel.numbers, let oldest = usedAbove.min() { used = oldest - 1 }
     while usedAbove.remove(used + 1) != nil { used += 1 }
-    guard usedAbove.count <= Limits.Channel.open * 2 else { throw MalformedMessage("numbers of channels left out") }
     return true
   }
 
@@ -134,14 +135,12 @@ extension Session {
       (state.link === link ? Array(state.channels.open.values) : [], state.connection)
     }
     for channel in channels where channel.isOurs { carry(channel, by: link, connection) }
-    let awaited = channels.filter { !$0.isOurs }
-    guard !awaited.isEmpty else { return }
-    Task { [weak self] in
-      try? await Task.sleep(for: .seconds(Limits.Channel.reopening))
-      guard let self, state.withLock({ $0.link === link }) else { return }
-      // Reset by the peer while there was no connection to say so.
-      for channel in awaited where !channel.isConnected { channel.fail(.reset(.lost, "")) }
-    }
+  }
+
+  /// Counts time on a connection that the peer has greeted on: see `Channel.count`.
+  func countChannels(_ seconds: Double) {
+    let channels = state.withLock { $0.status == .online ? Array($0.channels.open.values) : [] }
+    for channel in channels { channel.count(seconds) }
   }
 
   /// Ends all channels, on this side.
@@ -152,53 +151,76 @@ extension Session {
 
   /// The peer has opened a data channel: its first message says what it carries.
   func opened(_ linkChannel: any LinkChannel, on link: any Link) {
-    let found = Mutex<Channel?>(nil)
+    enum Carried {
+      case nothingYet
+      case channel(Channel)
+      /// What the peer says on it before it hears that it was turned away.
+      case turnedAway
+    }
+    let carried = Mutex(Carried.nothingYet)
     linkChannel.attach(
       onMessage: { [weak self, weak link, weak linkChannel] frame in
         guard let self, let link, let linkChannel else { return }
-        if let channel = found.withLock({ $0 }) { return hear(frame, for: channel, on: linkChannel, of: link) }
+        switch carried.withLock({ $0 }) {
+        case .turnedAway: return
+        case .channel(let channel): return hear(frame, for: channel, on: linkChannel, of: link)
+        case .nothingYet: break
+        }
         do {
           guard case .open(let open) = try ChannelMessage(parsing: frame) else {
             throw MalformedMessage("a channel that begins with something else")
           }
-          guard let channel = try bind(open, linkChannel, link) else { return }
-          found.withLock { $0 = channel }
-          hear(frame, for: channel, on: linkChannel, of: link)
+          let channel = bind(open, linkChannel, link)
+          carried.withLock { $0 = channel.map { .channel($0) } ?? .turnedAway }
+          if let channel { hear(frame, for: channel, on: linkChannel, of: link) }
         } catch {
+          carried.withLock { $0 = .turnedAway }
           violated("\(error)", on: link)
         }
       },
       onClose: { [weak linkChannel] byPeer in
-        if let linkChannel { found.withLock { $0 }?.closed(linkChannel, byPeer: byPeer) }
+        guard let linkChannel, case .channel(let channel) = carried.withLock({ $0 }) else { return }
+        channel.closed(linkChannel, byPeer: byPeer)
       })
   }
 
   /// Finds or makes the channel that the peer speaks of, and has the data channel carry it.
-  /// - Returns: nil if there is no such channel any more, or the connection is not the present one.
-  private func bind(
-    _ open: ChannelMessage.Open, _ linkChannel: any LinkChannel, _ link: any Link
-  ) throws(MalformedMessage) -> Channel? {
-    let key = ChannelTable.Key(isOurs: false, number: open.number)
-    typealias Found = (channel: Channel?, connection: UInt64, acceptor: (@Sendable (Channel) -> Void)?)
-    let (channel, connection, acceptor) = try state.withLock { state throws(MalformedMessage) -> Found in
-      guard state.link === link else { return (nil, 0, nil) }
-      if let channel = state.channels.open[key] { return (channel, state.connection, nil) }
-      guard !open.isKnown, try state.channels.use(open.number) else { return (nil, state.connection, nil) }
-      guard linkChannel.label.utf8.count <= Limits.Channel.name, state.channels.ofPeer < Limits.Channel.open else {
-        throw MalformedMessage("a channel too many, or of too long a name")
+  /// - Returns: nil if it was turned away: there is no such channel any more, or there are too many.
+  private func bind(_ open: ChannelMessage.Open, _ linkChannel: any LinkChannel, _ link: any Link) -> Channel? {
+    enum Found {
+      case channel(Channel, isNew: Bool)
+      case refused(ChannelMessage.ResetCode, String)
+      /// The connection is not the present one: it will be said again there.
+      case late
+    }
+    typealias Outcome = (found: Found, connection: UInt64, acceptor: @Sendable (Channel) -> Void)
+    let outcome = state.withLock { state -> Outcome in
+      func outcome(_ found: Found) -> Outcome { (found, state.connection, state.channels.acceptor ?? Session.refuse) }
+      guard state.link === link else { return outcome(.late) }
+      let key = ChannelTable.Key(isOurs: false, number: open.number)
+      if let channel = state.channels.open[key] { return outcome(.channel(channel, isNew: false)) }
+      guard linkChannel.label.utf8.count <= Limits.Channel.name else {
+        return outcome(.refused(.refused, "the name of the channel is too long"))
       }
+      // An honest peer comes here, too: what it has given up still counts until we hear of it.
+      guard state.channels.ofPeer < Limits.Channel.accepted else {
+        return outcome(.refused(.refused, "too many channels at once"))
+      }
+      guard !open.isKnown, state.channels.use(open.number) else { return outcome(.refused(.lost, "")) }
       let channel = makeChannel(linkChannel.label, key, keepsMessages: open.keepsMessages, isKnown: true)
       state.channels.open[key] = channel
-      return (channel, state.connection, state.channels.acceptor ?? Session.refuse)
+      return outcome(.channel(channel, isNew: true))
     }
-    guard let channel else {
-      linkChannel.send(ChannelMessage.reset(.lost, "").frame)
-      linkChannel.close()
+    switch outcome.found {
+    case .late: return nil
+    case .refused(let code, let why):
+      linkChannel.abort(ChannelMessage.reset(code, why).frame)
       return nil
+    case .channel(let channel, let isNew):
+      channel.connect(linkChannel, connection: outcome.connection)
+      if isNew { outcome.acceptor(channel) }
+      return channel
     }
-    channel.connect(linkChannel, connection: connection)
-    acceptor?(channel)
-    return channel
   }
 
   private static func refuse(_ channel: Channel) { channel.reset(.refused, "it takes no channels") }

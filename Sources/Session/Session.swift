@@ -63,7 +63,8 @@ package final class Session: Requester, ReplySink {
     var slots = SlotTable(count: Limits.Session.requests)
     /// What the peer has said of itself last.
     var peer: Hello?
-    var observers: [@Sendable (SessionState) -> Void] = []
+    var observers: [(number: UInt64, body: @Sendable (SessionState) -> Void)] = []
+    var lastObserver: UInt64 = 0
 
     // What the peer has asked for and not got.
     var executing = 0
@@ -87,7 +88,14 @@ package final class Session: Requester, ReplySink {
     mutating func turn(_ new: SessionState) -> [@Sendable (SessionState) -> Void] {
       guard status != new else { return [] }
       status = new
-      return observers
+      return observers.map(\.body)
+    }
+
+    /// Returns the observer's number, to be taken away by.
+    mutating func add(observer: @escaping @Sendable (SessionState) -> Void) -> UInt64 {
+      lastObserver += 1
+      observers.append((lastObserver, observer))
+      return lastObserver
     }
 
     /// Forgets what came in on a connection that is gone and was not begun.
@@ -138,18 +146,21 @@ package final class Session: Requester, ReplySink {
 
   /// Calls `observer` at each change of the state, on the thread that changes it; it must not block.
   package func observe(_ observer: @escaping @Sendable (SessionState) -> Void) {
-    state.withLock { $0.observers.append(observer) }
+    _ = state.withLock { $0.add(observer: observer) }
   }
 
   /// The state now, and each change from here on. Finishes when the session is over.
   package func states() -> AsyncStream<SessionState> {
     let (stream, continuation) = AsyncStream.makeStream(of: SessionState.self, bufferingPolicy: .bufferingNewest(16))
-    let now = state.withLock { state in
-      state.observers.append { new in
+    let (now, number) = state.withLock { state in
+      let number = state.add { new in
         continuation.yield(new)
         if new == .over { continuation.finish() }
       }
-      return state.status
+      return (state.status, number)
+    }
+    continuation.onTermination = { [weak self] _ in
+      self?.state.withLock { state in state.observers.removeAll { $0.number == number } }
     }
     continuation.yield(now)
     if now == .over { continuation.finish() }
@@ -257,6 +268,7 @@ package final class Session: Requester, ReplySink {
       failChannels()
       for completion in completions { completion(.failed(.ioError)) }
     }
+    countChannels(step)
   }
 
   // MARK: - Requester

@@ -1,4 +1,5 @@
 internal import Core
+internal import DequeModule
 internal import Glibc
 
 /// Payload protocol identifiers, RFC 8831 section 8.
@@ -44,7 +45,7 @@ extension Connection {
     guard ended == nil else { return }
     outbox.take(into: &taken)
     for (channel, item) in taken {
-      channel.outgoing.append(item)
+      if case .abort = item.content { abort(channel, item.frame) } else { channel.outgoing.append(item) }
       makeReady(channel)
     }
     taken.removeAll(keepingCapacity: true)
@@ -69,6 +70,20 @@ extension Connection {
     association.ranDry()
   }
 
+  private func abort(_ channel: DataChannel, _ last: Frame) {
+    let dropped = channel.outgoing.filter { if case .message = $0.content { true } else { false } }
+    channel.outgoing.removeAll { if case .message = $0.content { true } else { false } }
+    for item in dropped { left(item, of: channel) }
+    channel.outgoing.append(.init(content: .message(.binary), frame: last))
+    channel.outgoing.append(.init(content: .close, frame: Frame(capacity: 0)))
+  }
+
+  /// A message of a channel does not wait any more.
+  private func left(_ item: DataChannel.Outgoing, of channel: DataChannel) {
+    outbox.left(item.frame.count)
+    channel.handedOver(item.frame.count)
+  }
+
   private func pumpAgain(after seconds: Double) {
     if pacing == nil { pacing = Timer(on: thread) { [weak self] in self?.markDirty() } }
     pacing?.set(after: seconds)
@@ -84,6 +99,7 @@ extension Connection {
     case .close:
       closeOurs(channel, error: .closed)
       return true
+    case .abort: preconditionFailure("it was resolved when it was taken")
     case .message(.binary): kind = isEmpty ? ProtocolID.emptyBinary : ProtocolID.binary
     case .message(.text): kind = isEmpty ? ProtocolID.emptyText : ProtocolID.text
     }
@@ -95,8 +111,7 @@ extension Connection {
         : association.send(bytes, stream: channel.stream, protocolID: kind)
       guard sent else { return false }
     }
-    outbox.left(bytes.count)
-    channel.handedOver(bytes.count)
+    left(item, of: channel)
     return true
   }
 

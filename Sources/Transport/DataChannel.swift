@@ -32,6 +32,8 @@ package final class DataChannel: Sendable {
       case message(Kind)
       case establishment
       case close
+      /// In the place of all that is before it: the frame, as a binary message, and `close`.
+      case abort
     }
     let content: Content
     let frame: Frame
@@ -75,7 +77,13 @@ package final class DataChannel: Sendable {
     outbox.add(Outgoing(content: .close, frame: Frame(capacity: 0)), of: self)
   }
 
-  /// A queued message was handed to SCTP. On the transport thread.
+  /// As `close`, but what was queued and not handed to SCTP yet is dropped: `last`, a binary message, takes its place.
+  package func close(dropping last: Frame) {
+    precondition(last.count <= Limits.Wire.message, "a message of \(last.count) bytes")
+    outbox.add(Outgoing(content: .abort, frame: last), of: self)
+  }
+
+  /// A queued message was handed to SCTP, or dropped. On the transport thread.
   func handedOver(_ count: Int) {
     let after = queued.subtract(count, ordering: .relaxed).newValue
     delivery.drained(from: after + count, to: after)

@@ -45,7 +45,9 @@ struct ExportCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("The signaling server: host[:port], or a ws:// or wss:// URL.", valueName: "url"))
   var signal: String?
 
-  @Option(help: ArgumentHelp("Use this code instead of a new one.", valueName: "code"))
+  @Option(
+    help: ArgumentHelp(
+      "Use this code instead of a new one. - takes it from P2PFS_CODE, or asks for it.", valueName: "code"))
   var code: String?
 
   @Flag(help: "Serve one guest, and end when it has left.")
@@ -82,9 +84,7 @@ struct ExportCommand: AsyncParsableCommand {
 
   func run() async throws {
     common.startLogging()
-    let given = try code.map { text throws(Failure) in
-      do { return try Code(parsing: text) } catch { throw Failure(.usage, "--code: \(error)") }
-    }
+    let given = try code.map { text throws(Failure) in try GivenCode(text) }
     let policy: ForwardPolicy
     do { policy = try ForwardPolicy(targets: allowForward, listens: allowListen) } catch {
       throw Failure(.usage, Console.escaped("\(error)"))
@@ -105,7 +105,7 @@ struct ExportCommand: AsyncParsableCommand {
 
     let ownHost = try LocalAddress.shown(address)
     var ownServer: SignalServer?
-    var server = try Settings.server(flag: signal, code: nil)
+    var server = try Settings.server(flag: signal, code: given?.server)
     var shown = server
     if server == nil {
       let own = try await SignalServer.own(port: HostPeer.rememberedPort(of: key).flatMap(UInt16.init(exactly:)))
@@ -123,7 +123,7 @@ struct ExportCommand: AsyncParsableCommand {
       }
     }
     configuration.timeout = timeout
-    configuration.code = given
+    configuration.code = given?.code
     configuration.isOnce = once
     configuration.ice.includesLoopback = LocalAddress.isLoopback(shown.host)
     let reporter = Reporter(
@@ -189,6 +189,7 @@ private struct Reporter: Sendable {
     case .ready(let code, let isNew): announce(code, isNew: isNew)
     case .wrongCode(let left):
       Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and the code is replaced.")
+    case .codeSpent: break
     case .arrived(let session, let path):
       common.say("A guest has come: \(describe(path, session.roundTrip)).")
       back?.mount(session)

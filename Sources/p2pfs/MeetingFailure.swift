@@ -13,6 +13,8 @@ extension Failure {
         $0 == 0 ? " That was the last try: the other computer shows a new code." : " \($0) tries are left."
       }
       self.init(.refused, "wrong code. Compare it with what the other computer shows.\(rest ?? "")")
+    case .codeSpent:
+      self.init(.refused, "somebody has tried ten wrong codes in this room. Agree upon another code for both sides.")
     case .tampered(let what):
       self.init(
         .refused,
@@ -50,7 +52,7 @@ extension Failure {
     default:
       self.init(
         .noSignaling,
-        "\(server) is of no use: \(Console.escaped("\(error)")) (Check the address, and that p2pfs signal runs there.)"
+        "\(server) is of no use: \(Console.escaped("\(error)")) (Check the address, and that p2pfs signal, or the command that showed the code, still runs there.)"
       )
     }
   }

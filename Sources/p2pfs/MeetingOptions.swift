@@ -43,11 +43,16 @@ struct GivenCode {
     let source: MountSource
     do { source = try MountSource(parsing: text) } catch { throw Failure(.usage, "\(error)") }
     guard case .code(let code) = source.peer else {
-      throw Failure(.usage, "known peers have no names here; give the code that the other computer shows")
+      throw Failure(.usage, GivenCode.noCode(text))
     }
     guard source.path.isEmpty else { throw Failure(.usage, "a path makes no sense in this code: \(source.path)") }
     self.code = code
     server = source.server
+  }
+
+  /// Said of what cannot be a code.
+  static func noCode(_ text: String) -> String {
+    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad; give what the other computer shows."
   }
 }
 
@@ -106,12 +111,17 @@ struct CommandMeeting {
     rendezvous.responder = responder
     rendezvous.onChannel = onChannel
     let (counterpart, behind, shown, common, isOwn) = (counterpart, behind, shown, common, ownServer != nil)
+    let isGiven = rendezvous.code != nil
+    let mayBeAwaited = isGiven && rendezvous.role == .either
     do throws(MeetingError) {
       let peer = try await rendezvous.meet { event in
         switch event {
         case .ready(let code, let isNew):
           // On standard error: standard output is for data. Also with --quiet: without it nobody can come.
           if isNew { Console.say("After ten wrong tries the code was replaced. The new one:") }
+          if mayBeAwaited {
+            common.say("Nobody is there with this code yet; waiting. If the other side waits, too, compare the codes.")
+          }
           Console.say("On the other computer:\n\n    \(counterpart) \(code.text)@\(shown.inCode)\(behind)\n")
           if isOwn, !isNew {
             common.say(
@@ -119,7 +129,8 @@ struct CommandMeeting {
             )
           }
         case .wrongCode(let left):
-          Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and the code is replaced.")
+          let then = isGiven ? "this one cannot be used any more" : "the code is replaced"
+          Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and \(then).")
         case .away: common.say("The connection is lost; making it again.")
         case .back: common.say("Connected again.")
         case .signalingLost(let why): Console.say("The signaling server is gone: \(Console.escaped(why)) Trying again.")

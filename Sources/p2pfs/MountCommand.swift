@@ -114,7 +114,7 @@ struct MountCommand: AsyncParsableCommand {
     common.startLogging()
     let source = try source(text)
     guard case .code(let code) = source.peer else {
-      throw Failure(.usage, "known peers have no names here; give the code that p2pfs export shows")
+      throw Failure(.usage, GivenCode.noCode(text))
     }
     guard let server = try Settings.server(flag: signal, code: source.server) else {
       throw Failure(.usage, "no signaling server: give CODE@SERVER as p2pfs export shows it, --signal or P2PFS_SIGNAL")

@@ -54,7 +54,8 @@ struct PipeCommand: AsyncParsableCommand {
     }
     guard let error = error as? PipeError else { throw error }
     if case .brokenPipe = error { Signals.dieOfBrokenPipe() }
-    throw Failure(.failed, "\(Console.escaped("\(error)")). Not everything has arrived.")
+    let status = if case .channel(.peerGone) = error { ExitStatus.noPeer } else { ExitStatus.failed }
+    throw Failure(status, "\(Console.escaped("\(error)")). Not everything has arrived.")
   }
 
   /// Meets the other side, joins the streams with its, and lets it go.
@@ -68,7 +69,7 @@ struct PipeCommand: AsyncParsableCommand {
     let peer = try await meeting.meet { channel in door.take(channel) }
     var failure: (any Error)?
     do {
-      let channel = peer.isHost ? try await door.channel(of: peer.session) : try peer.session.openChannel(PipeDoor.name)
+      let channel = peer.isHost ? try await door.channel(of: peer.session, within: options.timeout) : try peer.session.openChannel(PipeDoor.name)
       try await Pipe(input: streams.input, output: streams.output, channel: channel).run()
     } catch let error as ChannelError {
       failure = PipeError.channel(error)
@@ -102,10 +103,10 @@ private final class PipeDoor: Sendable {
     feed.yield(channel)
   }
 
-  /// Waits for the channel that the other side opens.
-  func channel(of session: Session) async throws -> Channel {
+  /// Waits for the channel that the other side opens, in which time its connection may break and be made again.
+  func channel(of session: Session, within timeout: Double) async throws -> Channel {
     let deadline = Task { [feed] in
-      await session.whenOver(within: Limits.Pipes.opening)
+      await session.whenOver(within: max(Limits.Pipes.opening, timeout))
       feed.finish()
     }
     defer { deadline.cancel() }

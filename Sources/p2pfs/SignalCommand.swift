@@ -34,11 +34,14 @@ struct SignalCommand: AsyncParsableCommand {
   var turn: [String] = []
 
   @Option(
-    help: ArgumentHelp("The secret shared with the TURN server (coturn's static-auth-secret).", valueName: "secret"))
+    help: ArgumentHelp(
+      "The secret shared with the TURN server (coturn's static-auth-secret). P2PFS_TURN_SECRET keeps it out of ps.",
+      valueName: "secret"))
   var turnSecret: String?
 
   @Option(
-    help: ArgumentHelp("Tell peers to use this address for STUN, instead of the one they reached.", valueName: "host"))
+    help: ArgumentHelp(
+      "Tell peers to use this address for STUN, instead of the one they reached.", valueName: "host[:port]"))
   var publicAddress: String?
 
   @Flag(help: "Behind a reverse proxy: take the peer's address from X-Forwarded-For.")
@@ -48,28 +51,32 @@ struct SignalCommand: AsyncParsableCommand {
 
   func validate() throws {
     if (tlsCert == nil) != (tlsKey == nil) { throw ValidationError("--tls-cert and --tls-key go together.") }
-    if turn.isEmpty != (turnSecret == nil && Settings.environment("P2PFS_TURN_SECRET") == nil) {
-      throw ValidationError("--turn and --turn-secret go together.")
-    }
+    // The variable may be set for other reasons.
+    let hasSecret = turnSecret != nil || !turn.isEmpty && Settings.environment("P2PFS_TURN_SECRET") != nil
+    if turn.isEmpty == hasSecret { throw ValidationError("--turn and --turn-secret (or P2PFS_TURN_SECRET) go together.") }
   }
 
   func run() async throws {
     common.startLogging()
+    let configuration = try configuration()
     let server: SignalServer
-    do {
-      server = try await SignalServer.start(try configuration())
-    } catch let failure as Failure {
-      throw failure
-    } catch {
+    do { server = try await SignalServer.start(configuration) } catch {
       throw Failure(.failed, "cannot start the signaling server: \(error)")
     }
-    let scheme = tlsCert == nil ? "ws" : "wss"
-    common.say("Signaling at \(scheme)://\(publicAddress ?? LocalAddress.forOthers):\(server.port). Ctrl-C ends it.")
+    let address = ServerAddress(scheme: tlsCert == nil ? .ws : .wss, host: shownHost(configuration), port: server.port)
+    common.say("Signaling at \(address.url). Ctrl-C ends it.")
     let signal = await withCheckedContinuation { continuation in
       Signals.onFirst { continuation.resume(returning: $0) }
     }
     await server.shutdown()
     if signal == 2 { throw ExitCode(ExitStatus.interrupted.rawValue) }
+  }
+
+  /// The host that peers are likely to reach the server by.
+  private func shownHost(_ configuration: SignalServer.Configuration) -> String {
+    if let publicAddress, let (host, _) = try? ServerAddress.hostAndPort(Substring(publicAddress)) { return host }
+    guard let host = configuration.host, host != "0.0.0.0", host != "::" else { return LocalAddress.forOthers }
+    return host
   }
 
   private func configuration() throws(Failure) -> SignalServer.Configuration {

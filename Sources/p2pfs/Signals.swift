@@ -50,9 +50,11 @@ enum Signals {
     sigemptyset(&set)
     sigaddset(&set, SIGPIPE)
     pthread_sigmask(SIG_UNBLOCK, &set, nil)
-    // To the process, not the thread: it does not return from this either way.
+    // To the process, not the thread.
     kill(getpid(), SIGPIPE)
-    while true { pause() }
+    // The first process of a container does not die of it.
+    usleep(200_000)
+    _exit(128 + SIGPIPE)
   }
 
   /// Lets them end the program at once, for a command that leaves nothing behind.

@@ -167,6 +167,11 @@ package final class MemoryChannel: LinkChannel {
     link.run { [link] in if !link.isSilent { peer.deliver(frame) } }
   }
 
+  package func abort(_ last: Frame) {
+    send(last)
+    close()
+  }
+
   package func close() {
     link.run { [self] in
       let peer = peer
@@ -216,56 +221,21 @@ private final class MemoryLinkThread: Sendable {
     var isOver = false
   }
 
-  private final class Shared: @unchecked Sendable {
-    // Guarded by the pthread mutex, which the condition needs.
-    var queue = Queue()
-    var lock = pthread_mutex_t()
-    var filled = pthread_cond_t()
-    init() {
-      pthread_mutex_init(&lock, nil)
-      pthread_cond_init(&filled, nil)
-    }
-    deinit {
-      pthread_cond_destroy(&filled)
-      pthread_mutex_destroy(&lock)
-    }
-  }
-
-  private let shared = Shared()
+  private let queue = Monitor(Queue())
 
   init() {
-    var thread = pthread_t()
-    let argument = Unmanaged.passRetained(shared).toOpaque()
-    pthread_create(
-      &thread, nil,
-      { argument in
-        guard let argument else { return nil }
-        let shared = Unmanaged<Shared>.fromOpaque(argument).takeRetainedValue()
-        while true {
-          pthread_mutex_lock(&shared.lock)
-          while shared.queue.work.isEmpty, !shared.queue.isOver { pthread_cond_wait(&shared.filled, &shared.lock) }
-          let work = shared.queue.work
-          let isOver = shared.queue.isOver
-          shared.queue.work = []
-          pthread_mutex_unlock(&shared.lock)
-          for item in work { item() }
-          if isOver, work.isEmpty { return nil }
-        }
-      }, argument)
-    pthread_detach(thread)
+    Worker.detached("memory-link") { [queue] in
+      while let work = queue.wait({ queue -> [@Sendable () -> Void]?? in
+        if queue.work.isEmpty { return queue.isOver ? .some(nil) : nil }
+        defer { queue.work = [] }
+        return queue.work
+      }) {
+        for item in work { item() }
+      }
+    }
   }
 
-  deinit {
-    pthread_mutex_lock(&shared.lock)
-    shared.queue.isOver = true
-    pthread_cond_signal(&shared.filled)
-    pthread_mutex_unlock(&shared.lock)
-  }
+  deinit { queue.change { $0.isOver = true } }
 
-  func run(_ work: @escaping @Sendable () -> Void) {
-    pthread_mutex_lock(&shared.lock)
-    shared.queue.work.append(work)
-    pthread_cond_signal(&shared.filled)
-    pthread_mutex_unlock(&shared.lock)
-  }
+  func run(_ work: @escaping @Sendable () -> Void) { queue.change { $0.work.append(work) } }
 }

@@ -235,6 +235,55 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     await #expect(throws: ChannelError.reset(.failed, "no space left")) { try await theirs.channel.over() }
   }
 
+  @Test func anEndThatCameBeforeAResetIsReadAsTheEnd() async throws {
+    let pair = ChannelPair()
+    pair.connect()
+    let (ours, theirs) = try await pair.open()
+    try await ours.send([1])
+    ours.channel.finish()
+    ours.channel.reset(.cancelled)
+    #expect(eventually { theirs.channel.failure != nil })
+    let piece = try await theirs.next(after: nil)
+    #expect(piece?.count == 1)
+    #expect(try await theirs.next(after: piece) == nil)
+    #expect(try await theirs.next(after: nil) == nil)
+  }
+
+  @Test func theFirstThatIsCompleteStaysUntilTheOtherKnows() async throws {
+    let pair = ChannelPair()
+    pair.connect()
+    let (ours, theirs) = try await pair.open()
+    for side in [ours, theirs] { side.channel.finish() }
+    #expect(try await ours.next(after: nil) == nil)
+    #expect(eventually { ours.channel.isReceivingComplete })
+    // Our word that we took its end is lost, and so is the connection, which is noticed late.
+    pair.fallSilent()
+    #expect(try await theirs.next(after: nil) == nil)
+    for _ in 0..<5 { for session in [pair.here, pair.there] { session.tick(1) } }
+    #expect(!theirs.channel.isComplete || ours.channel.failure == nil)
+    pair.connect()
+    try await ours.channel.over()
+    try await theirs.channel.over()
+  }
+
+  @Test func aChannelThatIsNotOpenedAgainIsOverAlsoOnConnectionsThatComeAndGo() async throws {
+    let pair = ChannelPair()
+    pair.connect()
+    let (ours, theirs) = try await pair.open()
+    // Given up while there is no connection, so that the peer does not hear of it.
+    pair.cut()
+    #expect(eventually { pair.there.status == .offline && pair.here.status == .offline })
+    ours.channel.reset(.cancelled)
+    for _ in 0..<4 {
+      pair.connect()
+      #expect(eventually { pair.there.isOnline })
+      for _ in 0..<5 { pair.there.tick(1) }
+      pair.cut()
+      #expect(eventually { !pair.there.isOnline })
+    }
+    #expect(theirs.channel.failure == .reset(.lost, ""))
+  }
+
   @Test func aResetWithoutAConnectionReachesThePeerWithTheNextOne() async throws {
     let pair = ChannelPair()
     pair.connect()

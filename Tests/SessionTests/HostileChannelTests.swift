@@ -100,22 +100,47 @@ import Wire
     withExtendedLifetime(answers) {}
   }
 
-  @Test func moreChannelsThanAllowedEndTheConnection() {
+  @Test func moreChannelsThanAllowedAreRefusedAndWhatIsThereGoesOn() {
     let victim = Victim()
-    let answers = (1...130).map { victim.say([HostileChannelTests.open(UInt64($0))]) }
-    #expect(victim.isCutOff)
-    #expect(victim.accepted.channels.count <= Limits.Channel.open)
-    withExtendedLifetime(answers) {}
+    let most = Limits.Channel.accepted
+    let answers = (1...most + 30).map { number in
+      victim.say([HostileChannelTests.open(UInt64(number)), HostileChannelTests.data(10, at: 0)])
+    }
+    for answer in answers.suffix(30) {
+      #expect(eventually { answer.messages.contains { if case .reset(.refused, _) = $0 { true } else { false } } })
+    }
+    #expect(victim.accepted.channels.count == most)
+    #expect(victim.accepted.channels.allSatisfy { $0.failure == nil })
+    #expect(victim.session.isOnline)
   }
 
-  @Test func sparseNumbersEndTheConnection() {
+  @Test func numbersThatAreLeftOutAreNoHarmAndNoneCountsTwice() {
     let victim = Victim()
     var answers: [Counter] = []
-    for number in 1...600 where victim.session.isOnline {
-      answers.append(
-        victim.say([HostileChannelTests.open(UInt64(number * 2)), ChannelMessage.reset(.cancelled, "").frame]))
+    let numbers = (1...800).map { UInt64($0 * 3) }
+    for number in numbers {
+      answers.append(victim.say([HostileChannelTests.open(number), ChannelMessage.reset(.cancelled, "").frame]))
     }
-    #expect(victim.isCutOff)
+    #expect(eventually { victim.accepted.channels.count == numbers.count })
+    for number in numbers.suffix(3) + numbers.prefix(3) {
+      let again = victim.say([HostileChannelTests.open(number)])
+      #expect(eventually { again.messages.contains { if case .reset(.lost, _) = $0 { true } else { false } } })
+    }
+    #expect(victim.accepted.channels.count == numbers.count)
+    #expect(victim.session.isOnline)
+  }
+
+  @Test func whatFollowsOnAChannelThatWasTurnedAwayIsNoViolation() {
+    let victim = Victim()
+    let answers = victim.say([
+      HostileChannelTests.open(5, known: true), HostileChannelTests.data(10, at: 0),
+      ChannelMessage.end(position: 74).frame,
+    ])
+    #expect(eventually { !answers.messages.isEmpty })
+    let next = victim.say([HostileChannelTests.open(6)])
+    #expect(eventually { victim.accepted.channels.count == 1 })
+    #expect(victim.session.isOnline)
+    withExtendedLifetime(next) {}
   }
 
   @Test func aChannelThatIsNotKnownOrWasHereBeforeIsReset() {

@@ -25,6 +25,10 @@ private final class Wire: LinkChannel {
   var queuedBytes: Int { queue.reduce(0) { $0 + $1.count } }
   func send(_ frame: Frame) { if !isClosed { queue.append(frame) } }
   func close() { isClosed = true }
+  func abort(_ last: Frame) {
+    send(last)
+    close()
+  }
   func attach(onMessage: @escaping @Sendable (Frame) -> Void, onClose: @escaping @Sendable (Bool) -> Void) {}
 }
 
