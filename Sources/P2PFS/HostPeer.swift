@@ -150,9 +150,10 @@ package actor HostPeer {
           report(.signalingBack)
         }
         let since = Instant.now
+        // What somebody was told must hold after a crash, too.
+        save()
         if announced != code { report(.ready(code, isNew: announced != nil)) }
         announced = code
-        save()
         let host = RoomHost(
           room, credential: credential, ice: configuration.ice,
           doorkeeper: CodeDoor(self, code: code, attempts: attempts),

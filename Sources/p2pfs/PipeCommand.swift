@@ -69,7 +69,10 @@ struct PipeCommand: AsyncParsableCommand {
     let peer = try await meeting.meet { channel in door.take(channel) }
     var failure: (any Error)?
     do {
-      let channel = peer.isHost ? try await door.channel(of: peer.session, within: options.timeout) : try peer.session.openChannel(PipeDoor.name)
+      let channel =
+        peer.isHost
+        ? try await door.channel(of: peer.session, within: options.timeout)
+        : try peer.session.openChannel(PipeDoor.name)
       try await Pipe(input: streams.input, output: streams.output, channel: channel).run()
     } catch let error as ChannelError {
       failure = PipeError.channel(error)

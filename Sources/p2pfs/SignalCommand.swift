@@ -53,7 +53,9 @@ struct SignalCommand: AsyncParsableCommand {
     if (tlsCert == nil) != (tlsKey == nil) { throw ValidationError("--tls-cert and --tls-key go together.") }
     // The variable may be set for other reasons.
     let hasSecret = turnSecret != nil || !turn.isEmpty && Settings.environment("P2PFS_TURN_SECRET") != nil
-    if turn.isEmpty == hasSecret { throw ValidationError("--turn and --turn-secret (or P2PFS_TURN_SECRET) go together.") }
+    if turn.isEmpty == hasSecret {
+      throw ValidationError("--turn and --turn-secret, or P2PFS_TURN_SECRET, go together.")
+    }
   }
 
   func run() async throws {

@@ -12,12 +12,21 @@ let pipeActs: [String: Act] = {
       try await stranger.awaitEnd()
     }
   }
+  /// Says so, and is gone before the victim finds out.
+  func lie(_ frames: [Frame]) -> Act {
+    .guest { stranger in
+      await stranger.hear()
+      _ = try await stranger.open("pipe", frames)
+      try await Task.sleep(for: .seconds(1))
+      stranger.die()
+    }
+  }
   let (end, done) = (ChannelMessage.end(position: 0).frame, ChannelMessage.done.frame)
   let story = "\u{1b}[2J\u{1b}]0;owned\u{7}" + String(repeating: "x", count: 380)
   return [
-    // Both directions claimed to be complete: the victim's own end was never taken.
-    "pipe-complete-at-once": pipe([opening(), end, done]),
-    "pipe-done-first": pipe([opening(), done]),
+    // Both directions claimed to be complete: what the victim says was never taken.
+    "pipe-complete-at-once-death": lie([opening(), end, done]),
+    "pipe-done-first-death": lie([opening(), done]),
     "pipe-reset-with-a-story": pipe([
       opening(), data([104, 105], at: 0), ChannelMessage.reset(.failed, story).frame,
     ]),
