@@ -28,7 +28,7 @@ struct CompletionPlace {
         isRead
         ? "The next bash that is started has it."
         : "bash reads it by means of the package bash-completion, which is not on this computer: install that, or put "
-          + "this line into ~/.bashrc:\n\n    source \(CompletionPlace.quoted(path))\n"
+          + "this line into ~/.bashrc:\n\n    source \(Shell.quoted(path))\n"
     case .zsh:
       var directory = "/usr/local/share/zsh/site-functions"
       let compinit = "autoload -Uz compinit && compinit"
@@ -39,7 +39,7 @@ struct CompletionPlace {
         directory = try CompletionPlace.directory(named: "XDG_DATA_HOME", or: ".local/share") + "/zsh/site-functions"
         next =
           "zsh looks there if ~/.zshrc has these lines, the first before any other with compinit:\n\n"
-          + "    fpath=(\(CompletionPlace.quoted(directory)) $fpath)\n    \(compinit)\n"
+          + "    fpath=(\(Shell.quoted(directory)) $fpath)\n    \(compinit)\n"
       }
       path = directory + "/_p2pfs"
     case .fish:
@@ -87,16 +87,5 @@ struct CompletionPlace {
     if let named = directory(named: variable) { return named }
     if let home = directory(named: "HOME") { return "\(home)/\(inHome)" }
     throw Failure(.failed, "HOME is not set, so there is no place for the script; print it without --install")
-  }
-
-  /// A path as it can stand in a line of a shell.
-  private static func quoted(_ path: String) -> String {
-    let plain = "/._-+@%".utf8
-    let isPlain = path.utf8.allSatisfy {
-      plain.contains($0) || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0)
-        || (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0) || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
-    }
-    if isPlain { return path }
-    return "'" + path.split(separator: "'", omittingEmptySubsequences: false).joined(separator: "'\\''") + "'"
   }
 }
