@@ -167,8 +167,12 @@ extension Session {
         case .nothingYet: break
         }
         do {
-          guard case .open(let open) = try ChannelMessage(parsing: frame) else {
-            throw MalformedMessage("a channel that begins with something else")
+          let open: ChannelMessage.Open
+          switch try ChannelMessage(parsing: frame) {
+          case .open(let first): open = first
+          // Given up before the opening message had left.
+          case .reset: return carried.withLock { $0 = .turnedAway }
+          default: throw MalformedMessage("a channel that begins with something else")
           }
           let channel = bind(open, linkChannel, link)
           carried.withLock { $0 = channel.map { .channel($0) } ?? .turnedAway }

@@ -137,10 +137,12 @@ import Wire
       ChannelMessage.end(position: 74).frame,
     ])
     #expect(eventually { !answers.messages.isEmpty })
+    // Nor is the end of what was given up before it was opened.
+    let early = victim.say([ChannelMessage.reset(.cancelled, "").frame])
     let next = victim.say([HostileChannelTests.open(6)])
     #expect(eventually { victim.accepted.channels.count == 1 })
     #expect(victim.session.isOnline)
-    withExtendedLifetime(next) {}
+    withExtendedLifetime((early, next)) {}
   }
 
   @Test func aChannelThatIsNotKnownOrWasHereBeforeIsReset() {
