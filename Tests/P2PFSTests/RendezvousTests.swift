@@ -75,6 +75,44 @@ import Transport
     await server.shutdown()
   }
 
+  @Test func aCodeThatBothWereGivenIsNotReplacedWhenOthersHaveGuessedTooOften() async throws {
+    let (server, address) = try await startServer()
+    let code = Code.random()
+    let (ready, feed) = AsyncStream.makeStream(of: Void.self)
+    let waiting = Task { [rendezvous = side(code, .either, address)] in
+      try await rendezvous.meet { event in if case .ready = event { feed.yield() } }
+    }
+    for await _ in ready { break }
+    let wrong = try Code(parsing: code.room + "-lusab-" + (code.text.hasSuffix("-babad") ? "dadab" : "babad"))
+    for _ in 0..<Limits.Pairing.attempts {
+      await #expect(throws: MeetingError.self) { _ = try await side(wrong, .guest, address).meet { _ in } }
+    }
+    let outcome = await waiting.result
+    guard case .failure(let error) = outcome, case .codeSpent? = error as? MeetingError else {
+      Issue.record("\(outcome)")
+      return
+    }
+    await server.shutdown()
+  }
+
+  @Test func aHostThatWasGivenNoCodeMakesOne() async throws {
+    let (server, address) = try await startServer()
+    let (codes, feed) = AsyncStream.makeStream(of: Code.self)
+    var rendezvous = Rendezvous(nil, as: .host, at: address)
+    rendezvous.ice.includesLoopback = true
+    rendezvous.onChannel = { $0.accept() }
+    let waiting = Task { [rendezvous] in
+      try await rendezvous.meet { event in if case .ready(let code, _) = event { feed.yield(code) } }
+    }
+    var iterator = codes.makeAsyncIterator()
+    let code = try #require(await iterator.next())
+    let guest = try await side(code, .guest, address).meet { _ in }
+    let host = try await waiting.value
+    await guest.end()
+    await host.end()
+    await server.shutdown()
+  }
+
   @Test func whoIsCancelledLeavesTheRoom() async throws {
     let (server, address) = try await startServer()
     let code = Code.random()
