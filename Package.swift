@@ -32,11 +32,9 @@ let nio: [Target.Dependency] = [
 
 let package = Package(
   name: "p2pfs",
-  products: [
-    .library(name: "P2PFS", targets: ["P2PFS"]),
-    .executable(name: "p2pfs", targets: ["p2pfs"]),
-    .executable(name: "p2pfs-bench", targets: ["p2pfs-bench"]),
-  ],
+  // Programs are products of this package without being named. Named, they would bring layers that the library does not
+  // need, Mount among them, into the packages of its users, where the names of all targets have to differ.
+  products: [.library(name: "P2PFS", targets: ["P2PFS"])],
   dependencies: [
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
     .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
@@ -68,7 +66,7 @@ let package = Package(
     layer("Forward", ["Core", "Wire", "Session", log] + nio),
     layer(
       "P2PFS",
-      ["Core", "Wire", "Session", "Export", "Mount", "Signaling", "Pairing", "Transport", collections, log, system]),
+      ["Core", "Wire", "Session", "Export", "Signaling", "Pairing", "Transport", collections, log, system]),
 
     .executableTarget(
       name: "p2pfs",
