@@ -17,6 +17,12 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
+/// A program of a user of the library: it sees no more than the public API.
+func example(_ name: String) -> Target {
+  .executableTarget(
+    name: name, dependencies: ["P2PFS"], path: "examples/\(name)", packageAccess: false, swiftSettings: settings)
+}
+
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 let log = Target.Dependency.product(name: "Logging", package: "swift-log")
 let collections = Target.Dependency.product(name: "DequeModule", package: "swift-collections")
@@ -80,12 +86,10 @@ let package = Package(
       dependencies: ["Core", "CLinux", "Wire", "Transport", "Session", arguments],
       swiftSettings: settings),
 
-    // What the library's users start from: each is one file, and sees no more than its public API.
-    .executableTarget(
-      name: "echo-server", dependencies: ["P2PFS"], path: "examples/echo-server", swiftSettings: settings),
-    .executableTarget(
-      name: "echo-client", dependencies: ["P2PFS"], path: "examples/echo-client", swiftSettings: settings),
-    .executableTarget(name: "chat", dependencies: ["P2PFS"], path: "examples/chat", swiftSettings: settings),
+    // What the library's users start from: each is one file.
+    example("echo-server"),
+    example("echo-client"),
+    example("chat"),
 
     // What several test targets share: links in memory, temporary directories.
     .target(
@@ -104,7 +108,15 @@ let package = Package(
       swiftSettings: settings),
     tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
     tests(
-      "P2PFSTests", ["Rig", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core", system]),
+      "P2PFSTests",
+      [
+        "Rig", "DocumentedExamples", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core",
+        system,
+      ]),
+    // What the documentation shows: compiled as a user's program is.
+    .target(
+      name: "DocumentedExamples", dependencies: ["P2PFS"], path: "Tests/DocumentedExamples", packageAccess: false,
+      swiftSettings: settings),
     tests("ExportTests", ["Rig", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("TransferTests", ["Rig", "Transfer", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("PipesTests", ["Rig", "Pipes", "Session", "Wire", "Core", "CLinux", system]),

@@ -4,6 +4,8 @@ import Rig
 import SystemPackage
 import Testing
 
+@testable import DocumentedExamples
+
 /// What the documentation shows compiles, and works.
 @Suite(.serialized, .timeLimit(.minutes(1))) struct DocumentationTests {
   /// This file is Tests/P2PFSTests/DocumentationTests.swift.
@@ -48,7 +50,7 @@ import Testing
   }
 
   @Test func `every example of the documentation stands in the code that is compiled, word for word`() throws {
-    let compiled = try Self.lines(of: Self.root.appending("Tests/P2PFSTests/DocumentedExamples.swift")).map(
+    let compiled = try Self.lines(of: Self.root.appending("Tests/DocumentedExamples/DocumentedExamples.swift")).map(
       Self.trimmed)
     var count = 0
     for path in [Self.root.appending("README.md")] + sources() {
