@@ -114,6 +114,8 @@ package enum Limits {
     /// Bytes asked for at once when a file is read: eight pieces, so that few requests cover a long link.
     package static let readChunk = 262_144
     /// What is asked for ahead of a reader at first, which doubles with each chunk that it has taken.
+    /// Changes that wait for one reader of how something stands; one that is later than that misses the oldest.
+    package static let updates = 16
     package static let firstReadAhead = 524_288
     /// Furthest that a reader is read ahead: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608

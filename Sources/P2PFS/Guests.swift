@@ -7,7 +7,6 @@ import Wire
 /// The guests of a `Host`, as its `HostPeer` tells of them. From any thread.
 final class Guests: Sendable {
   private struct State {
-    var code = ""
     var isReady = false
     var failure: PeerError?
     var starting: [@Sendable () -> Void] = []
@@ -16,25 +15,17 @@ final class Guests: Sendable {
     var isLeaving = false
   }
 
-  /// Those who have come.
-  let arrivals: AsyncStream<Peer>
-  private let feed: AsyncStream<Peer>.Continuation
-  /// The code, each time that it changes.
-  let codes: AsyncStream<String>
-  private let codeFeed: AsyncStream<String>.Continuation
+  /// Those who have come. Whom the program does not hear of in time is served all the same.
+  let arrivals = Queue<Peer>(limit: Limits.Library.guests)
+  /// The code that guests need, with the server.
+  let code = Standing("")
+  /// Whether guests can come, and what else happens.
+  let events = Standing(Host.Event.reachable)
   private let server: ServerAddress
   private let state = Mutex(State())
 
   /// No guests yet. `server` is how they find the host.
-  init(server: ServerAddress) {
-    self.server = server
-    // Whom the program does not hear of in time is served all the same.
-    (arrivals, feed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(Limits.Library.guests))
-    (codes, codeFeed) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
-  }
-
-  /// The code that guests need now, with the server.
-  var code: String { state.withLock { $0.code } }
+  init(server: ServerAddress) { self.server = server }
 
   /// The channels that a guest opens. They may come before the guest itself is told of.
   func inbox(of session: Session) -> Inbox {
@@ -56,14 +47,12 @@ final class Guests: Sendable {
   func heard(_ event: HostPeer.Event) {
     switch event {
     case .ready(let code, _):
-      let text = "\(code.text)@\(server.inCode)"
+      self.code.change(to: "\(code.text)@\(server.inCode)")
       let starting = state.withLock { state in
-        state.code = text
         state.isReady = true
         defer { state.starting = [] }
         return state.starting
       }
-      codeFeed.yield(text)
       for call in starting { call() }
     case .arrived(let session, let path):
       let peer = Peer(session, path, inbox(of: session)) { await session.leave() }
@@ -75,7 +64,10 @@ final class Guests: Sendable {
       if isTaken { announce(peer) }
       // It may have left meanwhile.
       if session.status == .over { forget(ObjectIdentifier(session)) }
-    case .wrongCode, .codeSpent, .away, .back, .left, .signalingLost, .signalingBack: break
+    case .wrongCode(let left): events.tell(.wrongCode(triesLeft: left))
+    case .signalingLost(let why): events.change(to: .unreachable(why.escaped))
+    case .signalingBack: events.change(to: .reachable)
+    case .codeSpent, .away, .back, .left: break
     }
   }
 
@@ -83,10 +75,10 @@ final class Guests: Sendable {
   private func announce(_ peer: Peer) {
     let isTold = Once()
     // Weakly: the session holds its observers.
-    peer.session.observe { [weak peer, feed] state in
-      if state == .online, isTold.first(), let peer { feed.yield(peer) }
+    peer.session.observe { [weak peer, arrivals] state in
+      if state == .online, isTold.first(), let peer { arrivals.put(peer) }
     }
-    if peer.session.isOnline, isTold.first() { feed.yield(peer) }
+    if peer.session.isOnline, isTold.first() { arrivals.put(peer) }
   }
 
   /// Waiting could not begin, or is over.
@@ -129,8 +121,9 @@ final class Guests: Sendable {
 
   /// All is over.
   func finish() {
-    feed.finish()
-    codeFeed.finish()
+    arrivals.finish()
+    code.finish()
+    events.finish()
     let gone = state.withLock { state in
       defer { (state.peers, state.inboxes) = ([:], [:]) }
       return (state.peers, state.inboxes)

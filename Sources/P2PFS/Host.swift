@@ -16,8 +16,9 @@ import Transport
 ///   }
 /// }
 /// ```
-/// It takes up to 16 guests at a time, and keeps each until it leaves; one whose connection breaks is let in again without
-/// the code. A host that nobody holds any more, nor its sequences, is closed at once with all of its guests.
+/// It takes up to 16 guests at a time, and keeps each until it leaves, or is away for longer than the timeout; one whose
+/// connection breaks is let in again without the code. A host that nobody holds any more, nor its sequences, is closed at
+/// once with all of its guests.
 public final class Host: Sendable {
   private let guests: Guests
   private let end: @Sendable () async -> Void
@@ -99,36 +100,40 @@ public final class Host: Sendable {
   }
 
   /// What the other side connects to: `CODE@SERVER`. After ten wrong attempts it is replaced; see `codes`.
-  public var code: String { guests.code }
+  public var code: String { guests.code.now }
 
-  /// The code now, and each that replaces it because somebody has tried ten wrong ones. Guests that are there stay. One
-  /// reader at a time.
-  public var codes: AsyncStream<String> { guests.codes }
+  /// The code now, and each that replaces it because somebody has tried ten wrong ones. Guests that are there stay. Ends
+  /// when the host is closed. Each iterator hears of all.
+  public var codes: Feed<String> { Feed(guests.code, of: self) }
 
-  /// The guests, each once, as they come. Ends when the host is closed. All iterators share it.
-  public var peers: Peers { Peers(host: self) }
+  /// Something that the program may want to tell its user. More cases may be added: a `switch` has a `default`.
+  public enum Event: Sendable, Hashable {
+    /// New guests can come.
+    case reachable
+    /// The signaling server has been lost, and why: until it is reached again no new guests can come, and none whose
+    /// connection breaks can come back. Those that are connected stay.
+    case unreachable(String)
+    /// Somebody has tried a wrong code. After `triesLeft` more of them it is replaced.
+    case wrongCode(triesLeft: Int)
+  }
 
-  /// The guests of a host, as they come.
-  public struct Peers: AsyncSequence, Sendable {
-    fileprivate let host: Host
+  /// Whether the host can be reached now, `.reachable` or `.unreachable`, and each event from here on. Ends when the host
+  /// is closed. Each iterator hears of all, but one that is late misses the oldest.
+  public var events: Feed<Event> { Feed(guests.events, of: self) }
 
-    /// See `Peers`.
-    public struct AsyncIterator: AsyncIteratorProtocol {
-      fileprivate let host: Host
-      fileprivate var arrivals: AsyncStream<Peer>.AsyncIterator
+  /// The guests, each once, as they come. Ends when the host is closed. All iterators share it: each guest goes to one of
+  /// them.
+  public var peers: Feed<Peer> { Feed { self.nextPeer } }
 
-      /// The next guest; nil when the host was closed, or the task cancelled.
-      public mutating func next() async -> Peer? { await arrivals.next() }
+  private func nextPeer() async -> Peer? { await guests.arrivals.next() }
 
-      /// As `next()`.
-      public mutating func next(isolation actor: isolated (any Actor)?) async -> Peer? {
-        await arrivals.next(isolation: actor)
-      }
-    }
-
-    /// Starts to iterate.
-    public func makeAsyncIterator() -> AsyncIterator {
-      AsyncIterator(host: host, arrivals: host.guests.arrivals.makeAsyncIterator())
+  /// Calls `body` with each guest that comes, in a task of its own. For those who prefer callbacks to `peers`; not both.
+  /// It does not keep the host.
+  /// - Returns: the task that calls; cancel it to hear of no more.
+  @discardableResult
+  public func onPeer(_ body: @escaping @Sendable (Peer) async -> Void) -> Task<Void, Never> {
+    Task { [arrivals = guests.arrivals] in
+      while let peer = await arrivals.next() { Task { await body(peer) } }
     }
   }
 

@@ -37,30 +37,3 @@ public final class IncomingChannel: Sendable {
     channel.reset(.refused, reason)
   }
 }
-
-extension Peer {
-  /// The channels that the other computer opens, one after the other. Ends when the peer is closed or gone.
-  ///
-  /// All iterators share it: each channel goes to one of them. What nobody takes within ten seconds is refused.
-  public struct IncomingChannels: AsyncSequence, Sendable {
-    let peer: Peer
-
-    /// See `IncomingChannels`.
-    public struct AsyncIterator: AsyncIteratorProtocol {
-      let peer: Peer
-
-      /// The next channel; nil when there will be none, or the task was cancelled.
-      public mutating func next() async -> IncomingChannel? {
-        await peer.inbox.next().map { IncomingChannel($0, of: peer) }
-      }
-
-      /// As `next()`.
-      public mutating func next(isolation actor: isolated (any Actor)?) async -> IncomingChannel? {
-        await peer.inbox.next().map { IncomingChannel($0, of: peer) }
-      }
-    }
-
-    /// Starts to iterate.
-    public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(peer: peer) }
-  }
-}

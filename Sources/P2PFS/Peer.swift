@@ -31,7 +31,8 @@ public final class Peer: Sendable {
   }
 
   let session: Session
-  let inbox: Inbox
+  private let inbox: Inbox
+  private let standing: Standing<State>
   private let path: ConnectionPath?
   /// Ends the relation, after what was to be said.
   private let end: @Sendable () async -> Void
@@ -45,15 +46,22 @@ public final class Peer: Sendable {
     self.path = path
     self.inbox = inbox
     self.end = end
-    session.observe { [inbox] state in if state == .over { inbox.finish() } }
-    if session.status == .over { inbox.finish() }
+    standing = Standing(State(session.status))
+    // Weakly: the session holds its observers.
+    let look = { @Sendable [weak session, inbox, standing] in
+      guard let session else { return }
+      standing.change(to: State(session.status))
+      guard session.status == .over else { return }
+      inbox.finish()
+      standing.finish()
+      // What belongs to it is over, too: the way back to the other computer, and what was shared with it.
+      Task { await end() }
+    }
+    session.observe { _ in look() }
+    look()
   }
 
-  deinit {
-    inbox.finish()
-    session.end()
-    Task { [end] in await end() }
-  }
+  deinit { session.end() }
 
   // MARK: - Meeting
 
@@ -126,7 +134,8 @@ public final class Peer: Sendable {
     return note(Channel(channel, of: self))
   }
 
-  /// The channels that the other computer opens, each to be accepted or refused.
+  /// The channels that the other computer opens, each to be accepted or refused. What nobody takes within ten seconds is
+  /// refused. Ends when the peer is closed.
   /// ```swift
   /// for await incoming in peer.channels {
   ///   guard incoming.name == "log" else {
@@ -139,8 +148,12 @@ public final class Peer: Sendable {
   ///   }
   /// }
   /// ```
-  /// Those that `onChannel` has asked for are not among them.
-  public var channels: IncomingChannels { IncomingChannels(peer: self) }
+  /// All iterators share it: each channel goes to one of them. Those that `onChannel` has asked for are not among them.
+  public var channels: Feed<IncomingChannel> { Feed { self.nextIncoming } }
+
+  private func nextIncoming() async -> IncomingChannel? {
+    await inbox.next().map { IncomingChannel($0, of: self) }
+  }
 
   /// Accepts every channel of this name that the other computer opens, now and later, and calls `body` with it in a task
   /// of its own. When `body` returns the channel is finished, when it throws it is given up.
@@ -151,7 +164,7 @@ public final class Peer: Sendable {
   ///   }
   /// }
   /// ```
-  /// A second call for the same name takes the place of the first. `body` is let go of when the peer is closed or gone.
+  /// A second call for the same name takes the place of the first. `body` is let go of when the peer is closed.
   public func onChannel(_ name: String, _ body: @escaping @Sendable (Channel) async throws -> Void) {
     inbox.register(name) { [weak self] accepted in
       guard let self else { return accepted.reset(.refused, "it is leaving") }
@@ -191,19 +204,17 @@ public final class Peer: Sendable {
   /// How it stands now.
   public var state: State { State(session.status) }
 
-  /// How it stands now, and each change from here on; ends with `.closed`. A reader that is late misses the oldest.
-  public var states: AsyncStream<State> {
-    let states = session.states()
-    return AsyncStream(bufferingPolicy: .bufferingNewest(16)) { continuation in
-      let task = Task {
-        var last: State?
-        for await state in states.map(State.init) where state != last {
-          last = state
-          continuation.yield(state)
-        }
-        continuation.finish()
-      }
-      continuation.onTermination = { _ in task.cancel() }
+  /// How it stands now, and each change from here on; ends with `.closed`. Each iterator hears of all, but one that is late
+  /// misses the oldest.
+  public var states: Feed<State> { Feed(standing, of: self) }
+
+  /// Calls `body` with how it stands now and with each change, one after the other, `.closed` last. For those who prefer
+  /// callbacks to `states`. It does not keep the peer.
+  /// - Returns: the task that calls; cancel it to hear no more.
+  @discardableResult
+  public func onState(_ body: @escaping @Sendable (State) async -> Void) -> Task<Void, Never> {
+    Task { [changes = standing.follow()] in
+      while let state = await changes.next() { await body(state) }
     }
   }
 
