@@ -34,7 +34,8 @@ extension Peer {
     /// The signaling server, as `host[:port]` or a `ws://` or `wss://` URL, in place of the one that the code names.
     /// A host without one starts a server of its own, enough for two computers in one network.
     public var server: String?
-    /// How long the other computer may be away before what waits for it fails: from a second to a day.
+    /// How long the other computer may be away before it is given up, and what waits for it fails: from a second to a day.
+    /// Each side counts its own time, while it is not suspended itself. A guest that comes back later needs the code.
     public var timeout: Duration = .seconds(Int64(Limits.Session.timeout))
     /// A directory to share with it.
     public var share: SharedDirectory?

@@ -14,8 +14,9 @@ import Wire
 /// try await channel.send("Hello!".utf8)
 /// await peer.close()
 /// ```
-/// A connection that breaks is made again by itself, without the code; channels and reads go on where they were. Only
-/// when the other computer stays away for longer than the timeout does what waits for it fail, with `.gone`.
+/// A connection that breaks is made again by itself, without the code; channels and reads go on where they were. When the
+/// other computer stays away for longer than the timeout it is over: the peer is `.closed`, and what waits for it fails
+/// with `.gone`.
 ///
 /// All of it may be used from any task. A peer that nobody holds any more, nor any of its channels and sequences, is
 /// closed at once, without waiting for what is under way; a host holds its guests.
@@ -24,9 +25,9 @@ public final class Peer: Sendable {
   public enum State: Sendable, Hashable {
     /// Connected.
     case online
-    /// The connection is lost and being made again.
+    /// The connection is lost and being made again, for no longer than the timeout.
     case offline
-    /// It is over: closed on this side, or the other computer has left.
+    /// It is over: closed on this side, or the other computer has left, or was away for longer than the timeout.
     case closed
   }
 
@@ -51,6 +52,7 @@ public final class Peer: Sendable {
     let look = { @Sendable [weak session, inbox, standing] in
       guard let session else { return }
       standing.change(to: State(session.status))
+      if session.status == .expired { session.end() }
       guard session.status == .over else { return }
       inbox.finish()
       standing.finish()
