@@ -104,6 +104,9 @@ package enum Limits {
     /// Seconds in which a program takes a channel that the other one has opened, before it is refused: whoever opens one
     /// waits for that, and a program may be busy setting up.
     package static let taking = 10.0
+    /// Seconds in which the other program takes what is under way on a channel that was finished and let go of: the widest
+    /// window at 30 KB/s. Nobody is left who could give it up.
+    package static let delivering = 300.0
     /// Seconds in which a channel ends that its program has finished and let go of, once the other program has taken
     /// everything: then that one's end is of no interest any more.
     package static let windingUp = 10.0
@@ -111,11 +114,11 @@ package enum Limits {
     package static let farewell = 1.0
     /// Guests of a host that wait for its program to hear of them; the host serves them all the same.
     package static let guests = Session.guests
+    /// Changes that wait for one reader of how something stands; one that is later than that misses the oldest.
+    package static let updates = 16
     /// Bytes asked for at once when a file is read: eight pieces, so that few requests cover a long link.
     package static let readChunk = 262_144
     /// What is asked for ahead of a reader at first, which doubles with each chunk that it has taken.
-    /// Changes that wait for one reader of how something stands; one that is later than that misses the oldest.
-    package static let updates = 16
     package static let firstReadAhead = 524_288
     /// Furthest that a reader is read ahead: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608

@@ -25,7 +25,9 @@ import Wire
 ///
 /// All of it may be used from any task. Several that send take turns, and so do several that receive. A channel that
 /// nobody holds any more is cancelled; after `finish`, or when it was received to its end, it delivers what it has to and
-/// ends properly.
+/// ends properly, and keeps its peer for that, five minutes at most.
+///
+/// Beside `import NIOCore`, which has a `Channel` too, write `P2PFS.Channel`.
 public final class Channel: Sendable {
   /// What travels on a channel.
   public enum Kind: Sendable, Hashable {
@@ -80,7 +82,7 @@ public final class Channel: Sendable {
     let (isFinished, last) = state.withLock { ($0.isFinished, $0.last) }
     if isFinished || transport.channel.isReceivingComplete {
       transport.channel.finish()
-      Channel.wind(up: transport, last: last)
+      Channel.wind(up: transport, last: last, of: peer)
     } else {
       transport.channel.reset(.cancelled)
     }
@@ -192,18 +194,20 @@ public final class Channel: Sendable {
   /// Gives it up because the program that was to serve it has failed.
   func fail() { transport.channel.reset(.failed) }
 
-  /// Lets a channel that the program has finished and let go of end by itself, but not for ever.
-  private static func wind(up transport: AsyncChannel, last: FrameSlice?) {
+  /// Lets a channel that the program has finished and let go of end by itself, but not for ever. Its peer, which the
+  /// program may have let go of as well, is kept as long.
+  private static func wind(up transport: AsyncChannel, last: FrameSlice?, of peer: Peer) {
     let draining = Task {
       var last = last
       while let piece = try? await transport.next(after: last) { last = piece }
     }
-    transport.channel.whenTaken {
-      Task {
-        try? await Task.sleep(for: .seconds(Limits.Library.windingUp))
-        draining.cancel()
-        transport.channel.reset(.cancelled)
-      }
+    Task {
+      let channel = transport.channel
+      await Peer.wait(for: [channel], within: .seconds(Limits.Library.delivering)) { $0.whenTaken($1) }
+      await Peer.wait(for: [channel], within: .seconds(Limits.Library.windingUp)) { $0.whenOver($1) }
+      draining.cancel()
+      channel.reset(.cancelled)
+      withExtendedLifetime(peer) {}
     }
   }
 }

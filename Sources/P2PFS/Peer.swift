@@ -19,7 +19,8 @@ import Wire
 /// with `.gone`.
 ///
 /// All of it may be used from any task. A peer that nobody holds any more, nor any of its channels and sequences, is
-/// closed at once, without waiting for what is under way; a host holds its guests.
+/// closed at once, without waiting for what is under way; a host holds its guests, and a finished channel holds its peer
+/// until it has delivered.
 public final class Peer: Sendable {
   /// How it stands with the other computer.
   public enum State: Sendable, Hashable {
@@ -250,7 +251,7 @@ public final class Peer: Sendable {
   }
 
   /// Waits until all channels have come to a point, or the time is over.
-  private static func wait(
+  static func wait(
     for channels: [SessionChannel], within time: Duration,
     _ when: (SessionChannel, @escaping @Sendable () -> Void) -> Void
   ) async {

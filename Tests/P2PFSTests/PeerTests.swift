@@ -87,7 +87,9 @@ import Testing
     let second = try await Peer.connect(to: code)
     host = nil
     #expect(await eventually { second.state == .closed })
-    await expect(.signaling) { _ = try await Peer.connect(to: code) }
+    // The server is gone; another test's may have its port by now.
+    let error = await #expect(throws: PeerError.self) { _ = try await Peer.connect(to: code) }
+    #expect(error.map { [.signaling, .nobodyThere].contains($0.code) } == true)
   }
 
   @Test func `a channel keeps its peer`() async throws {
@@ -99,6 +101,33 @@ import Testing
       try await channel.send([1])
       #expect(try await channel.first { _ in true }.map(Array.init) == [1])
     }
+  }
+
+  @Test func `what was finished is delivered, also when its channel was the last that held the peer`() async throws {
+    let host = try await Host.start(address: "127.0.0.1")
+    let received = Counter()
+    let (isAtEnd, isClosed) = (Counter(), Counter())
+    host.onPeer { peer in
+      peer.onState { if $0 == .closed { isClosed.add() } }
+      peer.onChannel("slow") { channel in
+        for try await message in channel {
+          received.add(message.count)
+          try await Task.sleep(for: .milliseconds(20))
+        }
+        isAtEnd.add()
+      }
+    }
+    func send() async throws {
+      let channel = try await Peer.connect(to: host.code).open("slow")
+      for _ in 0..<30 { try await channel.send([UInt8](repeating: 0, count: 60_000)) }
+      channel.finish()
+    }
+    try await send()
+    #expect(await eventually { isAtEnd.value == 1 })
+    #expect(received.value == 30 * 60_000)
+    // Then the peer is let go of.
+    #expect(await eventually { isClosed.value == 1 })
+    await host.close()
   }
 
   @Test func `codes that cannot work say why`() async throws {
