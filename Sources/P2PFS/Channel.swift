@@ -93,31 +93,56 @@ public final class Channel: Sendable {
   /// Sends a message, or bytes of the stream; returns when there is room for it on its way.
   ///
   /// What was sent arrives, unless the channel fails or is cancelled. In a stream it may have been sent in part when an
-  /// error is thrown.
+  /// error is thrown; there a sequence that makes its bytes as it goes is asked for them as there is room.
   /// - Throws: `.tooLarge` for a message longer than `largestMessage`; `.finished` behind `finish`; `.refused`, `.reset`,
   ///   `.gone`, `.closed` if the channel is over; `.cancelled` if it, or the task, was cancelled.
   public func send(_ bytes: some Sequence<UInt8>) async throws(PeerError) {
-    guard let count = bytes.withContiguousStorageIfAvailable({ $0.count }) else {
-      return try await send(ContiguousArray(bytes))
+    guard let count = bytes.withContiguousStorageIfAvailable({ $0.count }) else { return try await send(each: bytes) }
+    guard kind == .stream || count <= Channel.largestMessage else { throw .tooLarge }
+    var offset = 0
+    var isDone = kind == .stream && count == 0
+    try await transmit {
+      guard !isDone else { return nil }
+      let end = kind == .messages ? count : Swift.min(count, offset + Limits.Wire.data)
+      let piece = bytes.withContiguousStorageIfAvailable { Channel.piece($0[offset..<end]) }
+      guard let piece else { preconditionFailure("the sequence's storage was contiguous before") }
+      offset = end
+      isDone = end == count
+      return piece
     }
-    guard kind == .stream || count <= Channel.largestMessage else {
-      throw PeerError(.tooLarge, "a message of \(count) bytes: \(Channel.largestMessage) is the most")
+  }
+
+  /// Sends what does not lie in memory in one place: in a stream a piece at a time, however long it is.
+  private func send(each bytes: some Sequence<UInt8>) async throws(PeerError) {
+    guard kind == .stream else {
+      let message = ContiguousArray(bytes.prefix(Channel.largestMessage + 1))
+      return try await send(message)
     }
-    guard kind == .messages || count > 0 else { return }
+    var iterator = bytes.makeIterator()
+    try await transmit {
+      let frame = SessionChannel.piece(capacity: Limits.Wire.data)
+      let room = frame.spare
+      var count = 0
+      while count < Limits.Wire.data, let byte = iterator.next() {
+        room[count] = byte
+        count += 1
+      }
+      frame.count += count
+      return count > 0 ? frame : nil
+    }
+  }
+
+  /// Sends pieces until there are no more, and nothing of another task in between.
+  private func transmit(_ next: () -> Frame?) async throws(PeerError) {
     guard state.withLock({ $0.begin() }) else {
       throw PeerError(.finished, "nothing can be sent behind the end of the channel")
     }
     defer { sent() }
     guard await sending.take() else { throw .cancelled }
     defer { sending.give() }
-    var offset = 0
-    repeat {
-      let end = kind == .messages ? count : Swift.min(count, offset + Limits.Wire.data)
-      let piece = bytes.withContiguousStorageIfAvailable { Channel.piece($0[offset..<end]) }
-      guard let piece else { preconditionFailure("the sequence's storage was contiguous before") }
+    while let piece = next() {
       do throws(ChannelError) { try await transport.send(piece) } catch { throw peer.failure(error) }
-      offset = end
-    } while offset < count
+    }
   }
 
   private static func piece(_ bytes: Slice<UnsafeBufferPointer<UInt8>>) -> Frame {

@@ -11,6 +11,9 @@ extension PeerError {
   /// Cancelled on this side.
   static let cancelled = PeerError(.cancelled, "cancelled")
 
+  /// A message that no channel takes.
+  static let tooLarge = PeerError(.tooLarge, "the message is too long: \(Channel.largestMessage) bytes are the most")
+
   /// A text that should be a code.
   init(_ error: MountSourceError) { self.init(.invalidCode, error.description) }
 

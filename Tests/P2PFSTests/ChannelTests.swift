@@ -143,6 +143,65 @@ import Testing
     }
   }
 
+  @Test func `a stream takes from a sequence only what there is room for`() async throws {
+    try await Loopback.pair { guest, host in
+      let (one, other) = try await Loopback.channel(guest, host, as: .stream)
+      let made = Counter()
+      let sending = Task {
+        try await one.send(
+          (0..<20_000_000).lazy.map { number in
+            made.add()
+            return UInt8(truncatingIfNeeded: number / 251)
+          })
+        one.finish()
+      }
+      var last = -1
+      while last != made.value || last == 0 {
+        last = made.value
+        try await Task.sleep(for: .milliseconds(300))
+      }
+      // The window of a channel whose receiver has not taken anything, and the piece that waits.
+      #expect(last <= 262_144 + 32_768)
+      var count = 0
+      for try await chunk in other {
+        for byte in chunk {
+          guard byte == UInt8(truncatingIfNeeded: count / 251) else { throw PeerError(.file, "wrong at \(count)") }
+          count += 1
+        }
+        if count > 1_000_000 { break }
+      }
+      other.cancel()
+      await expect(.reset) { try await sending.value }
+    }
+  }
+
+  @Test func `a message may be any sequence, and one without end is too long`() async throws {
+    try await Loopback.pair { guest, host in
+      let (one, other) = try await Loopback.channel(guest, host)
+      try await one.send((0..<1_000).lazy.map { UInt8(truncatingIfNeeded: $0) })
+      await expect(.tooLarge) { try await one.send(sequence(first: 0 as UInt8) { $0 &+ 1 }) }
+      one.finish()
+      #expect(try await other.reduce(into: [Int]()) { $0.append($1.count) } == [1_000])
+    }
+  }
+
+  @Test func `a channel is accepted or refused once`() async throws {
+    try await Loopback.pair { guest, host in
+      let opening = Task { await expect(.refused) { _ = try await guest.open("x") } }
+      let incoming = try #require(await host.channels.first { _ in true })
+      incoming.refuse()
+      await expect(.closed) { _ = try incoming.accept() }
+      _ = await opening.value
+      async let opened = guest.open("y")
+      let other = try #require(await host.channels.first { _ in true })
+      let channel = try other.accept()
+      await expect(.closed) { _ = try other.accept() }
+      other.refuse()
+      try await channel.send([1])
+      #expect(try await opened.first { _ in true }.map(Array.init) == [1])
+    }
+  }
+
   @Test func `a channel can be refused, with a reason that is harmless on a terminal`() async throws {
     try await Loopback.pair { guest, host in
       let refusing = Task {
