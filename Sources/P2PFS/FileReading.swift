@@ -20,17 +20,18 @@ final class FileReading: Sendable {
     var isSignalled = false
   }
 
-  private let requester: any Requester
+  private let files: PeerFiles
+  private var requester: any Requester { files.requester }
   private let path: Path
   private let handle: Handle
   private let state: Mutex<State>
   private let reading = Turn()
 
-  /// Opens the file at `path`, to read `range` or all of it.
-  init(_ requester: any Requester, _ path: Path, _ range: Range<Int64>?) {
-    self.requester = requester
+  /// Opens the file at `path`, to read `range` or all of it. Keeps the peer.
+  init(_ files: PeerFiles, _ path: Path, _ range: Range<Int64>?) {
+    self.files = files
     self.path = path
-    handle = requester.newHandle()
+    handle = files.requester.newHandle()
     let all = 0..<Limits.Wire.fileSize
     state = Mutex(State(ahead: ReadAhead((range ?? all).clamped(to: all))))
     let open = Request.open(handle, path, .read, prefetch: 0).encoded()
@@ -60,7 +61,7 @@ final class FileReading: Sendable {
         askOn()
         return Bytes(piece)
       }
-      if let failure { throw requester.failure(failure, about: path) }
+      if let failure { throw files.failure(failure, about: path) }
       if isFinished { return nil }
       askOn()
       await wait()

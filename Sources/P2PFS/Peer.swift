@@ -52,8 +52,8 @@ public final class Peer: Sendable {
     // Weakly: the session holds its observers.
     let look = { @Sendable [weak session, inbox, standing] in
       guard let session else { return }
-      standing.change(to: State(session.status))
       if session.status == .expired { session.end() }
+      standing.change(to: State(session.status))
       guard session.status == .over else { return }
       inbox.finish()
       standing.finish()
@@ -270,10 +270,11 @@ public final class Peer: Sendable {
     limit.cancel()
   }
 
+  /// Whether it was closed on this side.
+  var isClosedHere: Bool { isClosed.load(ordering: .relaxed) }
+
   /// What a channel's failure is to the program.
-  func failure(_ error: ChannelError) -> PeerError {
-    PeerError(error, isClosedHere: isClosed.load(ordering: .relaxed))
-  }
+  func failure(_ error: ChannelError) -> PeerError { PeerError(error, isClosedHere: isClosedHere) }
 }
 
 extension Peer.State {

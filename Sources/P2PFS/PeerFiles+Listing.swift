@@ -41,7 +41,7 @@ extension PeerFiles {
     do throws(PeerError) {
       while !pages.value.withLock({ $0.isEnd }) {
         let cookie = pages.value.withLock { $0.next }
-        try await requester.ask(.list(handle, directory, cookie: cookie), about: directory) { reply throws(Errno) in
+        try await ask(.list(handle, directory, cookie: cookie), about: directory) { reply throws(Errno) in
           guard let page = try? reply.listing() else { throw .ioError }
           let result = pages.value.withLock { pages in Result { () throws(Errno) in try pages.take(page) } }
           try result.get()

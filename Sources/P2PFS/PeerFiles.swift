@@ -21,8 +21,8 @@ import Wire
 /// From any task. While the other computer is away all of it waits, for no longer than the timeout.
 public struct PeerFiles: Sendable {
   let requester: any Requester
-  /// Kept open as long as something is read.
-  private let peer: Peer?
+  /// Kept open as long as something is read. Without one in tests.
+  let peer: Peer?
 
   /// What `requester` shares, which is `peer`'s session.
   init(_ requester: any Requester, of peer: Peer? = nil) {
@@ -32,7 +32,12 @@ public struct PeerFiles: Sendable {
 
   /// What something is.
   public enum Kind: Sendable, Hashable {
-    case file, directory, symbolicLink
+    /// A regular file.
+    case file
+    /// A directory.
+    case directory
+    /// A symbolic link, which is not followed.
+    case symbolicLink
     /// A device, FIFO or socket, which cannot be read.
     case other
   }
@@ -65,7 +70,7 @@ public struct PeerFiles: Sendable {
   /// What is in a directory, in no particular order; up to 300,000 entries.
   /// - Parameter path: the shared directory itself if left out.
   /// - Throws: `.notShared`; `.file` for what the other computer's filesystem says, EOVERFLOW if there is more;
-  ///   `.gone`; `.cancelled` if the task was.
+  ///   `.gone`, `.closed`; `.cancelled` if the task was.
   public func list(_ path: String = "") async throws(PeerError) -> [Entry] {
     try await entries(of: try PeerFiles.location(path))
   }
@@ -77,13 +82,21 @@ public struct PeerFiles: Sendable {
 
   /// What is known of a file or directory. Throws as `list(_:)`.
   public func attributes(of path: String) async throws(PeerError) -> Attributes {
-    let location = try PeerFiles.location(path)
+    try await attributes(at: try PeerFiles.location(path))
+  }
+
+  /// What is known by now of something of which an entry is known. Throws as `list(_:)`.
+  public func attributes(of entry: Entry) async throws(PeerError) -> Attributes {
+    try await attributes(at: entry.location)
+  }
+
+  private func attributes(at location: Path) async throws(PeerError) -> Attributes {
     let found = Found<Wire.Attributes>()
-    try await requester.ask(.lookup(.path(location)), about: location) { reply throws(Errno) in
+    try await ask(.lookup(.path(location)), about: location) { reply throws(Errno) in
       guard let attributes = try? reply.attributes() else { throw .ioError }
       found.set(attributes)
     }
-    guard let attributes = found.value else { throw PeerError(.ioError, path: path) }
+    guard let attributes = found.value else { throw failure(.ioError, about: location) }
     return Attributes(attributes)
   }
 
@@ -111,7 +124,6 @@ public struct PeerFiles: Sendable {
 
     /// See `Contents`.
     public struct AsyncIterator: AsyncIteratorProtocol {
-      let files: PeerFiles
       let file: Result<FileReading, PeerError>
 
       /// The next chunk, never an empty one; nil at the end.
@@ -126,7 +138,7 @@ public struct PeerFiles: Sendable {
 
     /// Opens the file.
     public func makeAsyncIterator() -> AsyncIterator {
-      AsyncIterator(files: files, file: location.map { FileReading(files.requester, $0, range) })
+      AsyncIterator(file: location.map { FileReading(files, $0, range) })
     }
   }
 

@@ -148,6 +148,20 @@ import Testing
       let entry = try #require(try await guest.files.list().first { $0.attributes?.kind == .file })
       #expect(entry.name == "\u{FFFD}A")
       #expect(try await read(guest.files.read(entry)) == [7, 7, 7])
+      #expect(try await guest.files.attributes(of: entry).size == 3)
+    }
+  }
+
+  @Test func `what is read after the peer was closed on this side says so`() async throws {
+    try write("file", [1])
+    try await Loopback.pair(share: .readOnly(place.path.string)) { _, host in
+      let files = host.files
+      let before = try await self.read(files.read("file"))
+      #expect(before == [1])
+      await host.close()
+      await expect(.closed) { _ = try await files.list() }
+      await expect(.closed) { _ = try await files.attributes(of: "file") }
+      await expect(.closed) { _ = try await self.read(files.read("file")) }
     }
   }
 }

@@ -4,7 +4,7 @@ import Synchronization
 import SystemPackage
 import Wire
 
-extension Requester {
+extension PeerFiles {
   /// Sends a request and waits for its last reply. `each` is called with every reply that is no error, in order, on the
   /// link's thread; what it throws ends the wait. If the task is cancelled the request is abandoned.
   /// - Parameter path: what the request speaks of, for the error.
@@ -15,7 +15,7 @@ extension Requester {
     let result = await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         guard asked.begin(continuation) else { return }
-        let ticket = send(request.encoded(), on: .control) { [weak self] reply in
+        let ticket = requester.send(request.encoded(), on: .control) { [weak requester] reply in
           guard !asked.isOver else { return }
           do throws(Errno) {
             if let error = reply.error { throw error }
@@ -23,29 +23,31 @@ extension Requester {
             if reply.isLast { asked.end(.success(())) }
           } catch {
             // The rest of the answer is of no use.
-            if let ticket = asked.end(.failure(error)), !reply.isLast { self?.abandon(ticket) }
+            if let ticket = asked.end(.failure(error)), !reply.isLast { requester?.abandon(ticket) }
           }
         }
-        if !asked.note(ticket) { abandon(ticket) }
+        if !asked.note(ticket) { requester.abandon(ticket) }
       }
     } onCancel: {
-      if let ticket = asked.end(nil) { abandon(ticket) }
+      if let ticket = asked.end(nil) { requester.abandon(ticket) }
     }
     guard let result else { throw .cancelled }
     do { try result.get() } catch { throw failure(error, about: path) }
   }
 
-  /// Closes a handle, whatever comes of it.
-  func close(_ handle: Handle) { send(Request.close(handle).encoded(), on: .control) { _ in } }
-
   /// What an error of a request is to the program.
   func failure(_ error: Errno, about path: Path) -> PeerError {
     switch error {
     case .noFunction: PeerError(.notShared, "the other computer shares no directory")
-    case .ioError where !isOnline: PeerError(.gone, "the other computer is gone")
+    case .ioError where !requester.isOnline: PeerError(.peerGone, isClosedHere: peer?.isClosedHere ?? false)
     default: PeerError(error, path: String(decoding: path.bytes, as: UTF8.self))
     }
   }
+}
+
+extension Requester {
+  /// Closes a handle, whatever comes of it.
+  func close(_ handle: Handle) { send(Request.close(handle).encoded(), on: .control) { _ in } }
 }
 
 /// One request and the task that waits for it.
