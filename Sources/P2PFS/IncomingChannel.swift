@@ -21,17 +21,20 @@ public final class IncomingChannel: Sendable {
 
   deinit { refuse() }
 
-  /// Accepts it: the other side's `Peer.open` returns. Once, and not after `refuse`.
+  /// Accepts it: the other side's `Peer.open` returns.
   ///
   /// A channel that the other side has given up meanwhile says so when it is used.
-  public func accept() -> Channel {
-    precondition(!isDecided.exchange(true, ordering: .relaxed), "accepted or refused twice")
+  /// - Throws: `.closed` if it was accepted or refused before.
+  public func accept() throws(PeerError) -> Channel {
+    guard !isDecided.exchange(true, ordering: .relaxed) else {
+      throw PeerError(.closed, "the channel was accepted or refused before")
+    }
     channel.accept()
     return peer.note(Channel(channel, of: peer))
   }
 
   /// Refuses it: the other side's `Peer.open` throws `.refused`, with the reason, of which it is told 400 bytes at most.
-  /// Nothing happens after `accept`.
+  /// Nothing happens if it was accepted or refused before.
   public func refuse(_ reason: String = "") {
     guard !isDecided.exchange(true, ordering: .relaxed) else { return }
     channel.reset(.refused, reason)

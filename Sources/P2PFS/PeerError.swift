@@ -43,7 +43,7 @@ public struct PeerError: Error, Sendable, Hashable {
     public static let refused = Code(kind: .refused)
     /// The other computer has left, or was away for longer than the timeout.
     public static let gone = Code(kind: .gone)
-    /// It was closed on this side.
+    /// It was closed on this side. Of an `IncomingChannel`: it was accepted or refused before.
     public static let closed = Code(kind: .closed)
     /// The task was cancelled, or `Channel.cancel` called.
     public static let cancelled = Code(kind: .cancelled)

@@ -54,7 +54,7 @@ enum DocumentedExamples {
         incoming.refuse("only logs here")
         continue
       }
-      let channel = incoming.accept()
+      let channel = try incoming.accept()
       Task {
         for try await line in channel { print(String(decoding: line, as: UTF8.self)) }
       }
