@@ -39,8 +39,10 @@ extension Peer {
     public var timeout: Duration = .seconds(Int64(Limits.Session.timeout))
     /// A directory to share with it.
     public var share: SharedDirectory?
+    /// Whether `Peer.connect` waits for a host that is not there yet, until its task is cancelled. A `Host` always waits.
+    public var waits = false
 
-    /// The defaults: the code's server, half a minute, and nothing shared.
+    /// The defaults: the code's server, half a minute, nothing shared, and no wait.
     public init() {}
 
     /// The timeout in seconds, within its bounds.

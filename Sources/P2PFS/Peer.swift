@@ -70,7 +70,7 @@ public final class Peer: Sendable {
 
   /// Connects to the computer that waits under `code`: a `Host` of this library, or `p2pfs export`.
   ///
-  /// Ends in bounded time, about a minute at most.
+  /// Ends in bounded time, about a minute at most, but for the wait that `Options.waits` asks for.
   /// - Parameter code: as the other side shows it: `CODE@SERVER`, or `CODE` with `Options.server`.
   /// - Throws: `.invalidCode`, `.invalidArgument`; `.signaling`, `.nobodyThere`, `.wrongCode`, `.untrusted`, `.refused`,
   ///   `.noPath` and `.gone` when the two do not meet; `.file` when the directory to share cannot be opened;
@@ -84,6 +84,7 @@ public final class Peer: Sendable {
     let inbox = Inbox()
     var rendezvous = Rendezvous(code, as: .guest, at: server)
     rendezvous.timeout = options.timeoutSeconds
+    rendezvous.waits = options.waits
     rendezvous.ice.includesLoopback = LocalAddress.isLoopback(server.host)
     rendezvous.responder = share?.session()
     rendezvous.onChannel = { inbox.offer($0) }

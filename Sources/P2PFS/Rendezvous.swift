@@ -10,7 +10,7 @@ package struct Rendezvous: Sendable {
   package enum Role: Sendable {
     /// It holds the room. With a code that nobody else can know yet, or one that was agreed upon.
     case host
-    /// It comes to a room that somebody holds, and does not wait for one.
+    /// It comes to a room that somebody holds; see `waits`.
     case guest
     /// It comes to the room if somebody holds it, and holds it otherwise.
     case either
@@ -35,6 +35,8 @@ package struct Rendezvous: Sendable {
   package var ice = ICEConfiguration()
   /// Seconds without the peer after which the task fails.
   package var timeout = Limits.Session.timeout
+  /// Whether a guest waits for a host that is not there yet.
+  package var waits = false
   /// Serves the peer's requests for files, if something is shared.
   package var responder: (any Responder)?
   /// Takes the channels that the peer opens (`Session.acceptChannels`).
@@ -73,7 +75,7 @@ package struct Rendezvous: Sendable {
   private func beGuest(
     _ code: Code, _ report: @escaping @Sendable (Event) -> Void
   ) async throws(MeetingError) -> MetPeer {
-    let meeting = GuestMeeting(server: server, credential: Credential(code), ice: ice)
+    let meeting = GuestMeeting(server: server, credential: Credential(code), waits: waits, ice: ice)
     let guest = try await GuestPeer.meet(meeting, responder: responder, timeout: timeout, onChannel: onChannel)
     let watch = Task { [session = guest.session] in
       var wasAway = false
