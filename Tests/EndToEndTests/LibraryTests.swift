@@ -101,6 +101,28 @@ extension EndToEnd {
       }
     }
 
+    @Test func `a guest that says nothing keeps nobody from a chat, and a line too long is not the last`() throws {
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+        let host = try Talker(a, ["chat"])
+        let code = try code(of: host.child, after: "chat")
+        // It is met first, and opens no channel.
+        let silent = try b.start(["\(Stage.products)/hostile-peer", "silence", code])
+        sleep(3)
+        let guest = try Talker(b, ["chat", code])
+        guest.say("hello")
+        _ = try host.child.line(with: "> hello", seconds: 30)
+        guest.say(String(repeating: "x", count: 70_000))
+        _ = try guest.child.line(with: "Not sent: the message is too long", seconds: 10)
+        guest.say("short")
+        _ = try host.child.line(with: "> short", seconds: 10)
+        guest.end()
+        #expect(try guest.child.wait(seconds: 20).status == 0)
+        #expect(try host.child.wait(seconds: 20).status == 0)
+        silent.stop()
+      }
+    }
+
     @Test func `Ctrl-C in a chat: the other side ends too`() throws {
       try Stage.run { stage in
         let (a, b) = (try stage.computer("a"), try stage.computer("b"))

@@ -22,7 +22,12 @@ struct Chat {
       defer { interrupt.cancel() }
 
       Task {
-        while let line = await nextLine() { try await channel.send(line.utf8) }
+        while let line = await nextLine() {
+          // If the channel is over the loop below says so.
+          do { try await channel.send(line.utf8) } catch let error as PeerError where error.code == .tooLarge {
+            print("Not sent: \(error)")
+          }
+        }
         channel.finish()
       }
       for try await line in channel { print("> \(harmless(line))") }
@@ -37,16 +42,19 @@ struct Chat {
     }
   }
 
-  /// Who waits takes the channel that the other opens, and holds on to the host as long as they talk.
+  /// Who waits takes the first channel that a guest opens, and holds on to the host as long as they talk. Guests that open
+  /// none do not matter.
   private static func meet(_ code: String) async throws -> (Channel, Host?) {
     guard code.isEmpty || code.hasPrefix("@") else { return (try await Peer.connect(to: code).open("chat"), nil) }
     var options = Peer.Options()
     if !code.isEmpty { options.server = String(code.dropFirst()) }
     let host = try await Host.start(options: options)
     print("On the other computer:\n\n    chat \(host.code)\n")
-    for await peer in host.peers {
-      for await incoming in peer.channels where incoming.name == "chat" { return (incoming.accept(), host) }
+    let (calls, feed) = AsyncStream.makeStream(of: IncomingChannel.self)
+    host.onPeer { peer in
+      for await incoming in peer.channels where incoming.name == "chat" { feed.yield(incoming) }
     }
+    for await incoming in calls { return (try incoming.accept(), host) }
     throw CancellationError()
   }
 
