@@ -308,6 +308,18 @@ import Testing
     }
   }
 
+  @Test func `who is late gets all that had arrived, and the end, though the other computer is gone`() async throws {
+    try await Loopback.pair { guest, host in
+      let (one, other) = try await Loopback.channel(guest, host)
+      for number in UInt8(0)..<3 { try await one.send([number]) }
+      one.finish()
+      try await Task.sleep(for: .milliseconds(300))
+      await guest.close(within: .zero)
+      #expect(await eventually { host.state == .closed })
+      #expect(try await other.reduce(into: [UInt8]()) { $0 += $1 } == [0, 1, 2])
+    }
+  }
+
   @Test func `received bytes are a collection`() async throws {
     try await Loopback.pair { guest, host in
       let (one, other) = try await Loopback.channel(guest, host)
