@@ -54,6 +54,8 @@ package final class TransferSource: Sendable {
 
   private static func item(_ path: String) throws(TransferFailure) -> Item {
     func failure(_ error: Errno) -> TransferFailure { .local("\(path): \(error)") }
+    let ours = TransferFailure.local(
+      "\(path): mounted by p2pfs. Send it from the computer that has it, or copy it first")
     guard let resolved = realpath(path, nil) else { throw failure(Errno(rawValue: errno)) }
     defer { free(resolved) }
     let real = Array(UnsafeBufferPointer(start: resolved, count: strlen(resolved)))
@@ -64,15 +66,18 @@ package final class TransferSource: Sendable {
     let last =
       path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).last.map(Array.init) ?? []
     let isPlain = (try? Path.check(component: last)) != nil
-    let (found, type): (Item, Wire.FileType)
+    let (found, type, isBarred): (Item, Wire.FileType, Bool)
     do throws(Errno) {
       let local = try Path(real[(slash + 1)...].map { UInt8(bitPattern: $0) })
       let name = isPlain ? try Path(last) : local
       found = Item(parent: try ConfinedDirectory(directory), local: local, name: name)
       type = try found.parent.attributes(at: local).type
+      isBarred = try found.parent.isBarred(local)
     } catch {
-      throw failure(error)
+      // What ConfinedDirectory says of a directory on such a mount.
+      throw error == .notPermitted ? ours : failure(error)
     }
+    guard !isBarred else { throw ours }
     guard !PartName.isIn(found.name) else {
       throw .local("\(path): part of an interrupted transfer; p2pfs receive completes it")
     }
@@ -89,37 +94,32 @@ package final class TransferSource: Sendable {
 
   private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) -> Bool {
     let item = items[index]
-    guard try visit(index, item.local, item.name, body) else { return false }
     // Each level: a directory on this computer and there, and the names in it that are still to be visited, last first.
-    var levels = [(local: item.local, name: item.name, rest: [[UInt8]]())]
-    do throws(Errno) {
-      guard try item.parent.attributes(at: item.local).type == .directory else { return true }
-      levels[0].rest = try names(item.local, in: item)
-    } catch {
-      return try body(.skipped(path: item.name.bytes, reason: "\(error)"))
+    var levels: [(local: Path, name: Path, rest: [[UInt8]])] = []
+    func enter(_ local: Path, _ name: Path) throws(TransferFailure) -> Bool {
+      var isDirectory = false
+      let goesOn = try visit(index, local, name) { step throws(TransferFailure) in
+        if case .entry(let entry, _) = step, entry.kind == .directory { isDirectory = true }
+        return try body(step)
+      }
+      guard goesOn, isDirectory else { return goesOn }
+      do throws(Errno) { levels.append((local, name, try names(local, in: item))) } catch {
+        return try body(.skipped(path: name.bytes, reason: "\(error)"))
+      }
+      return true
     }
+    guard try enter(item.local, item.name) else { return false }
     while let level = levels.last {
       guard let next = level.rest.last else {
         levels.removeLast()
         continue
       }
       levels[levels.count - 1].rest.removeLast()
-      guard let local = try? level.local.appending(next), let name = try? level.name.appending(next) else {
+      if let local = try? level.local.appending(next), let name = try? level.name.appending(next) {
+        guard try enter(local, name) else { return false }
+      } else {
         guard try body(.skipped(path: level.name.bytes + [UInt8(ascii: "/")] + next, reason: "the path is too long"))
         else { return false }
-        continue
-      }
-      var isDirectory = false
-      let goesOn = try visit(index, local, name) { step throws(TransferFailure) in
-        if case .entry(let entry, _) = step, entry.kind == .directory { isDirectory = true }
-        return try body(step)
-      }
-      guard goesOn else { return false }
-      guard isDirectory else { continue }
-      do throws(Errno) {
-        levels.append((local, name, try names(local, in: item)))
-      } catch {
-        guard try body(.skipped(path: name.bytes, reason: "\(error)")) else { return false }
       }
     }
     return true
@@ -143,7 +143,9 @@ package final class TransferSource: Sendable {
       switch attributes.type {
       case _ where PartName.isIn(name):
         step = .skipped(path: name.bytes, reason: "part of an interrupted transfer")
-      case .directory: step = entry(.directory)
+      case .directory:
+        step =
+          try parent.isBarred(local) ? .skipped(path: name.bytes, reason: "mounted by p2pfs") : entry(.directory)
       case .regular: step = entry(.file(size: attributes.size))
       case .symbolicLink:
         let target = try parent.target(ofLinkAt: local)
@@ -162,28 +164,15 @@ package final class TransferSource: Sendable {
     return try body(step)
   }
 
-  /// Counts what is there now.
+  /// Counts what is there now, while that `isWanted`, which is asked for each entry.
   /// - Throws: if it is more than can be sent at once.
-  func offer() throws(TransferFailure) -> TransferMessage.Offer {
-    var offer = TransferMessage.Offer()
-    offer.tops = UInt64(items.count)
-    offer.names = items.prefix(Limits.Transfer.names).map(\.name.bytes)
+  func count(while isWanted: () -> Bool = { true }) throws(TransferFailure) -> Counted {
+    var counted = Counted(names: items.map(\.name.bytes))
     try walk { step throws(TransferFailure) in
-      guard case .entry(let entry, _) = step else { return true }
-      switch entry.kind {
-      case .directory: offer.directories += 1
-      case .link: offer.links += 1
-      case .file(let size):
-        offer.files += 1
-        guard size <= Limits.Wire.fileSize - offer.bytes else { throw .local("the files are too large together") }
-        offer.bytes += size
-      }
-      guard offer.entries <= Limits.Transfer.entries else {
-        throw .local("more than \(Limits.Transfer.entries) files at once; send them in parts, or pack them with tar")
-      }
-      return true
+      if case .entry(let entry, _) = step { try counted.add(entry) }
+      return isWanted()
     }
-    return offer
+    return counted
   }
 
   /// Opens a file of the walk.
@@ -193,7 +182,10 @@ package final class TransferSource: Sendable {
   func isUnchanged(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
     let now = try items[place.item].parent.attributes(of: file)
     // Not the time of the inode's change: a new link or mode leaves the contents as they are.
-    return now.size == place.attributes.size && now.modified == place.attributes.modified
-      && now.inode == place.attributes.inode && now.device == place.attributes.device
+    guard now.size == place.attributes.size, now.modified == place.attributes.modified,
+      now.inode == place.attributes.inode, now.device == place.attributes.device
+    else { return false }
+    // Files of the kernel, as in /proc, say that they have no bytes, and have some.
+    return try FileContents.isEnd(file.rawValue, now.size)
   }
 }

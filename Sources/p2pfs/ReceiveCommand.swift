@@ -73,6 +73,8 @@ struct ReceiveCommand: AsyncParsableCommand {
     let progress = Progress(isQuiet: common.quiet)
     defer { progress.end() }
     let problems = ProblemReport(progress)
+    let waiting = Task { await progress.whileCounting("The other computer is still counting what it sends …", common) }
+    defer { waiting.cancel() }
     let question = Question(into: into, agrees: yes, isQuiet: common.quiet, channel: channel)
     do throws(TransferFailure) {
       let receiver = TransferReceiver(
@@ -153,7 +155,7 @@ private final class Question: Sendable {
       what += " in \(offer.directories) \(offer.directories == 1 ? "directory" : "directories")"
     }
     if offer.links > 0 { what += ", \(offer.links) symbolic \(offer.links == 1 ? "link" : "links")" }
-    let names = offer.names.prefix(5).map { Progress.name($0) }
+    let names = offer.names.map { Progress.quoted($0) }
     let more = offer.tops > UInt64(names.count) ? ", and \(offer.tops - UInt64(names.count)) more" : ""
     return """
       \(Progress.name(claim)) (by its own word) sends \(what), \(Progress.bytes(offer.bytes)):

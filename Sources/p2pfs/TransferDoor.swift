@@ -75,6 +75,7 @@ final class TransferDoor: Sendable {
     switch state.withLock({ $0 }) {
     case .taken(let channel): return channel
     case .wrong: throw Failure(.failed, TransferDoor.somethingElse(command, ""))
+    case _ where Task.isCancelled || Signals.received != 0: throw Failure(.interrupted, "interrupted")
     case .gone, .waiting: throw Failure(.failed, "the other computer left before anything was sent. Try again.")
     }
   }
@@ -118,6 +119,10 @@ extension Failure {
     case .violated(let what):
       self.init(.failed, "the other computer broke the rules of the transfer: \(Console.escaped(what))." + kept)
     case .local(let what): self.init(.failed, Console.escaped(what) + kept)
+    case .silent:
+      let other = command == "p2pfs send" ? "p2pfs receive" : "p2pfs send"
+      self.init(.failed, "the other computer does not say a word. Does \"\(other)\" run there?")
+    case .channel(.peerGone): self.init(.noPeer, "the other computer is gone." + kept)
     case .channel(.reset(.refused, _)) where peer.session.peerExports:
       self.init(.failed, "the other computer shares a folder: mount it with \"p2pfs mount\".")
     case .channel(.reset(.refused, let why)):
@@ -137,7 +142,10 @@ final class ProblemReport: Sendable {
   func add(_ problem: TransferProblem) {
     let number = count.add(1, ordering: .relaxed).newValue
     if number <= Limits.Transfer.problemsShown {
-      progress.say("p2pfs: \(Progress.name(problem.path)): \(Console.escaped(problem.reason))")
+      // Of several entries, or of a sender that does not say.
+      let path = problem.path.isEmpty ? "" : Progress.name(problem.path) + ": "
+      let reason = problem.reason.isEmpty ? "left out" : Console.escaped(problem.reason)
+      progress.say("p2pfs: \(path)\(reason)")
     } else if number == Limits.Transfer.problemsShown + 1 {
       progress.say("p2pfs: and more")
     }
