@@ -165,7 +165,8 @@ package enum Limits {
     package static let claim = 300
     /// Longest text that comes with a problem or a refusal, in bytes.
     package static let text = 400
-    /// Seconds in which the other side's program opens its channel once connected, and as many for its first message.
+    /// Seconds, or the timeout if that is longer, in which the other side's program opens its channel once connected, and
+    /// as many for its first message.
     package static let opening = 15.0
     /// Seconds of counting after which the user is told what is waited for.
     package static let counting = 2.0

@@ -69,7 +69,7 @@ struct ReceiveCommand: AsyncParsableCommand {
   private func receive(
     _ target: TransferTarget, from peer: MetPeer, _ door: TransferDoor
   ) async throws(Failure) -> Bool {
-    let channel = try await door.channel(to: peer)
+    let channel = try await door.channel(to: peer, within: TransferDoor.patience(options))
     let progress = Progress(isQuiet: common.quiet)
     defer { progress.end() }
     let problems = ProblemReport(progress)
@@ -79,6 +79,7 @@ struct ReceiveCommand: AsyncParsableCommand {
     do throws(TransferFailure) {
       let receiver = TransferReceiver(
         into: target, over: channel, claim: Claim.own, progress: progress.transfer,
+        patience: TransferDoor.patience(options),
         decide: { question.decide($0, $1) }, report: { problems.add($0) })
       let run = Task { () async -> Result<TransferResult, TransferFailure> in
         do throws(TransferFailure) { return .success(try await receiver.run()) } catch { return .failure(error) }

@@ -76,7 +76,7 @@ struct SendCommand: AsyncParsableCommand {
   private func send(
     _ source: TransferSource, _ count: TransferCount, to peer: MetPeer, _ door: TransferDoor
   ) async throws(Failure) -> Bool {
-    let channel = try await door.channel(to: peer)
+    let channel = try await door.channel(to: peer, within: TransferDoor.patience(options))
     let progress = Progress(isQuiet: common.quiet)
     defer { progress.end() }
     let problems = ProblemReport(progress)
@@ -87,7 +87,8 @@ struct SendCommand: AsyncParsableCommand {
     defer { waiting.cancel() }
     do throws(TransferFailure) {
       let sender = TransferSender(
-        source, count, over: channel, claim: Claim.own, progress: progress.transfer
+        source, count, over: channel, claim: Claim.own, progress: progress.transfer,
+        patience: TransferDoor.patience(options)
       ) { problems.add($0) }
       let run = Task { () async -> Result<TransferSender.Summary, TransferFailure> in
         do throws(TransferFailure) { return .success(try await sender.run()) } catch { return .failure(error) }

@@ -45,8 +45,12 @@ final class TransferDoor: Sendable {
     return isFirst
   }
 
-  /// The channel to a peer. Ends in bounded time, at once if the task is cancelled.
-  func channel(to peer: MetPeer) async throws(Failure) -> Channel {
+  /// Seconds in which the other side's program opens the channel, and as many for its first word: its connection may
+  /// break and be made again meanwhile.
+  static func patience(_ options: MeetingOptions) -> Double { max(Limits.Transfer.opening, options.timeout) }
+
+  /// The channel to a peer. Ends within `patience` seconds, at once if the task is cancelled.
+  func channel(to peer: MetPeer, within patience: Double) async throws(Failure) -> Channel {
     guard peer.isHost else {
       settle(.gone)
       do throws(ChannelError) { return try peer.session.openChannel(TransferDoor.name, keepsMessages: true) } catch {
@@ -55,11 +59,11 @@ final class TransferDoor: Sendable {
     }
     peer.session.observe { [weak self] state in if state == .over || state == .expired { self?.settle(.gone) } }
     if peer.session.status == .over { settle(.gone) }
-    let patience = Task {
-      try? await Task.sleep(for: .seconds(Limits.Transfer.opening))
+    let limit = Task {
+      try? await Task.sleep(for: .seconds(patience))
       if !Task.isCancelled { settle(.wrong("")) }
     }
-    defer { patience.cancel() }
+    defer { limit.cancel() }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isSettled = state.withLock { state in
