@@ -145,7 +145,11 @@ package final class TransferReceiver: Sendable {
   // MARK: - The receiving thread
 
   private func receiveAll() throws(TransferFailure) -> TransferResult {
-    defer { filesystems.close() }
+    defer {
+      filesystems.close()
+      // Its lock goes with it.
+      part = nil
+    }
     // What is found there, and directories and links, are to be on disk as well in the end.
     if let root = try? target.directory.open(.root, [.read]) { note(root) }
     try say(.hello(.init(sends: false, claim: claim)))

@@ -143,9 +143,11 @@ package final class TransferSender: Sendable {
     progress.begin(counted.offer.bytes, files: counted.offer.files)
     var skipped: UInt64 = 0
     try source.walk { step throws(TransferFailure) in
-      if try !announce(step, counted) { skipped += 1 }
+      let isAnnounced = try announce(step, counted)
+      if !isAnnounced { skipped += 1 }
       while let event = events.popIfThere() { try serve(event) }
-      return true
+      // Of a directory that has come since, nothing was offered.
+      return isAnnounced
     }
     while shared.withLock({ $0.state.unsettledCount > 0 }) { try serve(nextEvent()) }
     // The receiver counts the same, and says so itself.

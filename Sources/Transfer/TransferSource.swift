@@ -2,6 +2,7 @@ internal import CLinux
 internal import Core
 internal import Export
 internal import Glibc
+internal import Session
 internal import SystemPackage
 internal import Wire
 
@@ -87,28 +88,24 @@ package final class TransferSource: Sendable {
 
   // MARK: - Walking
 
-  /// Calls `body` for each entry, directories before what is in them, until it returns false.
+  /// Calls `body` for each entry, directories before what is in them. It says whether to go into one, and ends the walk by
+  /// throwing.
   func walk(_ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
-    for index in items.indices { guard try walk(index, body) else { return } }
+    for index in items.indices { try walk(index, body) }
   }
 
-  private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) -> Bool {
+  private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
     let item = items[index]
     // Each level: a directory on this computer and there, and the names in it that are still to be visited, last first.
     var levels: [(local: Path, name: Path, rest: [[UInt8]])] = []
-    func enter(_ local: Path, _ name: Path) throws(TransferFailure) -> Bool {
-      var isDirectory = false
-      let goesOn = try visit(index, local, name) { step throws(TransferFailure) in
-        if case .entry(let entry, _) = step, entry.kind == .directory { isDirectory = true }
-        return try body(step)
-      }
-      guard goesOn, isDirectory else { return goesOn }
+    func enter(_ local: Path, _ name: Path) throws(TransferFailure) {
+      let step = step(index, local, name)
+      guard try body(step), case .entry(let entry, _) = step, entry.kind == .directory else { return }
       do throws(Errno) { levels.append((local, name, try names(local, in: item))) } catch {
-        return try body(.skipped(path: name.bytes, reason: "\(error)"))
+        _ = try body(.skipped(path: name.bytes, reason: "\(error)"))
       }
-      return true
     }
-    guard try enter(item.local, item.name) else { return false }
+    try enter(item.local, item.name)
     while let level = levels.last {
       guard let next = level.rest.last else {
         levels.removeLast()
@@ -116,24 +113,21 @@ package final class TransferSource: Sendable {
       }
       levels[levels.count - 1].rest.removeLast()
       if let local = try? level.local.appending(next), let name = try? level.name.appending(next) {
-        guard try enter(local, name) else { return false }
+        try enter(local, name)
       } else {
-        guard try body(.skipped(path: level.name.bytes + [UInt8(ascii: "/")] + next, reason: "the path is too long"))
-        else { return false }
+        _ = try body(.skipped(path: level.name.bytes + [UInt8(ascii: "/")] + next, reason: "the path is too long"))
       }
     }
-    return true
   }
 
   private func names(_ path: Path, in item: Item) throws(Errno) -> [[UInt8]] {
     try item.parent.names(in: path, limit: Limits.Transfer.entries).reversed()
   }
 
-  private func visit(
-    _ index: Int, _ local: Path, _ name: Path, _ body: (Step) throws(TransferFailure) -> Bool
-  ) throws(TransferFailure) -> Bool {
+  /// What is there now.
+  private func step(_ index: Int, _ local: Path, _ name: Path) -> Step {
     let parent = items[index].parent
-    let step: Step
+    func skipped(_ reason: String) -> Step { .skipped(path: name.bytes, reason: reason) }
     do throws(Errno) {
       let attributes = try parent.attributes(at: local)
       func entry(_ kind: TransferEntry.Kind) -> Step {
@@ -142,35 +136,31 @@ package final class TransferSource: Sendable {
       }
       switch attributes.type {
       case _ where PartName.isIn(name):
-        step = .skipped(path: name.bytes, reason: "part of an interrupted transfer")
+        return skipped("part of an interrupted transfer")
       case .directory:
-        step =
-          try parent.isBarred(local) ? .skipped(path: name.bytes, reason: "mounted by p2pfs") : entry(.directory)
-      case .regular: step = entry(.file(size: attributes.size))
+        return try parent.isBarred(local) ? skipped("mounted by p2pfs") : entry(.directory)
+      case .regular: return entry(.file(size: attributes.size))
       case .symbolicLink:
         let target = try parent.target(ofLinkAt: local)
-        if LinkTarget.staysInside(target, of: name) {
-          step = entry(.link(target: target))
-        } else {
-          step = .skipped(path: name.bytes, reason: "a symbolic link that leads out of what is sent")
-        }
-      case .fifo: step = .skipped(path: name.bytes, reason: "a FIFO")
-      case .socket: step = .skipped(path: name.bytes, reason: "a socket")
-      case .blockDevice, .characterDevice: step = .skipped(path: name.bytes, reason: "a device")
+        return LinkTarget.staysInside(target, of: name)
+          ? entry(.link(target: target)) : skipped("a symbolic link that leads out of what is sent")
+      case .fifo: return skipped("a FIFO")
+      case .socket: return skipped("a socket")
+      case .blockDevice, .characterDevice: return skipped("a device")
       }
     } catch {
-      step = .skipped(path: name.bytes, reason: "\(error)")
+      return skipped("\(error)")
     }
-    return try body(step)
   }
 
   /// Counts what is there now, while that `isWanted`, which is asked for each entry.
-  /// - Throws: if it is more than can be sent at once.
+  /// - Throws: if it is more than can be sent at once, or not wanted any more.
   func count(while isWanted: () -> Bool = { true }) throws(TransferFailure) -> Counted {
     var counted = Counted(names: items.map(\.name.bytes))
     try walk { step throws(TransferFailure) in
+      guard isWanted() else { throw .channel(.cancelled) }
       if case .entry(let entry, _) = step { try counted.add(entry) }
-      return isWanted()
+      return true
     }
     return counted
   }

@@ -256,7 +256,6 @@ private func hash(_ text: String) -> ContentHash { Digest.hash(of: Array(text.ut
     let path = directory.path.string
     try shell("cd \(path); mkdir to; echo a > a")
     let relation = try Relation()
-    let start = Instant.now
     if sends {
       let source = try TransferSource([path + "/a"])
       let sender = TransferSender(
@@ -269,7 +268,6 @@ private func hash(_ text: String) -> ContentHash { Digest.hash(of: Array(text.ut
         progress: .init(), patience: 0.3, decide: { _, _ in .accept }, report: { _ in })
       await #expect(throws: TransferFailure.silent) { try await receiver.run() }
     }
-    #expect(Instant.now.seconds(since: start) < 5)
     withExtendedLifetime((directory, relation)) {}
   }
 }

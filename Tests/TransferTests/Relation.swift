@@ -106,7 +106,8 @@ func transfer(
     try? await Task.sleep(for: .seconds(30))
     if !Task.isCancelled { relation.sender.reset(.failed, "the test took too long") }
   }
-  meanwhile(relation)
+  // It blocks, and the threads of tasks are few.
+  await FileThread.run { meanwhile(relation) }
   let ending = Ending(sender: await sending.value, receiver: await receiving.value, problems: problems)
   watch.cancel()
   withExtendedLifetime(relation) {}

@@ -25,7 +25,7 @@ import Wire
       [path + "/from/t"], into: path + "/to",
       decide: { _, _ in
         _ = try? shell(
-          "cd \(path)/from/t; echo more >> b; : > d; rm e link; echo new > c2; rm -r sub; echo file > sub")
+          "cd \(path)/from/t; echo more >> b; : > d; rm e link; mkdir c2; echo new > c2/x; rm -r sub; echo file > sub")
         return .accept
       })
     // Nine were offered: four have come, and three were named.
