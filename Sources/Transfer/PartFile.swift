@@ -25,7 +25,7 @@ final class PartFile {
     self.number = number
     self.entry = entry
     self.target = target
-    part = try target.part(for: entry.path).path
+    part = beginning.part
     let goesOn = offset > 0 ? beginning.digest : nil
     digest = goesOn ?? Digest()
     guard goesOn == nil || !beginning.isInPlace else {
@@ -34,12 +34,12 @@ final class PartFile {
     }
     let file = try target.claim(part)
     self.file = file
+    let now = file.attributes
     if goesOn != nil {
-      let now = try target.directory.attributes(of: file.descriptor)
       guard now.size == offset, now.device == beginning.device, now.inode == beginning.inode else {
         throw Refusal.hasChanged
       }
-    } else {
+    } else if now.size > 0 {
       guard ftruncate(file.descriptor.rawValue, 0) == 0 else { throw Errno(rawValue: errno) }
     }
   }
@@ -62,10 +62,14 @@ final class PartFile {
     }
     guard let file else { return nil }
     var failure: Errno?
-    for change in [AttributeChanges(mode: entry.mode), AttributeChanges(modified: .set(entry.modified))] {
-      do throws(Errno) { _ = try target.directory.change(file.descriptor.rawValue, change) } catch { failure = error }
+    let changes = AttributeChanges(mode: entry.mode, modified: .set(entry.modified))
+    do throws(Errno) { _ = try target.directory.change(file.descriptor.rawValue, changes) } catch {
+      failure = error
+      // The time may be possible without the mode.
+      let time = AttributeChanges(modified: .set(entry.modified))
+      _ = try? target.directory.change(file.descriptor.rawValue, time)
     }
-    try filesystems.note(target.directory.attributes(of: file.descriptor).device, file.descriptor)
+    try filesystems.note(file.attributes.device, file.descriptor)
     if target.overwrites, try target.attributes(at: entry.path) != nil {
       // What takes the place of a file is on disk before that is gone.
       guard fdatasync(file.descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }

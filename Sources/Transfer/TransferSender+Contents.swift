@@ -21,7 +21,7 @@ extension TransferSender {
     do throws(Errno) {
       let file = try source.open(place)
       let digest = Digest()
-      guard try source.isUnchanged(file, place),
+      guard try source.isAnnounced(file, place),
         try FileContents.hash(file.rawValue, upTo: place.attributes.size, into: digest, while: { isWanted }),
         try source.isUnchanged(file, place)
       else { return .failed(Self.changed) }
@@ -40,7 +40,7 @@ extension TransferSender {
     do {
       let file = try source.open(place)
       let size = place.attributes.size
-      guard try source.isUnchanged(file, place) else { return .failed(Self.changed) }
+      guard try source.isAnnounced(file, place) else { return .failed(Self.changed) }
       var digest = Digest()
       var offset: Int64 = 0
       if have > 0, let hash {

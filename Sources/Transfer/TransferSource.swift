@@ -168,14 +168,18 @@ package final class TransferSource: Sendable {
   /// Opens a file of the walk.
   func open(_ place: Place) throws(Errno) -> Descriptor { try items[place.item].parent.open(place.path, [.read]) }
 
+  /// Whether an open file is what was announced, and ends where it says. Files of the kernel, as in /proc, say that they
+  /// have no bytes, and have some.
+  func isAnnounced(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
+    guard try isUnchanged(file, place) else { return false }
+    return try FileContents.isEnd(file.rawValue, place.attributes.size)
+  }
+
   /// Whether an open file is still as it was announced.
   func isUnchanged(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
     let now = try items[place.item].parent.attributes(of: file)
     // Not the time of the inode's change: a new link or mode leaves the contents as they are.
-    guard now.size == place.attributes.size, now.modified == place.attributes.modified,
-      now.inode == place.attributes.inode, now.device == place.attributes.device
-    else { return false }
-    // Files of the kernel, as in /proc, say that they have no bytes, and have some.
-    return try FileContents.isEnd(file.rawValue, now.size)
+    return now.size == place.attributes.size && now.modified == place.attributes.modified
+      && now.inode == place.attributes.inode && now.device == place.attributes.device
   }
 }

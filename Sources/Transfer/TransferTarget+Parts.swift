@@ -4,10 +4,19 @@ internal import Glibc
 internal import SystemPackage
 internal import Wire
 
-/// An open file, with the lock on it if it has one; a class may hold what cannot be copied.
+/// The open part of a file, with its lock; a class may hold what cannot be copied.
 final class HeldFile: Sendable {
   let descriptor: Descriptor
-  init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
+  /// As it was opened.
+  let attributes: Attributes
+  /// It was made, so nobody else has it yet.
+  let isNew: Bool
+
+  init(_ descriptor: consuming Descriptor, isNew: Bool, in directory: ConfinedDirectory) throws(Errno) {
+    attributes = try directory.attributes(of: descriptor)
+    self.descriptor = descriptor
+    self.isNew = isNew
+  }
 }
 
 /// The parts of files. Whoever writes to one, or gives or takes its name, holds its lock (flock(2)), which ends with
@@ -44,7 +53,8 @@ extension TransferTarget {
       guard let file = try openOrMake(part) else { continue }
       // Where there are no locks, what is left is the look at the name, here and in the end.
       let isLocked = flock(file.descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK
-      guard isLocked, try isAt(part, file) else { throw Refusal.isTaken }
+      guard isLocked else { throw Refusal.isTaken }
+      guard try file.isNew || isAt(part, file) else { throw Refusal.isTaken }
       return file
     }
     throw Refusal.isTaken
@@ -53,12 +63,13 @@ extension TransferTarget {
   /// Returns nil if it has changed in between.
   private func openOrMake(_ part: Path) throws(Errno) -> HeldFile? {
     do throws(Errno) {
-      return HeldFile(try directory.create(part, [.read, .write, .exclusive], mode: 0o600))
+      return try HeldFile(
+        directory.create(part, [.read, .write, .exclusive], mode: 0o600), isNew: true, in: directory)
     } catch {
       guard error == .fileExists else { throw error }
       guard let found = try attributes(at: part) else { return nil }
       do throws(Errno) {
-        if isPart(found) { return HeldFile(try open(part, [.read, .write])) }
+        if isPart(found) { return try HeldFile(open(part, [.read, .write]), isNew: false, in: directory) }
         try directory.unlink(part)
       } catch {
         guard error == .noSuchFileOrDirectory else { throw error }
@@ -70,8 +81,7 @@ extension TransferTarget {
   /// Whether `part` is the name of that open file, and of no other.
   func isAt(_ part: Path, _ file: HeldFile) throws(Errno) -> Bool {
     guard let found = try attributes(at: part) else { return false }
-    let held = try directory.attributes(of: file.descriptor)
-    return found.device == held.device && found.inode == held.inode
+    return found.device == file.attributes.device && found.inode == file.attributes.inode
   }
 
   /// Removes what is at `part`.

@@ -31,6 +31,8 @@ package final class TransferTarget: Sendable {
 
   /// What there is of a file already.
   struct Beginning: Sendable {
+    /// Where the file grows.
+    var part: Path
     var have: Int64 = 0
     /// Of these bytes; more are to be appended, by one thread.
     var digest: Digest?
@@ -57,36 +59,34 @@ package final class TransferTarget: Sendable {
     case .directory: throw Refusal.isDirectory
     default: throw Refusal.isElse
     }
-    var whole: Beginning?
-    if let existing, existing.type == .regular, existing.size == size {
-      // Of an empty file there is nothing to go on from.
-      guard overwrites, size > 0 else {
-        return .check(try beginning(try directory.open(path, [.read]), size, while: isWanted).hash ?? Digest().hash)
-      }
-      whole = Beginning(have: size, isInPlace: true)
+    let isThere = existing?.type == .regular && existing?.size == size
+    // Of an empty file there is nothing to go on from.
+    if isThere, !overwrites || size == 0 {
+      return .check(try digest(of: try directory.open(path, [.read]), size, while: isWanted).hash)
     }
     // A part first: what an interruption has left is more likely to be the sender's than what is to be replaced.
     let (part, found) = try part(for: path)
+    var beginning = Beginning(part: part)
     if let found, isPart(found), found.size > 0, found.size <= size {
-      return .want(try beginning(try open(part, [.read]), found.size, while: isWanted))
+      (beginning.have, beginning.device, beginning.inode) = (found.size, found.device, found.inode)
+      beginning.digest = try digest(of: try open(part, [.read]), found.size, while: isWanted)
+    } else if isThere {
+      (beginning.have, beginning.isInPlace) = (size, true)
+      beginning.digest = try digest(of: try directory.open(path, [.read]), size, while: isWanted)
     }
-    guard whole != nil else { return .want(Beginning()) }
-    var beginning = try beginning(try directory.open(path, [.read]), size, while: isWanted)
-    beginning.isInPlace = true
+    beginning.hash = beginning.digest?.hash
     return .want(beginning)
   }
 
-  private func beginning(
-    _ file: consuming Descriptor, _ size: Int64, while isWanted: () -> Bool
-  ) throws -> Beginning {
+  private func digest(
+    of file: consuming Descriptor, _ size: Int64, while isWanted: () -> Bool
+  ) throws -> Digest {
     let file = file
     let digest = Digest()
     guard try FileContents.hash(file.rawValue, upTo: size, into: digest, while: isWanted) else {
       throw Refusal.hasChanged
     }
-    let attributes = try directory.attributes(of: file)
-    return Beginning(
-      have: size, digest: digest, hash: digest.hash, device: attributes.device, inode: attributes.inode)
+    return digest
   }
 
   /// The attributes of what is there; nil if nothing is.

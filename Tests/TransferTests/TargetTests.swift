@@ -43,9 +43,10 @@ import Wire
     let (directory, path) = try place(":")
     let target = try TransferTarget(path + "/to", overwrites: false)
     let file = try entry("f", .file(size: 1))
-    let first = try PartFile(1, file, in: target, after: .init(), offset: 0)
-    #expect(throws: Refusal.self) { try PartFile(2, file, in: target, after: .init(), offset: 0) }
-    #expect(throws: Refusal.self) { try target.removePart(try self.path(".f.p2pfs-part")) }
+    let part = try self.path(".f.p2pfs-part")
+    let first = try PartFile(1, file, in: target, after: .init(part: part), offset: 0)
+    #expect(throws: Refusal.self) { try PartFile(2, file, in: target, after: .init(part: part), offset: 0) }
+    #expect(throws: Refusal.self) { try target.removePart(part) }
     try first.write(slice([120]), at: 0)
     try shell("cd \(path)/to; mv .f.p2pfs-part away; echo other > .f.p2pfs-part")
     var filesystems = FilesystemTable()
