@@ -150,9 +150,10 @@ package final class TransferReceiver: Sendable {
       // Its lock goes with it.
       part = nil
     }
+    // If the channel is over already, what has come on it says why.
+    try? say(.hello(.init(sends: false, claim: claim)))
     // What is found there, and directories and links, are to be on disk as well in the end.
     if let root = try? target.directory.open(.root, [.read]) { note(root) }
-    try say(.hello(.init(sends: false, claim: claim)))
     do {
       while let piece = try channel.next() {
         let message = try TransferMessage(parsing: piece)

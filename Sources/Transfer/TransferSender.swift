@@ -128,7 +128,8 @@ package final class TransferSender: Sendable {
   // MARK: - The sending thread
 
   private func sendAll() throws(TransferFailure) -> TransferResult {
-    try say(.hello(.init(sends: true, claim: claim)))
+    // If the channel is over already, what has come on it says why.
+    try? say(.hello(.init(sends: true, claim: claim)))
     guard case .greeted(let hello) = try nextEvent() else { throw .violated("it did not greet") }
     guard hello.version == TransferMessage.version else { throw .version(hello.version) }
     guard !hello.sends else { throw .sameRole(sends: true) }

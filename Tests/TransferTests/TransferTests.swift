@@ -194,6 +194,32 @@ import Wire
     withExtendedLifetime(directory) {}
   }
 
+  @Test func `who has said what it is and left is understood`() async throws {
+    let (directory, path) = try place("echo a > a")
+    let source = try TransferSource([path + "/from/a"])
+    for sends in [true, false] {
+      let relation = try Relation()
+      let (ours, theirs) = sends ? (relation.sender, relation.receiver) : (relation.receiver, relation.sender)
+      let piece = TransferMessage.hello(.init(sends: sends, claim: [])).piece
+      #expect(try theirs.send(piece))
+      theirs.reset(.failed, "both do the same")
+      #expect(eventually { ours.failure != nil })
+      await #expect(throws: TransferFailure.sameRole(sends: sends)) {
+        if sends {
+          _ = try await TransferSender(source, TransferCount(of: source), over: ours, claim: [], progress: .init()) {
+            _ in
+          }.run()
+        } else {
+          let target = try TransferTarget(path + "/to", overwrites: false)
+          _ = try await TransferReceiver(
+            into: target, over: ours, claim: [], progress: .init(), decide: { _, _ in .accept }, report: { _ in }
+          ).run()
+        }
+      }
+    }
+    withExtendedLifetime(directory) {}
+  }
+
   @Test func `two senders are told apart, and two receivers`() async throws {
     let (directory, path) = try place("echo a > a")
     let relation = try Relation()
