@@ -170,8 +170,11 @@ package enum Limits {
     package static let claim = 300
     /// Longest text that comes with a problem or a refusal, in bytes.
     package static let text = 400
-    /// Seconds in which the other side's program opens its channel once connected, and answers the first message.
+    /// Seconds, or the timeout if that is longer, in which the other side's program opens its channel once connected, and
+    /// as many for its first message.
     package static let opening = 15.0
+    /// Seconds of counting after which the user is told what is waited for.
+    package static let counting = 2.0
     /// Seconds that either side, with all there, waits for the other one to know: a lost connection is made again in
     /// less.
     package static let farewell = 30.0
@@ -179,8 +182,11 @@ package enum Limits {
     package static let word = 1.0
     /// Problems that are shown, on either side; the rest are counted.
     package static let problemsShown = 100
-    /// Filesystems below one target that are brought to disk at the end: what is mounted inside of it.
+    /// Filesystems below one target that are brought to disk as a whole at the end: what is mounted inside of it. Files on
+    /// others are brought there one by one.
     package static let filesystems = 16
+    /// Times that a part is tried to be opened or made, while somebody else makes and removes it.
+    package static let claims = 3
     /// Entries looked at below the target to find how much of an offer that does not fit is there already.
     package static let lookedAt = 200_000
   }

@@ -6,10 +6,10 @@ package import Wire
 
 /// What walks through a tree, or works on what it has opened, without a session.
 extension ConfinedDirectory {
-  /// The names in the directory at `path`, in their order as bytes; none in a barred mount.
-  /// - Throws: `EFBIG` if there are more than `limit`.
+  /// The names in the directory at `path`, in their order as bytes.
+  /// - Throws: `EPERM` for a barred mount, `EFBIG` if there are more than `limit`.
   package func names(in path: Path, limit: Int) throws(Errno) -> [[UInt8]] {
-    guard let directory = try openDirectory(path) else { return [] }
+    guard let directory = try openDirectory(path) else { throw .notPermitted }
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: Limits.Export.directoryBuffer, alignment: 8)
     defer { buffer.deallocate() }
     var names: [[UInt8]] = []
@@ -33,13 +33,11 @@ extension ConfinedDirectory {
     return names.sorted { $0.lexicographicallyPrecedes($1) }
   }
 
+  /// Whether a mount that is not served is at `path`.
+  package func isBarred(_ path: Path) throws(Errno) -> Bool { try objectOrBarrier(at: path).isBarred }
+
   /// The attributes of an open file.
   package func attributes(of file: borrowing Descriptor) throws(Errno) -> Attributes {
     try FileStatus(file.rawValue).attributes
-  }
-
-  /// Brings everything that was written to the filesystem of an open file onto its disk: syncfs(2).
-  package func synchronize(_ file: borrowing Descriptor) throws(Errno) {
-    try check(p2pfs_syncfs(file.rawValue))
   }
 }

@@ -4,20 +4,22 @@ import Wire
 /// A channel for threads of their own: what is sent and what comes in are waited for by blocking. Never to be used on
 /// a thread of Swift concurrency, or of another layer.
 ///
-/// One thread may send and one receive at a time; they may be different ones. `Channel.reset` from elsewhere ends
+/// Any threads may send; each piece goes whole. One thread may receive at a time. `Channel.reset` from elsewhere ends
 /// every wait.
 package final class BlockingChannel: Sendable {
   package let channel: Channel
   /// Whether it has become so since the last wait for it.
   private let isReadable = Monitor(false)
-  private let isWritable = Monitor(false)
+  /// How often it has become writable. A count, not a flag: several threads may wait for it, and the first that wakes must
+  /// not take it from the others.
+  private let writable = Monitor<UInt64>(0)
 
   /// Becomes the one user of `channel`.
   package init(_ channel: Channel) {
     self.channel = channel
     channel.attach(
       onReadable: { [isReadable] in isReadable.change { $0 = true } },
-      onWritable: { [isWritable] in isWritable.change { $0 = true } })
+      onWritable: { [writable] in writable.change { $0 &+= 1 } })
   }
 
   /// The next piece or message, to be given to `channel.consumed` when it was dealt with; nil at the end, to be
@@ -27,7 +29,11 @@ package final class BlockingChannel: Sendable {
       switch try channel.receive() {
       case .piece(let piece): return piece
       case .end: return nil
-      case .nothing: wait(for: isReadable)
+      case .nothing:
+        isReadable.wait { flag -> Void? in
+          defer { flag = false }
+          return flag ? () : nil
+        }
       }
     }
   }
@@ -39,13 +45,11 @@ package final class BlockingChannel: Sendable {
 
   /// Sends a piece that was made by `Channel.piece`; waits for room.
   package func send(_ piece: Frame) throws(ChannelError) {
-    while try !channel.send(piece) { wait(for: isWritable) }
-  }
-
-  private func wait(for flag: Monitor<Bool>) {
-    flag.wait { flag -> Void? in
-      defer { flag = false }
-      return flag ? () : nil
+    while true {
+      // Read before the try: what becomes writable behind it is not missed.
+      let before = writable.wait { $0 }
+      if try channel.send(piece) { return }
+      writable.wait { $0 != before ? () : nil }
     }
   }
 }

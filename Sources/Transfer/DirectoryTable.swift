@@ -27,7 +27,8 @@ struct DirectoryTable {
     return true
   }
 
-  /// Sets times and permissions, the innermost first. Calls `failed` with what could not be.
+  /// Sets times and permissions, the innermost first. Calls `failed` with what could not be. That a directory which was
+  /// there before is somebody else's is no failure.
   func settle(
     by change: (Path, AttributeChanges) throws(Errno) -> Void, failed: (_ number: UInt64, Path, Errno) -> Void
   ) {
@@ -40,6 +41,7 @@ struct DirectoryTable {
           path,
           AttributeChanges(mode: entry.mode == .max ? nil : UInt32(entry.mode), modified: .set(entry.modified)))
       } catch {
+        guard entry.mode != .max || error != .notPermitted else { continue }
         failed(UInt64(entry.number), path, error)
       }
     }

@@ -13,6 +13,12 @@ enum FileContents {
     }
   }
 
+  /// Whether nothing can be read at `offset`.
+  static func isEnd(_ file: CInt, _ offset: Int64) throws(Errno) -> Bool {
+    var byte: UInt8 = 0
+    return try withUnsafeMutableBytes(of: &byte) { byte throws(Errno) in try read(file, into: byte, at: offset) } == 0
+  }
+
   /// pwrite(2), until all is written.
   static func write(_ file: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     var written = 0

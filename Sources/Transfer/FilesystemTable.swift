@@ -8,11 +8,19 @@ internal import SystemPackage
 struct FilesystemTable {
   private var known: [UInt64: CInt] = [:]
 
-  /// Something was written to the filesystem of an open file.
-  mutating func note(_ device: UInt64, _ file: borrowing Descriptor) {
-    guard known[device] == nil, known.count < Limits.Transfer.filesystems else { return }
-    let copy = fcntl(file.rawValue, F_DUPFD_CLOEXEC, 0)
-    if copy >= 0 { known[device] = copy }
+  /// Whether that filesystem is brought to disk at the end.
+  func contains(_ device: UInt64) -> Bool { known[device] != nil }
+
+  /// Something was written to the filesystem of an open file or directory. If it cannot be kept until the end, the file
+  /// is brought to disk now.
+  mutating func note(_ device: UInt64, _ file: borrowing Descriptor) throws(Errno) {
+    guard known[device] == nil else { return }
+    let copy = known.count < Limits.Transfer.filesystems ? fcntl(file.rawValue, F_DUPFD_CLOEXEC, 0) : -1
+    if copy >= 0 {
+      known[device] = copy
+    } else {
+      guard fsync(file.rawValue) == 0 else { throw Errno(rawValue: errno) }
+    }
   }
 
   /// syncfs(2) of each, once; forgets them.

@@ -1,5 +1,6 @@
 internal import Core
 internal import Export
+internal import Glibc
 internal import SystemPackage
 internal import Wire
 
@@ -12,40 +13,35 @@ final class PartFile {
   private let target: TransferTarget
   private let part: Path
   private let digest: Digest
-  /// nil: it is in its place already.
-  private let file: FileHolder?
-
-  /// The open file; a class may hold what cannot be copied.
-  private final class FileHolder {
-    let descriptor: Descriptor
-    init(_ descriptor: consuming Descriptor) { self.descriptor = descriptor }
-  }
+  /// With its lock. nil: it is in its place already.
+  private let file: HeldFile?
 
   /// Opens the part of a file for contents from `offset` on, which is 0 or where `beginning` ends.
+  /// - Throws: an `Errno` or a `Refusal`.
   init(
     _ number: UInt64, _ entry: TransferEntry, in target: TransferTarget, after beginning: TransferTarget.Beginning,
     offset: Int64
-  ) throws(Errno) {
+  ) throws {
     self.number = number
     self.entry = entry
     self.target = target
-    part = try PartName.path(for: entry.path)
-    guard offset > 0, let digest = beginning.digest else {
-      digest = Digest()
-      // Not truncated in place: whoever else has the old one by another name keeps it.
-      if let old = try target.attributes(at: part), old.type != .directory { try target.directory.unlink(part) }
-      file = FileHolder(try target.directory.create(part, [.read, .write, .exclusive], mode: 0o600))
-      return
-    }
-    self.digest = digest
-    guard !beginning.isInPlace else {
+    part = beginning.part
+    let goesOn = offset > 0 ? beginning.digest : nil
+    digest = goesOn ?? Digest()
+    guard goesOn == nil || !beginning.isInPlace else {
       file = nil
       return
     }
-    let descriptor = try target.directory.open(part, [.read, .write])
-    let now = try target.directory.attributes(of: descriptor)
-    guard now.size == offset, now.inode == beginning.inode, now.links == 1 else { throw .textFileBusy }
-    file = FileHolder(descriptor)
+    let file = try target.claim(part)
+    self.file = file
+    let now = file.attributes
+    if goesOn != nil {
+      guard now.size == offset, now.device == beginning.device, now.inode == beginning.inode else {
+        throw Refusal.hasChanged
+      }
+    } else if now.size > 0 {
+      guard ftruncate(file.descriptor.rawValue, 0) == 0 else { throw Errno(rawValue: errno) }
+    }
   }
 
   /// Writes the next contents.
@@ -56,22 +52,37 @@ final class PartFile {
   }
 
   /// All contents have come: checks them, and gives the file its mode, time and name.
-  /// - Returns: why it is not there now; nil if it is.
-  func finish(_ hash: ContentHash, synchronizing filesystems: inout FilesystemTable) -> String? {
+  /// - Returns: what it could not be given, though it is there; nil if it was given all.
+  /// - Throws: an `Errno` or a `Refusal`, why it is not there. It stays as a part if it is complete, should its place
+  ///   become free.
+  func finish(_ hash: ContentHash, synchronizing filesystems: inout FilesystemTable) throws -> String? {
     guard digest.hash == hash else {
-      if file != nil { try? target.directory.unlink(part) }
-      return "it did not arrive as it was sent (its hash differs)"
+      if let file, try target.isAt(part, file) { try? target.directory.unlink(part) }
+      throw Refusal.isDamaged
     }
     guard let file else { return nil }
-    do throws(Errno) {
-      let changes = AttributeChanges(mode: entry.mode, modified: .set(entry.modified))
-      let attributes = try target.directory.change(file.descriptor.rawValue, changes)
-      filesystems.note(attributes.device, file.descriptor)
-      try target.name(part, entry.path)
-      return nil
-    } catch {
-      // It stays as a part: it is complete, should its place become free.
-      return error == .fileExists ? "a different one has come there meanwhile" : "\(error)"
+    var failure: Errno?
+    let changes = AttributeChanges(mode: entry.mode, modified: .set(entry.modified))
+    do throws(Errno) { _ = try target.directory.change(file.descriptor.rawValue, changes) } catch {
+      failure = error
+      // The time may be possible without the mode.
+      let time = AttributeChanges(modified: .set(entry.modified))
+      _ = try? target.directory.change(file.descriptor.rawValue, time)
     }
+    try filesystems.note(file.attributes.device, file.descriptor)
+    if target.overwrites, try target.attributes(at: entry.path) != nil {
+      // What takes the place of a file is on disk before that is gone.
+      guard fdatasync(file.descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }
+    }
+    guard try target.isAt(part, file) else { throw Refusal.isTaken }
+    do throws(Errno) { try target.name(part, entry.path) } catch {
+      throw error == .fileExists ? Refusal.hasCome : error
+    }
+    return failure.map { TransferTarget.unsettled($0) }
   }
+}
+
+extension TransferTarget {
+  /// What to tell of a file or directory that is there, but not as it should be.
+  static func unsettled(_ error: Errno) -> String { "it is there, but its mode and time cannot be set: \(error)" }
 }

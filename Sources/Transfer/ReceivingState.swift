@@ -19,7 +19,8 @@ struct ReceivingState {
     /// Contents of the file that was begun, at `offset`.
     case data(number: UInt64, offset: Int64, FrameSlice)
     case end(number: UInt64, ContentHash)
-    case problem(TransferProblem)
+    /// `isEcho`: the sender has stopped because of a problem that this side has named.
+    case problem(TransferProblem, isEcho: Bool)
     case complete
   }
 
@@ -41,7 +42,12 @@ struct ReceivingState {
   private var current: UInt64?
   private var entries: UInt64 = 0
   private var counts = TransferMessage.Offer()
+  private var names = OfferedNames(.init())
+  /// Files under way that this side has given up on, of which the sender may not know yet.
+  private var givenUp: Set<UInt64> = []
   private var problems = 0
+  /// Those of them that are not about an entry.
+  private var skipped: UInt64 = 0
 
   // MARK: - What the sender says
 
@@ -52,6 +58,7 @@ struct ReceivingState {
       return .greeted(hello)
     case (.offer(let offer), .greeted):
       self.offer = offer
+      names = OfferedNames(offer)
       phase = .asking
       return .offered(offer)
     case (.entry(let entry), .receiving): return .entry(number: try count(entry), entry)
@@ -77,6 +84,7 @@ struct ReceivingState {
       default: throw MalformedMessage("the end of a file in its middle, or of none")
       }
       files[number] = nil
+      givenUp.remove(number)
       return .end(number: number, hash)
     case (.problem(let problem), .receiving):
       problems += 1
@@ -85,8 +93,10 @@ struct ReceivingState {
         guard files[problem.number] != nil else { throw MalformedMessage("a problem with no file under way") }
         if current == problem.number { current = nil }
         files[problem.number] = nil
+      } else {
+        skipped += 1
       }
-      return .problem(problem)
+      return .problem(problem, isEcho: givenUp.remove(problem.number) != nil)
     case (.complete, .receiving):
       guard files.isEmpty else { throw MalformedMessage("complete, with files left") }
       phase = .completed
@@ -96,6 +106,7 @@ struct ReceivingState {
   }
 
   private mutating func count(_ entry: TransferEntry) throws(MalformedMessage) -> UInt64 {
+    try names.take(entry.path)
     switch entry.kind {
     case .directory: counts.directories += 1
     case .link: counts.links += 1
@@ -106,9 +117,9 @@ struct ReceivingState {
       guard files.count < Limits.Transfer.ahead else { throw MalformedMessage("files announced too far ahead") }
       files[entries + 1] = .examined(size: size)
     }
-    guard counts.bytes <= offer.bytes, counts.entries <= offer.entries else {
-      throw MalformedMessage("more than was offered")
-    }
+    guard counts.bytes <= offer.bytes, counts.files <= offer.files, counts.directories <= offer.directories,
+      counts.links <= offer.links
+    else { throw MalformedMessage("more than was offered") }
     entries += 1
     return entries
   }
@@ -134,6 +145,12 @@ struct ReceivingState {
 
   /// The receiver cannot take a file that it has examined.
   mutating func refuse(_ number: UInt64) { files[number] = nil }
+
+  /// The receiver gives up on a file that it has asked for, and tells the sender.
+  mutating func giveUp(_ number: UInt64) { if files[number] != nil { givenUp.insert(number) } }
+
+  /// How many entries were offered, and have neither come nor been named as left out.
+  var missing: UInt64 { offer.entries - min(offer.entries, entries + skipped) }
 
   /// Whether a file is under way; the sender may have given up on it meanwhile.
   func isUnderWay(_ number: UInt64) -> Bool { files[number] != nil }

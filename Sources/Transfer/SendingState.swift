@@ -36,14 +36,11 @@ struct SendingState {
   }
 
   private(set) var phase = Phase.greeting
-  private let offer: TransferMessage.Offer
+  private var offer = TransferMessage.Offer()
   private var unsettled: [UInt64: File] = [:]
   private var entries: UInt64 = 0
-  private var bytes: Int64 = 0
+  private var counts = TransferMessage.Offer()
   private var problems: UInt64 = 0
-
-  /// A sender that offers `offer`.
-  init(_ offer: TransferMessage.Offer) { self.offer = offer }
 
   /// How many files are offered and not settled.
   var unsettledCount: Int { unsettled.count }
@@ -97,20 +94,33 @@ struct SendingState {
 
   // MARK: - What the sender does
 
+  /// What is offered is known, and told. The receiver may have agreed before.
+  mutating func offer(_ offer: TransferMessage.Offer) { self.offer = offer }
+
   /// The number of the next entry; nil if it is more than was offered. Only with room: `unsettledCount` below
   /// `Limits.Transfer.ahead`.
-  mutating func offer(_ entry: TransferEntry) -> UInt64? {
+  mutating func announce(_ entry: TransferEntry) -> UInt64? {
     precondition(phase == .sending)
-    guard entries < offer.entries else { return nil }
-    if case .file(let size) = entry.kind {
+    switch entry.kind {
+    case .directory:
+      guard counts.directories < offer.directories else { return nil }
+      counts.directories += 1
+    case .link:
+      guard counts.links < offer.links else { return nil }
+      counts.links += 1
+    case .file(let size):
       precondition(unsettled.count < Limits.Transfer.ahead)
-      guard size <= offer.bytes - bytes else { return nil }
-      bytes += size
+      guard counts.files < offer.files, size <= offer.bytes - counts.bytes else { return nil }
+      counts.files += 1
+      counts.bytes += size
       unsettled[entries + 1] = File(size: size)
     }
     entries += 1
     return entries
   }
+
+  /// How many entries were offered, and neither announced nor among so many that were `skipped`.
+  func missing(besides skipped: UInt64) -> UInt64 { offer.entries - min(offer.entries, entries + skipped) }
 
   /// Whether the receiver has given up on a file that is being sent.
   func isRefused(_ number: UInt64) -> Bool { unsettled[number]?.isRefused ?? true }

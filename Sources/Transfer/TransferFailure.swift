@@ -12,6 +12,8 @@ package enum TransferFailure: Error, Sendable, Equatable {
   case version(UInt16)
   /// The other side broke the protocol.
   case violated(String)
+  /// The other side has not said its first word in time.
+  case silent
   /// The channel is over: the other side gave up or failed, or is gone, or this side was interrupted.
   case channel(ChannelError)
   /// Something failed on this side that concerns more than one file, a full disk above all.
@@ -23,6 +25,7 @@ extension TransferFailure {
   var wordForPeer: String {
     switch self {
     case .declined, .channel: ""
+    case .silent: "it heard nothing"
     case .refused(let why), .violated(let why), .local(let why): why
     case .sameRole(let sends):
       sends ? "both computers run \"p2pfs send\"" : "both computers run \"p2pfs receive\""

@@ -91,7 +91,8 @@ extension TransferMessage {
       let frame = Self.start(.want, 16 + ContentHash.length)
       frame.write(number)
       frame.write(have)
-      if let hash { hash.write(to: frame) }
+      // As it is read: of nothing there is no hash.
+      if have > 0, let hash { hash.write(to: frame) }
       return frame
     case .check(let number):
       let frame = Self.start(.check, 8)
@@ -152,10 +153,14 @@ extension TransferMessage.Offer {
       throw MalformedMessage("an offer of more than \(most) entries")
     }
     let count: UInt8 = try reader.integer()
-    guard count <= Limits.Transfer.names else { throw MalformedMessage("an offer of \(count) names") }
+    // What the user agrees to is what is shown: all names, as far as there is room for them.
+    guard UInt64(count) == min(tops, UInt64(Limits.Transfer.names)) else {
+      throw MalformedMessage("an offer of \(tops) names that tells \(count)")
+    }
     for _ in 0..<count {
       let name = try TransferMessage.bytes(&reader, Limits.Wire.name)
       do { try Path.check(component: name) } catch { throw MalformedMessage("a name that cannot be one") }
+      guard !names.contains(name) else { throw MalformedMessage("an offer of one name twice") }
       names.append(name)
     }
   }

@@ -71,7 +71,8 @@ package enum TransferMessage: Sendable {
     package var bytes: Int64 = 0
     /// How many names there are at the top.
     package var tops: UInt64 = 0
-    /// The first of them, at most `Limits.Transfer.names`. Escape them before they are shown.
+    /// The first of them, all different, `Limits.Transfer.names` or all if there are fewer. Entries come in their order,
+    /// and those of names that are not told behind them. Escape them before they are shown.
     package var names: [[UInt8]] = []
 
     /// An offer of nothing.

@@ -17,31 +17,38 @@ package final class TransferReceiver: Sendable {
   }
 
   /// A file that was asked for.
-  fileprivate enum Awaited {
+  enum Awaited {
     case contents(TransferEntry, TransferTarget.Beginning)
     case hash(TransferEntry, ContentHash)
+
+    var entry: TransferEntry {
+      switch self {
+      case .contents(let entry, _), .hash(let entry, _): entry
+      }
+    }
   }
 
-  private struct Shared {
+  struct Shared {
     var state = ReceivingState()
     var awaited: [UInt64: Awaited] = [:]
     var failure: TransferFailure?
   }
 
   private let channel: BlockingChannel
-  private let target: TransferTarget
+  let target: TransferTarget
   private let claim: [UInt8]
-  private let progress: TransferProgress
+  let progress: TransferProgress
+  private let patience: Double
   private let decide: @Sendable (TransferMessage.Offer, _ claim: [UInt8]) -> Decision
   private let report: @Sendable (TransferProblem) -> Void
-  private let shared = Mutex(Shared())
-  private let entries = BlockingQueue<(UInt64, TransferEntry)>(limit: Limits.Transfer.ahead)
+  let shared = Mutex(Shared())
+  let entries = BlockingQueue<(UInt64, TransferEntry)>(limit: Limits.Transfer.ahead)
   /// Says that all entries were examined.
-  private let examined = BlockingQueue<Void>(limit: 1)
+  let examined = BlockingQueue<Void>(limit: 1)
   private let problems = Atomic<UInt64>(0)
 
   // Of the examining thread alone until `examined` says so, then of the other one.
-  private nonisolated(unsafe) var directories = DirectoryTable()
+  nonisolated(unsafe) var directories = DirectoryTable()
   // All below: of the receiving thread alone.
   private nonisolated(unsafe) var filesystems = FilesystemTable()
   private nonisolated(unsafe) var part: PartFile?
@@ -55,10 +62,12 @@ package final class TransferReceiver: Sendable {
   /// - Parameters:
   ///   - channel: keeps messages, and has no other user.
   ///   - claim: who receives, in the sender's eyes.
+  ///   - patience: seconds in which the sender says its first word; it may count for long behind that.
   ///   - decide: asks the user, on a thread of the transfer, where it may wait.
   ///   - report: told of each problem of either side, on the transfer's threads.
   package init(
     into target: TransferTarget, over channel: Channel, claim: [UInt8], progress: TransferProgress,
+    patience: Double = Limits.Transfer.opening,
     decide: @escaping @Sendable (TransferMessage.Offer, _ claim: [UInt8]) -> Decision,
     report: @escaping @Sendable (TransferProblem) -> Void
   ) {
@@ -66,6 +75,7 @@ package final class TransferReceiver: Sendable {
     self.target = target
     self.claim = claim
     self.progress = progress
+    self.patience = patience
     self.decide = decide
     self.report = report
   }
@@ -74,6 +84,11 @@ package final class TransferReceiver: Sendable {
   /// `Channel.reset` from elsewhere ends it.
   package func run() async throws(TransferFailure) -> TransferResult {
     FileThread.start { self.examineAll() }
+    let greeting = Task {
+      try? await Task.sleep(for: .seconds(patience))
+      if !Task.isCancelled, shared.withLock({ $0.state.phase == .greeting }) { fail(.silent) }
+    }
+    defer { greeting.cancel() }
     let outcome = await FileThread.run { Result { () throws(TransferFailure) in try self.receiveAll() } }
     entries.close()
     switch outcome {
@@ -93,16 +108,30 @@ package final class TransferReceiver: Sendable {
     }
   }
 
-  private func say(_ message: TransferMessage) throws(TransferFailure) {
+  func say(_ message: TransferMessage) throws(TransferFailure) {
     do throws(ChannelError) { try channel.send(message.piece) } catch { throw self.failure(or: error) }
   }
 
   private func failure(or error: ChannelError) -> TransferFailure { shared.withLock { $0.failure } ?? .channel(error) }
 
-  private var isWanted: Bool { channel.channel.failure == nil }
+  /// Ends the transfer, and the waits of all threads.
+  func fail(_ failure: TransferFailure) {
+    shared.withLock { if $0.failure == nil { $0.failure = failure } }
+    channel.channel.reset(.failed, failure.wordForPeer)
+  }
+
+  /// Whether the transfer still goes on.
+  var isWanted: Bool { channel.channel.failure == nil }
+
+  /// An entry cannot be had; the whole transfer cannot if the next would meet the same.
+  func refuse(_ number: UInt64, _ path: Path, _ error: any Error) throws(TransferFailure) {
+    let reason = Refusal.reason(of: error)
+    if Refusal.isFatal(error) { throw .local("\(String(decoding: path.bytes, as: UTF8.self)): \(reason)") }
+    try refuse(number, path, reason)
+  }
 
   /// Names a problem on both sides.
-  private func refuse(_ number: UInt64, _ path: Path, _ reason: String) throws(TransferFailure) {
+  func refuse(_ number: UInt64, _ path: Path, _ reason: String) throws(TransferFailure) {
     let problem = TransferProblem(number: number, path: path.bytes, reason: reason)
     note(problem)
     try say(.problem(problem))
@@ -113,68 +142,18 @@ package final class TransferReceiver: Sendable {
     report(problem)
   }
 
-  /// Errors that the next file would meet, too.
-  private static func isFatal(_ error: Errno) -> Bool {
-    [.noSpace, .diskQuotaExceeded, .readOnlyFileSystem, .ioError].contains(error)
-  }
-
-  // MARK: - The examining thread
-
-  private func examineAll() {
-    do throws(TransferFailure) {
-      while let (number, entry) = entries.pop(), isWanted { try examine(number, entry) }
-    } catch {
-      shared.withLock { if $0.failure == nil { $0.failure = error } }
-      // Ends the wait of the other thread.
-      channel.channel.reset(.failed, error.wordForPeer)
-    }
-    examined.push(())
-  }
-
-  private func examine(_ number: UInt64, _ entry: TransferEntry) throws(TransferFailure) {
-    switch entry.kind {
-    case .directory:
-      do throws(Errno) {
-        let mode = try target.makeDirectory(entry)
-        guard directories.add(number, entry, mode: mode) else { throw Errno.noMemory }
-      } catch {
-        try fail(number, entry.path, error)
-      }
-    case .link(let destination):
-      if let reason = target.makeLink(entry, to: destination) { try refuse(number, entry.path, reason) }
-    case .file(let size):
-      switch target.examine(entry.path, size: size, while: { isWanted }) {
-      case .want(let beginning):
-        shared.withLock { shared in
-          shared.awaited[number] = .contents(entry, beginning)
-          shared.state.want(number, have: beginning.have)
-        }
-        try say(.want(number: number, have: beginning.have, hash: beginning.digest?.hash))
-      case .check(let hash):
-        shared.withLock { shared in
-          shared.awaited[number] = .hash(entry, hash)
-          shared.state.check(number)
-        }
-        try say(.check(number: number))
-      case .refuse(let reason):
-        shared.withLock { $0.state.refuse(number) }
-        try refuse(number, entry.path, reason)
-      }
-    }
-  }
-
-  /// An entry cannot be had; the whole transfer cannot if the next would meet the same.
-  private func fail(_ number: UInt64, _ path: Path, _ error: Errno) throws(TransferFailure) {
-    let reason = "\(error)"
-    if Self.isFatal(error) { throw .local("\(String(decoding: path.bytes, as: UTF8.self)): \(reason)") }
-    try refuse(number, path, reason)
-  }
-
   // MARK: - The receiving thread
 
   private func receiveAll() throws(TransferFailure) -> TransferResult {
-    defer { filesystems.close() }
-    try say(.hello(.init(sends: false, claim: claim)))
+    defer {
+      filesystems.close()
+      // Its lock goes with it.
+      part = nil
+    }
+    // If the channel is over already, what has come on it says why.
+    try? say(.hello(.init(sends: false, claim: claim)))
+    // What is found there, and directories and links, are to be on disk as well in the end.
+    if let root = try? target.directory.open(.root, [.read]) { note(root) }
     do {
       while let piece = try channel.next() {
         let message = try TransferMessage(parsing: piece)
@@ -202,7 +181,10 @@ package final class TransferReceiver: Sendable {
       guard hello.version == TransferMessage.version else { throw .version(hello.version) }
       guard hello.sends else { throw .sameRole(sends: false) }
       self.hello = hello
-    case .offered(let offer): try answer(offer)
+      progress.isCounting = true
+    case .offered(let offer):
+      progress.isCounting = false
+      try answer(offer)
     case .entry(let number, let entry): entries.push((number, entry))
     case .begin(let number, let offset): try begin(number, offset)
     case .data(let number, let offset, let slice):
@@ -212,25 +194,25 @@ package final class TransferReceiver: Sendable {
       guard let part, part.number == number else { return }
       do throws(Errno) { try part.write(slice, at: offset) } catch {
         self.part = nil
-        try fail(number, part.entry.path, error)
+        try giveUp(number, part.entry.path, error)
       }
     case .end(let number, let hash): try end(number, hash)
-    case .problem(let problem):
+    case .problem(let problem, let isEcho):
       if part?.number == problem.number { part = nil }
       if let awaited = shared.withLock({ $0.awaited.removeValue(forKey: problem.number) }) { pass(awaited.entry) }
-      // Without a reason it is an echo of ours.
-      if !problem.reason.isEmpty { note(problem) }
+      if !isEcho { note(problem) }
     case .complete: try complete()
     }
   }
 
   private func answer(_ offer: TransferMessage.Offer) throws(TransferFailure) {
-    if let shortage = target.shortage(for: offer) {
-      try say(.decline(shortage))
-      throw .refused(shortage)
-    }
     switch decide(offer, hello?.claim ?? []) {
     case .accept:
+      if let shortage = target.shortage(for: offer, while: { isWanted }) {
+        // How much is free is nobody else's business.
+        try say(.decline("not enough space"))
+        throw .refused(shortage)
+      }
       shared.withLock { $0.state.accept() }
       progress.begin(offer.bytes, files: offer.files)
       try say(.accept)
@@ -245,28 +227,41 @@ package final class TransferReceiver: Sendable {
     progress.turn(to: entry.path.bytes)
     progress.find(offset)
     accounted = offset
-    do throws(Errno) {
+    do {
       part = try PartFile(number, entry, in: target, after: beginning, offset: offset)
     } catch {
       part = nil
-      try fail(number, entry.path, error)
+      try giveUp(number, entry.path, error)
     }
+  }
+
+  /// A file that is being sent cannot be had.
+  private func giveUp(_ number: UInt64, _ path: Path, _ error: any Error) throws(TransferFailure) {
+    shared.withLock { $0.state.giveUp(number) }
+    try refuse(number, path, error)
   }
 
   private func end(_ number: UInt64, _ hash: ContentHash) throws(TransferFailure) {
     guard let awaited = shared.withLock({ $0.awaited.removeValue(forKey: number) }) else { return }
-    let reason: String?
-    switch awaited {
-    case .hash(_, let ours):
-      accounted = 0
-      reason = ours == hash ? nil : TransferTarget.differs
-    case .contents:
-      guard let part, part.number == number else { return pass(awaited.entry) }
-      reason = part.finish(hash, synchronizing: &filesystems)
-      self.part = nil
+    defer { pass(awaited.entry) }
+    do {
+      switch awaited {
+      case .hash(_, let ours):
+        accounted = 0
+        guard ours == hash else { throw Refusal.differs }
+      case .contents:
+        // Without a part it was given up on.
+        guard let part, part.number == number else { return }
+        self.part = nil
+        if let lack = try part.finish(hash, synchronizing: &filesystems) {
+          try refuse(number, awaited.entry.path, lack)
+        }
+      }
+    } catch let failure as TransferFailure {
+      throw failure
+    } catch {
+      return try refuse(number, awaited.entry.path, error)
     }
-    pass(awaited.entry)
-    if let reason { return try refuse(number, awaited.entry.path, reason) }
     result.files += 1
     if case .file(let size) = awaited.entry.kind { result.bytes += size }
   }
@@ -282,14 +277,19 @@ package final class TransferReceiver: Sendable {
     entries.close()
     _ = examined.pop()
     if let failure = shared.withLock({ $0.failure }) { throw failure }
+    let missing = shared.withLock { $0.state.missing }
+    if missing > 0 { note(TransferProblem(number: 0, path: [], reason: "\(missing) of what was offered did not come")) }
+    progress.turn(to: [], .writing)
     var failures: [(UInt64, Path, Errno)] = []
     directories.settle { (path, changes) throws(Errno) in
-      _ = try target.directory.change(path, changes)
+      let device = try target.directory.change(path, changes).device
+      guard !filesystems.contains(device), let directory = try? target.directory.open(path, [.read]) else { return }
+      note(directory)
     } failed: { number, path, error in
       if failures.count < Limits.Transfer.problemsShown { failures.append((number, path, error)) }
     }
     for (number, path, error) in failures {
-      try refuse(number, path, "its mode and time cannot be set: \(error)")
+      try refuse(number, path, TransferTarget.unsettled(error))
     }
     do throws(Errno) { try filesystems.synchronize() } catch { throw .local("cannot write it to disk: \(error)") }
     result.problems = problems.load(ordering: .relaxed)
@@ -297,13 +297,11 @@ package final class TransferReceiver: Sendable {
     isFinal = true
     channel.channel.finish(within: Limits.Transfer.farewell)
   }
-}
 
-extension TransferReceiver.Awaited {
-  fileprivate var entry: TransferEntry {
-    switch self {
-    case .contents(let entry, _), .hash(let entry, _): entry
-    }
+  /// The filesystem of an open directory is to be on disk in the end.
+  private func note(_ directory: borrowing Descriptor) {
+    guard let device = try? target.directory.attributes(of: directory).device else { return }
+    try? filesystems.note(device, directory)
   }
 }
 

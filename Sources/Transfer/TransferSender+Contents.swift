@@ -17,16 +17,18 @@ extension TransferSender {
   private static let changed = "it has changed while it was sent"
 
   /// Hashes a file.
-  func check(_ number: UInt64, _ place: TransferSource.Place) -> Outcome {
+  func check(_ number: UInt64, _ place: TransferSource.Place) throws(TransferFailure) -> Outcome {
     do throws(Errno) {
       let file = try source.open(place)
       let digest = Digest()
-      guard try source.isUnchanged(file, place),
+      guard try source.isAnnounced(file, place),
         try FileContents.hash(file.rawValue, upTo: place.attributes.size, into: digest, while: { isWanted }),
         try source.isUnchanged(file, place)
       else { return .failed(Self.changed) }
       return .ended(digest.hash)
     } catch {
+      // Not the file's fault: the transfer is over.
+      if error == .canceled { throw end }
       return .failed("\(error)")
     }
   }
@@ -38,7 +40,7 @@ extension TransferSender {
     do {
       let file = try source.open(place)
       let size = place.attributes.size
-      guard try source.isUnchanged(file, place) else { return .failed(Self.changed) }
+      guard try source.isAnnounced(file, place) else { return .failed(Self.changed) }
       var digest = Digest()
       var offset: Int64 = 0
       if have > 0, let hash {
@@ -49,6 +51,7 @@ extension TransferSender {
       }
       try say(.begin(number: number, offset: offset))
       progress.find(offset)
+      progress.turn(to: place.path.bytes)
       while offset < size {
         guard !isRefused(number) else { return .refused }
         let piece = TransferMessage.contents(capacity: Int(min(size - offset, Int64(Limits.Transfer.piece))))
@@ -63,6 +66,8 @@ extension TransferSender {
       // What was sent is the file only if nobody has written to it meanwhile.
       guard try source.isUnchanged(file, place) else { return .failed(Self.changed) }
       return .ended(digest.hash)
+    } catch Errno.canceled {
+      throw end
     } catch let error as Errno {
       return .failed("\(error)")
     } catch let failure as TransferFailure {

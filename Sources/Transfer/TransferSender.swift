@@ -17,49 +17,53 @@ package final class TransferSender: Sendable {
   }
 
   private struct Shared {
-    var state: SendingState
+    var state = SendingState()
     var failure: TransferFailure?
   }
 
   private let channel: BlockingChannel
   let source: TransferSource
-  private let offer: TransferMessage.Offer
+  private let count: TransferCount
   private let claim: [UInt8]
   let progress: TransferProgress
   private let report: @Sendable (TransferProblem) -> Void
-  private let shared: Mutex<Shared>
+  private let patience: Double
+  private let shared = Mutex(Shared())
   /// What the receiving thread has for the sending one. As many answers as there are unsettled files, and four others.
   private let events = BlockingQueue<SendingState.Event>(limit: Limits.Transfer.ahead + 4)
   private let problems = Atomic<UInt64>(0)
   // Of the sending thread alone.
   private nonisolated(unsafe) var places: [UInt64: (TransferSource.Place, TransferEntry)] = [:]
 
-  /// Counts what is there, which takes time.
-  package static func offer(of source: TransferSource) async -> Result<TransferMessage.Offer, TransferFailure> {
-    await FileThread.run { Result { () throws(TransferFailure) in try source.offer() } }
-  }
-
   /// - Parameters:
   ///   - channel: keeps messages, and has no other user.
-  ///   - offer: of this source, from `offer(of:)`.
+  ///   - count: of this source; it need not have ended, and is stopped with the transfer.
   ///   - claim: who sends, in the receiver's eyes.
+  ///   - patience: seconds in which the receiver says its first word; its user may take long to agree behind that.
   ///   - report: told of each problem of either side, on the transfer's threads.
   package init(
-    _ source: TransferSource, _ offer: TransferMessage.Offer, over channel: Channel, claim: [UInt8],
-    progress: TransferProgress, report: @escaping @Sendable (TransferProblem) -> Void
+    _ source: TransferSource, _ count: TransferCount, over channel: Channel, claim: [UInt8],
+    progress: TransferProgress, patience: Double = Limits.Transfer.opening,
+    report: @escaping @Sendable (TransferProblem) -> Void
   ) {
     self.channel = BlockingChannel(channel)
     self.source = source
-    self.offer = offer
+    self.count = count
     self.claim = claim
     self.progress = progress
+    self.patience = patience
     self.report = report
-    shared = Mutex(Shared(state: SendingState(offer)))
   }
 
   /// Sends everything, and waits for the receiver's word. `Channel.reset` from elsewhere ends it.
   package func run() async throws(TransferFailure) -> Summary {
     FileThread.start { self.receiveAll() }
+    channel.channel.whenOver { [count] in count.stop() }
+    let greeting = Task {
+      try? await Task.sleep(for: .seconds(patience))
+      if !Task.isCancelled, shared.withLock({ $0.state.phase == .greeting }) { fail(.silent) }
+    }
+    defer { greeting.cancel() }
     let outcome = await FileThread.run {
       Result { () throws(TransferFailure) in try self.sendAll() }
     }
@@ -106,8 +110,8 @@ package final class TransferSender: Sendable {
 
   private func fail(_ failure: TransferFailure) {
     shared.withLock { if $0.failure == nil { $0.failure = failure } }
-    // Ends a wait of the sending thread.
-    if case .violated(let what) = failure { channel.channel.reset(.failed, what) }
+    // Ends the waits of both threads.
+    channel.channel.reset(.failed, failure.wordForPeer)
   }
 
   private func note(_ problem: TransferProblem) {
@@ -124,32 +128,52 @@ package final class TransferSender: Sendable {
   // MARK: - The sending thread
 
   private func sendAll() throws(TransferFailure) -> TransferResult {
-    try say(.hello(.init(sends: true, claim: claim)))
+    // If the channel is over already, what has come on it says why.
+    try? say(.hello(.init(sends: true, claim: claim)))
     guard case .greeted(let hello) = try nextEvent() else { throw .violated("it did not greet") }
     guard hello.version == TransferMessage.version else { throw .version(hello.version) }
     guard !hello.sends else { throw .sameRole(sends: true) }
-    switch try offerAndWait() {
+    let counted = try awaitCount()
+    shared.withLock { $0.state.offer(counted.offer) }
+    try say(.offer(counted.offer))
+    switch try nextEvent() {
     case .accepted: break
     case .declined(let why): throw .declined(why)
     default: throw .violated("no answer to the offer")
     }
-    progress.begin(offer.bytes, files: offer.files)
+    progress.begin(counted.offer.bytes, files: counted.offer.files)
+    var skipped: UInt64 = 0
     try source.walk { step throws(TransferFailure) in
-      try announce(step)
+      let isAnnounced = try announce(step, counted)
+      if !isAnnounced { skipped += 1 }
       while let event = events.popIfThere() { try serve(event) }
-      return true
+      // Of a directory that has come since, nothing was offered.
+      return isAnnounced
     }
     while shared.withLock({ $0.state.unsettledCount > 0 }) { try serve(nextEvent()) }
+    // The receiver counts the same, and says so itself.
+    let missing = shared.withLock { $0.state.missing(besides: skipped) }
+    if missing > 0 {
+      note(TransferProblem(number: 0, path: [], reason: "\(missing) of what was offered is not there any more"))
+    }
     shared.withLock { $0.state.complete() }
+    progress.turn(to: [], .writing)
     try say(.complete)
     guard case .result(let result) = try nextEvent() else { throw .violated("it did not say how it ended") }
     return result
   }
 
-  private func offerAndWait() throws(TransferFailure) -> SendingState.Event {
-    try say(.offer(offer))
-    return try nextEvent()
+  private func awaitCount() throws(TransferFailure) -> Counted {
+    progress.isCounting = true
+    defer { progress.isCounting = false }
+    do throws(TransferFailure) { return try count.wait() } catch {
+      if case .channel = error { throw end }
+      throw error
+    }
   }
+
+  /// Why the transfer has ended.
+  var end: TransferFailure { shared.withLock { $0.failure } ?? .channel(channel.channel.failure ?? .cancelled) }
 
   func say(_ message: TransferMessage) throws(TransferFailure) { try send(message.piece) }
 
@@ -162,22 +186,28 @@ package final class TransferSender: Sendable {
   }
 
   private func nextEvent() throws(TransferFailure) -> SendingState.Event {
-    guard let event = events.pop() else { throw shared.withLock { $0.failure } ?? .channel(.cancelled) }
+    guard let event = events.pop() else { throw end }
     return event
   }
 
-  private func announce(_ step: TransferSource.Step) throws(TransferFailure) {
+  /// Returns false if it was left out.
+  private func announce(_ step: TransferSource.Step, _ counted: Counted) throws(TransferFailure) -> Bool {
     switch step {
-    case .skipped(let path, let reason): try skip(0, path, reason)
+    case .skipped(let path, let reason):
+      try skip(0, path, reason)
+      return false
     case .entry(let entry, let place):
       if case .file = entry.kind {
         while shared.withLock({ $0.state.unsettledCount >= Limits.Transfer.ahead }) { try serve(nextEvent()) }
       }
-      guard let number = shared.withLock({ $0.state.offer(entry) }) else {
-        return try skip(0, entry.path.bytes, "it has come or grown since it was offered")
+      let objection = counted.objection(to: entry)
+      guard objection == nil, let number = shared.withLock({ $0.state.announce(entry) }) else {
+        try skip(0, entry.path.bytes, objection ?? "it is more than was offered")
+        return false
       }
       if case .file = entry.kind { places[number] = (place, entry) }
       try say(.entry(entry))
+      return true
     }
   }
 
@@ -198,10 +228,10 @@ package final class TransferSender: Sendable {
     default: throw .violated("an answer at the wrong time")
     }
     guard let (place, entry) = places.removeValue(forKey: number) else { return }
-    progress.turn(to: entry.path.bytes)
+    progress.turn(to: entry.path.bytes, isCheck || have > 0 ? .checking : .moving)
     let before = progress.done
     let outcome =
-      if isCheck { check(number, place) } else { try contents(number, place, have: have, hash: hash) }
+      if isCheck { try check(number, place) } else { try contents(number, place, have: have, hash: hash) }
     shared.withLock { $0.state.settle(number) }
     switch outcome {
     case .ended(let hash): try say(.end(number: number, hash: hash))

@@ -2,6 +2,7 @@ internal import CLinux
 internal import Core
 internal import Export
 internal import Glibc
+internal import Session
 internal import SystemPackage
 internal import Wire
 
@@ -54,6 +55,8 @@ package final class TransferSource: Sendable {
 
   private static func item(_ path: String) throws(TransferFailure) -> Item {
     func failure(_ error: Errno) -> TransferFailure { .local("\(path): \(error)") }
+    let ours = TransferFailure.local(
+      "\(path): mounted by p2pfs. Send it from the computer that has it, or copy it first")
     guard let resolved = realpath(path, nil) else { throw failure(Errno(rawValue: errno)) }
     defer { free(resolved) }
     let real = Array(UnsafeBufferPointer(start: resolved, count: strlen(resolved)))
@@ -64,15 +67,18 @@ package final class TransferSource: Sendable {
     let last =
       path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).last.map(Array.init) ?? []
     let isPlain = (try? Path.check(component: last)) != nil
-    let (found, type): (Item, Wire.FileType)
+    let (found, type, isBarred): (Item, Wire.FileType, Bool)
     do throws(Errno) {
       let local = try Path(real[(slash + 1)...].map { UInt8(bitPattern: $0) })
       let name = isPlain ? try Path(last) : local
       found = Item(parent: try ConfinedDirectory(directory), local: local, name: name)
       type = try found.parent.attributes(at: local).type
+      isBarred = try found.parent.isBarred(local)
     } catch {
-      throw failure(error)
+      // What ConfinedDirectory says of a directory on such a mount.
+      throw error == .notPermitted ? ours : failure(error)
     }
+    guard !isBarred else { throw ours }
     guard !PartName.isIn(found.name) else {
       throw .local("\(path): part of an interrupted transfer; p2pfs receive completes it")
     }
@@ -82,58 +88,46 @@ package final class TransferSource: Sendable {
 
   // MARK: - Walking
 
-  /// Calls `body` for each entry, directories before what is in them, until it returns false.
+  /// Calls `body` for each entry, directories before what is in them. It says whether to go into one, and ends the walk by
+  /// throwing.
   func walk(_ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
-    for index in items.indices { guard try walk(index, body) else { return } }
+    for index in items.indices { try walk(index, body) }
   }
 
-  private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) -> Bool {
+  private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
     let item = items[index]
-    guard try visit(index, item.local, item.name, body) else { return false }
     // Each level: a directory on this computer and there, and the names in it that are still to be visited, last first.
-    var levels = [(local: item.local, name: item.name, rest: [[UInt8]]())]
-    do throws(Errno) {
-      guard try item.parent.attributes(at: item.local).type == .directory else { return true }
-      levels[0].rest = try names(item.local, in: item)
-    } catch {
-      return try body(.skipped(path: item.name.bytes, reason: "\(error)"))
+    var levels: [(local: Path, name: Path, rest: [[UInt8]])] = []
+    func enter(_ local: Path, _ name: Path) throws(TransferFailure) {
+      let step = step(index, local, name)
+      guard try body(step), case .entry(let entry, _) = step, entry.kind == .directory else { return }
+      do throws(Errno) { levels.append((local, name, try names(local, in: item))) } catch {
+        _ = try body(.skipped(path: name.bytes, reason: "\(error)"))
+      }
     }
+    try enter(item.local, item.name)
     while let level = levels.last {
       guard let next = level.rest.last else {
         levels.removeLast()
         continue
       }
       levels[levels.count - 1].rest.removeLast()
-      guard let local = try? level.local.appending(next), let name = try? level.name.appending(next) else {
-        guard try body(.skipped(path: level.name.bytes + [UInt8(ascii: "/")] + next, reason: "the path is too long"))
-        else { return false }
-        continue
-      }
-      var isDirectory = false
-      let goesOn = try visit(index, local, name) { step throws(TransferFailure) in
-        if case .entry(let entry, _) = step, entry.kind == .directory { isDirectory = true }
-        return try body(step)
-      }
-      guard goesOn else { return false }
-      guard isDirectory else { continue }
-      do throws(Errno) {
-        levels.append((local, name, try names(local, in: item)))
-      } catch {
-        guard try body(.skipped(path: name.bytes, reason: "\(error)")) else { return false }
+      if let local = try? level.local.appending(next), let name = try? level.name.appending(next) {
+        try enter(local, name)
+      } else {
+        _ = try body(.skipped(path: level.name.bytes + [UInt8(ascii: "/")] + next, reason: "the path is too long"))
       }
     }
-    return true
   }
 
   private func names(_ path: Path, in item: Item) throws(Errno) -> [[UInt8]] {
     try item.parent.names(in: path, limit: Limits.Transfer.entries).reversed()
   }
 
-  private func visit(
-    _ index: Int, _ local: Path, _ name: Path, _ body: (Step) throws(TransferFailure) -> Bool
-  ) throws(TransferFailure) -> Bool {
+  /// What is there now.
+  private func step(_ index: Int, _ local: Path, _ name: Path) -> Step {
     let parent = items[index].parent
-    let step: Step
+    func skipped(_ reason: String) -> Step { .skipped(path: name.bytes, reason: reason) }
     do throws(Errno) {
       let attributes = try parent.attributes(at: local)
       func entry(_ kind: TransferEntry.Kind) -> Step {
@@ -142,52 +136,44 @@ package final class TransferSource: Sendable {
       }
       switch attributes.type {
       case _ where PartName.isIn(name):
-        step = .skipped(path: name.bytes, reason: "part of an interrupted transfer")
-      case .directory: step = entry(.directory)
-      case .regular: step = entry(.file(size: attributes.size))
+        return skipped("part of an interrupted transfer")
+      case .directory:
+        return try parent.isBarred(local) ? skipped("mounted by p2pfs") : entry(.directory)
+      case .regular: return entry(.file(size: attributes.size))
       case .symbolicLink:
         let target = try parent.target(ofLinkAt: local)
-        if LinkTarget.staysInside(target, of: name) {
-          step = entry(.link(target: target))
-        } else {
-          step = .skipped(path: name.bytes, reason: "a symbolic link that leads out of what is sent")
-        }
-      case .fifo: step = .skipped(path: name.bytes, reason: "a FIFO")
-      case .socket: step = .skipped(path: name.bytes, reason: "a socket")
-      case .blockDevice, .characterDevice: step = .skipped(path: name.bytes, reason: "a device")
+        return LinkTarget.staysInside(target, of: name)
+          ? entry(.link(target: target)) : skipped("a symbolic link that leads out of what is sent")
+      case .fifo: return skipped("a FIFO")
+      case .socket: return skipped("a socket")
+      case .blockDevice, .characterDevice: return skipped("a device")
       }
     } catch {
-      step = .skipped(path: name.bytes, reason: "\(error)")
+      return skipped("\(error)")
     }
-    return try body(step)
   }
 
-  /// Counts what is there now.
-  /// - Throws: if it is more than can be sent at once.
-  func offer() throws(TransferFailure) -> TransferMessage.Offer {
-    var offer = TransferMessage.Offer()
-    offer.tops = UInt64(items.count)
-    offer.names = items.prefix(Limits.Transfer.names).map(\.name.bytes)
+  /// Counts what is there now, while that `isWanted`, which is asked for each entry.
+  /// - Throws: if it is more than can be sent at once, or not wanted any more.
+  func count(while isWanted: () -> Bool = { true }) throws(TransferFailure) -> Counted {
+    var counted = Counted(names: items.map(\.name.bytes))
     try walk { step throws(TransferFailure) in
-      guard case .entry(let entry, _) = step else { return true }
-      switch entry.kind {
-      case .directory: offer.directories += 1
-      case .link: offer.links += 1
-      case .file(let size):
-        offer.files += 1
-        guard size <= Limits.Wire.fileSize - offer.bytes else { throw .local("the files are too large together") }
-        offer.bytes += size
-      }
-      guard offer.entries <= Limits.Transfer.entries else {
-        throw .local("more than \(Limits.Transfer.entries) files at once; send them in parts, or pack them with tar")
-      }
+      guard isWanted() else { throw .channel(.cancelled) }
+      if case .entry(let entry, _) = step { try counted.add(entry) }
       return true
     }
-    return offer
+    return counted
   }
 
   /// Opens a file of the walk.
   func open(_ place: Place) throws(Errno) -> Descriptor { try items[place.item].parent.open(place.path, [.read]) }
+
+  /// Whether an open file is what was announced, and ends where it says. Files of the kernel, as in /proc, say that they
+  /// have no bytes, and have some.
+  func isAnnounced(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
+    guard try isUnchanged(file, place) else { return false }
+    return try FileContents.isEnd(file.rawValue, place.attributes.size)
+  }
 
   /// Whether an open file is still as it was announced.
   func isUnchanged(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {

@@ -21,63 +21,72 @@ package final class TransferTarget: Sendable {
     self.overwrites = overwrites
   }
 
-  /// What to tell the sender about a file that is offered.
+  /// What to ask the sender about a file that is offered.
   enum Answer {
     /// It is wanted, from where it ends here.
     case want(Beginning)
     /// A file of this size is there: it is the same if the sender's hash is this one.
     case check(ContentHash)
-    case refuse(String)
   }
 
   /// What there is of a file already.
   struct Beginning: Sendable {
+    /// Where the file grows.
+    var part: Path
     var have: Int64 = 0
-    /// Of these bytes; more are to be appended.
+    /// Of these bytes; more are to be appended, by one thread.
     var digest: Digest?
-    /// The inode of the file that has them.
+    /// What the digest says of these bytes alone.
+    var hash: ContentHash?
+    /// The file that has them.
+    var device: UInt64 = 0
     var inode: UInt64 = 0
     /// It is the whole file, under its own name.
     var isInPlace = false
   }
 
-  static let differs = "a different one is there already (--overwrite replaces it)"
-
   // MARK: - Examining
 
   /// Looks at what there is of the file at `path`, and hashes it while that `isWanted`.
-  func examine(_ path: Path, size: Int64, while isWanted: () -> Bool) -> Answer {
-    do throws(Errno) {
-      guard !PartName.isIn(path) else { return .refuse("a name that is kept for parts of files") }
-      if let existing = try attributes(at: path) {
-        switch existing.type {
-        case .regular where existing.size == size:
-          let (digest, inode) = try hash(path, upTo: size, while: isWanted)
-          guard overwrites else { return .check(digest.hash) }
-          return .want(Beginning(have: size, digest: digest, inode: inode, isInPlace: true))
-        case .regular, .symbolicLink: guard overwrites else { return .refuse(Self.differs) }
-        case .directory: return .refuse("a directory of this name is there already")
-        default: return .refuse("something else of this name is there already")
-        }
-      }
-      let part = try PartName.path(for: path)
-      guard let existing = try attributes(at: part), existing.type == .regular, existing.links == 1,
-        existing.size > 0, existing.size <= size
-      else { return .want(Beginning()) }
-      let (digest, inode) = try hash(part, upTo: existing.size, while: isWanted)
-      return .want(Beginning(have: existing.size, digest: digest, inode: inode))
-    } catch {
-      return .refuse("\(error)")
+  /// - Throws: an `Errno` or a `Refusal`, why it cannot be had; `ECANCELED` if it is not wanted any more.
+  func examine(_ path: Path, size: Int64, while isWanted: () -> Bool) throws -> Answer {
+    guard !PartName.isIn(path) else { throw Refusal.isForParts }
+    let existing = try attributes(at: path)
+    switch existing?.type {
+    case nil: break
+    case .regular: guard overwrites || existing?.size == size else { throw Refusal.differs }
+    case .symbolicLink: guard overwrites else { throw Refusal.differs }
+    case .directory: throw Refusal.isDirectory
+    default: throw Refusal.isElse
     }
+    let isThere = existing?.type == .regular && existing?.size == size
+    // Of an empty file there is nothing to go on from.
+    if isThere, !overwrites || size == 0 {
+      return .check(try digest(of: try directory.open(path, [.read]), size, while: isWanted).hash)
+    }
+    // A part first: what an interruption has left is more likely to be the sender's than what is to be replaced.
+    let (part, found) = try part(for: path)
+    var beginning = Beginning(part: part)
+    if let found, isPart(found), found.size > 0, found.size <= size {
+      (beginning.have, beginning.device, beginning.inode) = (found.size, found.device, found.inode)
+      beginning.digest = try digest(of: try open(part, [.read]), found.size, while: isWanted)
+    } else if isThere {
+      (beginning.have, beginning.isInPlace) = (size, true)
+      beginning.digest = try digest(of: try directory.open(path, [.read]), size, while: isWanted)
+    }
+    beginning.hash = beginning.digest?.hash
+    return .want(beginning)
   }
 
-  private func hash(
-    _ path: Path, upTo size: Int64, while isWanted: () -> Bool
-  ) throws(Errno) -> (Digest, inode: UInt64) {
-    let file = try directory.open(path, [.read])
+  private func digest(
+    of file: consuming Descriptor, _ size: Int64, while isWanted: () -> Bool
+  ) throws -> Digest {
+    let file = file
     let digest = Digest()
-    guard try FileContents.hash(file.rawValue, upTo: size, into: digest, while: isWanted) else { throw .textFileBusy }
-    return (digest, try directory.attributes(of: file).inode)
+    guard try FileContents.hash(file.rawValue, upTo: size, into: digest, while: isWanted) else {
+      throw Refusal.hasChanged
+    }
+    return digest
   }
 
   /// The attributes of what is there; nil if nothing is.
@@ -90,98 +99,59 @@ package final class TransferTarget: Sendable {
 
   // MARK: - Directories and links
 
-  /// Makes a directory, or finds it. Its permissions let us write to it until `DirectoryTable.settle`.
+  /// Marks a directory of ours that must be writable until it is filled, and is not to be in the end: the sticky bit,
+  /// which means nothing here and never travels. So an interruption leaves no doubt about whose permissions they are.
+  private static let mark: UInt32 = 0o1000
+
+  /// Makes a directory, or finds it. One that was made here lets us write to it until `DirectoryTable.settle`.
   /// - Returns: the permissions that it is to have in the end; nil if they are not ours to change.
-  func makeDirectory(_ entry: TransferEntry) throws(Errno) -> UInt32? {
-    guard !PartName.isIn(entry.path) else { throw .invalidArgument }
+  /// - Throws: an `Errno` or a `Refusal`.
+  func makeDirectory(_ entry: TransferEntry) throws -> UInt32? {
+    guard !PartName.isIn(entry.path) else { throw Refusal.isForParts }
+    let isWritable = entry.mode & 0o700 == 0o700
+    let meanwhile = isWritable ? entry.mode : entry.mode | 0o700 | Self.mark
     if let existing = try attributes(at: entry.path) {
-      guard existing.type == .directory else { throw .notDirectory }
-      // Made by us before an interruption, it seems.
-      return existing.mode & 0o7777 == entry.mode | 0o700 ? entry.mode : nil
+      guard existing.type == .directory else { throw Refusal.isElse }
+      let mode = existing.mode & 0o1777
+      guard !isWritable, mode == meanwhile || mode == entry.mode else { return nil }
+      // As an interruption has left it, or a run that had settled it before the next one brought more.
+      guard mode == meanwhile || (try? change(entry.path, mode: meanwhile)) != nil else { return nil }
+      return entry.mode
     }
-    do throws(Errno) { _ = try directory.makeDirectory(at: entry.path, mode: entry.mode | 0o700) } catch {
+    do throws(Errno) { _ = try directory.makeDirectory(at: entry.path, mode: meanwhile) } catch {
       guard error == .fileExists else { throw error }
+      return nil
     }
+    // The umask has taken its part. Where there are no modes, that is told in the end.
+    _ = try? change(entry.path, mode: meanwhile)
     return entry.mode
   }
 
+  private func change(_ path: Path, mode: UInt32) throws(Errno) {
+    _ = try directory.change(path, AttributeChanges(mode: mode))
+  }
+
   /// Makes a symbolic link, or finds it.
-  /// - Returns: why not; nil if it is there.
-  func makeLink(_ entry: TransferEntry, to target: [UInt8]) -> String? {
-    do throws(Errno) {
-      guard !PartName.isIn(entry.path) else { return "a name that is kept for parts of files" }
-      if let existing = try attributes(at: entry.path) {
-        if existing.type == .symbolicLink, try directory.target(ofLinkAt: entry.path) == target { return nil }
-        guard existing.type != .directory else { return "a directory of this name is there already" }
-        guard overwrites, existing.type == .symbolicLink || existing.type == .regular else { return Self.differs }
+  /// - Throws: an `Errno` or a `Refusal`.
+  func makeLink(_ entry: TransferEntry, to target: [UInt8]) throws {
+    guard !PartName.isIn(entry.path) else { throw Refusal.isForParts }
+    guard let existing = try attributes(at: entry.path) else {
+      do throws(Errno) { _ = try directory.makeSymbolicLink(at: entry.path, target: target) } catch {
+        throw error == .fileExists ? Refusal.hasCome : error
       }
-      let part = try PartName.path(for: entry.path)
-      if let old = try attributes(at: part), old.type != .directory { try directory.unlink(part) }
-      _ = try directory.makeSymbolicLink(at: part, target: target)
-      _ = try? directory.change(part, AttributeChanges(modified: .set(entry.modified)))
-      do throws(Errno) { try name(part, entry.path) } catch {
-        try? directory.unlink(part)
-        return error == .fileExists ? Self.differs : "\(error)"
-      }
-      return nil
-    } catch {
-      return "\(error)"
+      _ = try? directory.change(entry.path, AttributeChanges(modified: .set(entry.modified)))
+      return
     }
-  }
-
-  /// Gives what is complete its name.
-  /// - Throws: `EEXIST` if something is there that must not be replaced.
-  func name(_ part: Path, _ path: Path) throws(Errno) {
-    guard !overwrites else { return try directory.rename(part, to: path, .replace) }
-    do throws(Errno) { try directory.rename(part, to: path, .noReplace) } catch {
-      // Filesystems that do not know RENAME_NOREPLACE, as NFS: a link never replaces.
-      guard error == .invalidArgument else { throw error }
-      do throws(Errno) { _ = try directory.link(part, to: path) } catch {
-        guard error == .notPermitted || error == .notSupported, try attributes(at: path) == nil else { throw error }
-        return try directory.rename(part, to: path, .replace)
-      }
-      try directory.unlink(part)
+    if existing.type == .symbolicLink, try directory.target(ofLinkAt: entry.path) == target { return }
+    guard existing.type != .directory else { throw Refusal.isDirectory }
+    guard overwrites, existing.type == .symbolicLink || existing.type == .regular else { throw Refusal.differs }
+    let part = try part(for: entry.path).path
+    try removePart(part)
+    _ = try directory.makeSymbolicLink(at: part, target: target)
+    _ = try? directory.change(part, AttributeChanges(modified: .set(entry.modified)))
+    do throws(Errno) { try directory.rename(part, to: entry.path, .replace) } catch {
+      try? directory.unlink(part)
+      throw error
     }
-  }
-
-  // MARK: - Room
-
-  /// Whether `offer` fits onto the disk, as far as that is known beforehand; else what to tell.
-  func shortage(for offer: TransferMessage.Offer) -> String? {
-    guard let statistics = try? directory.statistics(at: .root) else { return nil }
-    let free = statistics.availableBlocks.multipliedReportingOverflow(by: statistics.fragmentSize)
-    guard !free.overflow, free.partialValue < UInt64(offer.bytes) else { return nil }
-    // Some of it may be there from before; of what is not named we cannot know.
-    guard offer.tops == UInt64(offer.names.count) else { return nil }
-    guard let present = bytesPresent(of: offer.names) else { return nil }
-    guard present < UInt64(offer.bytes) - free.partialValue else { return nil }
-    return "not enough space: \(offer.bytes) bytes are offered, \(free.partialValue) are free"
-  }
-
-  /// Bytes of files below these names; nil if that is too much to look at.
-  private func bytesPresent(of names: [[UInt8]]) -> UInt64? {
-    var bytes: UInt64 = 0
-    var seen = 0
-    var open = names.flatMap { name -> [Path] in
-      guard let path = try? Path(name) else { return [] }
-      return [path] + ((try? PartName.path(for: path)).map { [$0] } ?? [])
-    }
-    while let path = open.popLast() {
-      seen += 1
-      guard seen <= Limits.Transfer.lookedAt else { return nil }
-      guard let attributes = try? directory.attributes(at: path) else { continue }
-      switch attributes.type {
-      case .regular:
-        // What it takes on disk: a hole takes nothing.
-        let (sum, overflow) = bytes.addingReportingOverflow(min(attributes.blocks &* 512, UInt64(attributes.size)))
-        guard !overflow else { return nil }
-        bytes = sum
-      case .directory:
-        guard let names = try? directory.names(in: path, limit: Limits.Transfer.lookedAt) else { continue }
-        open += names.compactMap { try? path.appending($0) }
-      default: break
-      }
-    }
-    return bytes
   }
 }

@@ -30,7 +30,7 @@ enum Console {
   /// Prints `p2pfs: ` and the failure, and gives the status to exit with.
   static func report(_ failure: Failure) -> Int32 {
     say("p2pfs: " + failure.message)
-    return failure.status.rawValue
+    return failure.exitCode
   }
 
   /// Asks for a line on the terminal, without showing what is typed if `isSecret`; nil if there is no terminal.
@@ -41,6 +41,8 @@ enum Console {
     let terminal = open("/dev/tty", O_RDWR | O_CLOEXEC)
     guard terminal >= 0 else { return nil }
     defer { close(terminal) }
+    // What was typed before is no answer to what was not asked yet.
+    tcflush(terminal, TCIFLUSH)
     write(question, to: terminal)
     var settings = termios()
     let hasSettings = isSecret && tcgetattr(terminal, &settings) == 0

@@ -22,6 +22,9 @@ struct Failure: Error {
   /// One sentence or several, without the program's name before it.
   let message: String
 
+  /// The status to exit with: of an interruption 128 and the signal, as of a program that the signal had ended.
+  var exitCode: Int32 { status == .interrupted ? 128 + Signals.ending : status.rawValue }
+
   init(_ status: ExitStatus, _ message: String) {
     self.status = status
     self.message = message

@@ -1,5 +1,6 @@
 import Core
 import Glibc
+import P2PFS
 import Synchronization
 import Transfer
 
@@ -8,7 +9,6 @@ final class Progress: Sendable {
   let transfer = TransferProgress()
   private let isShown: Bool
   private let drawing = Mutex(Drawing())
-  private let started = Instant.now
 
   private struct Drawing {
     var width = 0
@@ -47,6 +47,15 @@ final class Progress: Sendable {
     }
   }
 
+  /// Says `line` if what is sent is still being counted after `Limits.Transfer.counting`. Returns when it was said, and
+  /// when the task is cancelled.
+  func whileCounting(_ line: String, _ common: CommonOptions) async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: .seconds(Limits.Transfer.counting))
+      if !Task.isCancelled, transfer.isCounting { return common.say(line) }
+    }
+  }
+
   private func clear(_ drawing: inout Drawing) {
     guard drawing.width > 0 else { return }
     drawing.width = 0
@@ -57,7 +66,11 @@ final class Progress: Sendable {
   private func draw() -> Bool {
     drawing.withLock { drawing in
       guard !drawing.isOver else { return false }
-      guard let total = transfer.total else { return true }
+      guard let total = transfer.total else {
+        // The rate does not count what was waited for.
+        drawing.last = .now
+        return true
+      }
       let (now, moved) = (Instant.now, transfer.moved)
       let seconds = max(now.seconds(since: drawing.last), 0.001)
       let rate = Double(moved - drawing.moved) / seconds
@@ -67,16 +80,24 @@ final class Progress: Sendable {
       var size = winsize()
       let columns = ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0 ? Int(size.ws_col) : 80
       let line = Progress.line(
-        done: transfer.done, total: total.bytes, rate: drawing.rate, name: Progress.name(transfer.current),
+        done: transfer.done, total: total.bytes, rate: drawing.rate, doing: Progress.doing(transfer.current),
         columns: columns)
-      drawing.width = line.count
+      drawing.width = Columns.of(line)
       Console.draw(line)
       return true
     }
   }
 
-  /// The line: bytes of the whole, percent, rate, time left, and the name as far as it fits.
-  static func line(done: Int64, total: Int64, rate: Double, name: String, columns: Int) -> String {
+  private static func doing(_ current: (TransferProgress.Activity, path: [UInt8])) -> String {
+    switch current.0 {
+    case .moving: name(current.path)
+    case .checking: "checking " + name(current.path)
+    case .writing: "writing to disk"
+    }
+  }
+
+  /// The line: bytes of the whole, percent, rate, time left, and what is done to which file as far as it fits.
+  static func line(done: Int64, total: Int64, rate: Double, doing: String, columns: Int) -> String {
     let percent = total > 0 ? Int(Double(min(done, total)) / Double(total) * 100) : 100
     var line = "\(bytes(done)) of \(bytes(total))  \(percent)%"
     if rate >= 1 {
@@ -84,13 +105,13 @@ final class Progress: Sendable {
     }
     // One column stays free: writing into the last one would begin a new line.
     let room = columns - 1 - line.count - 2
-    if room >= 8 { line += "  " + (name.count <= room ? name : name.prefix(room - 1) + "…") }
-    return String(line.prefix(max(columns - 1, 1)))
+    if room >= 8 { line += "  " + (Columns.of(doing) <= room ? doing : Columns.prefix(doing, room - 1) + "…") }
+    return Columns.prefix(line, max(columns - 1, 1))
   }
 
   /// What is said at the end, as in "3 files, 1.2 GB in 61 s (20 MB/s)".
   func summary(files: UInt64, bytes: Int64) -> String {
-    let seconds = max(Instant.now.seconds(since: started), 0.001)
+    let seconds = max(transfer.total.map { Instant.now.seconds(since: $0.since) } ?? 0, 0.001)
     let moved = transfer.moved
     var text = "\(files) \(files == 1 ? "file" : "files"), \(Progress.bytes(bytes))"
     text += " in \(Progress.duration(seconds)) (\(Progress.bytes(Int64(Double(moved) / seconds)))/s)"
@@ -99,7 +120,13 @@ final class Progress: Sendable {
   }
 
   /// A path of either side, safe for a terminal.
-  static func name(_ path: [UInt8]) -> String { Console.escaped(String(decoding: path, as: UTF8.self)) }
+  static func name(_ path: [UInt8]) -> String { String(decoding: path, as: UTF8.self).escapedName }
+
+  /// A name of either side between quotes, safe for a terminal and not to be taken for two.
+  static func quoted(_ name: [UInt8]) -> String {
+    let parts = self.name(name).split(separator: "\"", omittingEmptySubsequences: false)
+    return "\"" + parts.joined(separator: "\\\"") + "\""
+  }
 
   /// As in "1.2 GB": units of 1000.
   static func bytes(_ count: Int64) -> String {

@@ -69,14 +69,17 @@ struct ReceiveCommand: AsyncParsableCommand {
   private func receive(
     _ target: TransferTarget, from peer: MetPeer, _ door: TransferDoor
   ) async throws(Failure) -> Bool {
-    let channel = try await door.channel(to: peer)
+    let channel = try await door.channel(to: peer, within: TransferDoor.patience(options))
     let progress = Progress(isQuiet: common.quiet)
     defer { progress.end() }
     let problems = ProblemReport(progress)
+    let waiting = Task { await progress.whileCounting("The other computer is still counting what it sends …", common) }
+    defer { waiting.cancel() }
     let question = Question(into: into, agrees: yes, isQuiet: common.quiet, channel: channel)
     do throws(TransferFailure) {
       let receiver = TransferReceiver(
         into: target, over: channel, claim: Claim.own, progress: progress.transfer,
+        patience: TransferDoor.patience(options),
         decide: { question.decide($0, $1) }, report: { problems.add($0) })
       let run = Task { () async -> Result<TransferResult, TransferFailure> in
         do throws(TransferFailure) { return .success(try await receiver.run()) } catch { return .failure(error) }
@@ -153,7 +156,7 @@ private final class Question: Sendable {
       what += " in \(offer.directories) \(offer.directories == 1 ? "directory" : "directories")"
     }
     if offer.links > 0 { what += ", \(offer.links) symbolic \(offer.links == 1 ? "link" : "links")" }
-    let names = offer.names.prefix(5).map { Progress.name($0) }
+    let names = offer.names.map { Progress.quoted($0) }
     let more = offer.tops > UInt64(names.count) ? ", and \(offer.tops - UInt64(names.count)) more" : ""
     return """
       \(Progress.name(claim)) (by its own word) sends \(what), \(Progress.bytes(offer.bytes)):

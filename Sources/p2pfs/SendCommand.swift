@@ -40,17 +40,20 @@ struct SendCommand: AsyncParsableCommand {
       throw Failure(.failed, "cannot send \(Console.escaped(why))")
     }
     let given = try (code ?? to).map { text throws(Failure) in try GivenCode(text) }
+    // Counted while the other side is waited for.
+    let count = TransferCount(of: source)
+    defer { count.stop() }
     let running = Task { () async -> Result<Bool, Failure> in
-      do throws(Failure) { return .success(try await send(source, given)) } catch { return .failure(error) }
+      do throws(Failure) { return .success(try await send(source, count, given)) } catch { return .failure(error) }
     }
     Signals.onFirst { _ in running.cancel() }
     guard try await running.value.get() else { throw ExitCode(ExitStatus.failed.rawValue) }
   }
 
   /// Returns whether everything is there.
-  private func send(_ source: TransferSource, _ given: GivenCode?) async throws(Failure) -> Bool {
-    // Counted while the other side is waited for.
-    async let counted = TransferSender.offer(of: source)
+  private func send(
+    _ source: TransferSource, _ count: TransferCount, _ given: GivenCode?
+  ) async throws(Failure) -> Bool {
     // Without a server that both sides know, nobody can have come before.
     let server = try Settings.server(flag: options.signal, code: given?.server)
     let isAlone = code != nil && server == nil
@@ -59,7 +62,7 @@ struct SendCommand: AsyncParsableCommand {
     let door = TransferDoor("p2pfs send")
     let peer = try await meeting.meet { door.take($0) }
     do throws(Failure) {
-      let isWhole = try await send(source, await counted, to: peer, door)
+      let isWhole = try await send(source, count, to: peer, door)
       await peer.leave(afterFailure: false)
       await meeting.end()
       return isWhole
@@ -71,16 +74,21 @@ struct SendCommand: AsyncParsableCommand {
   }
 
   private func send(
-    _ source: TransferSource, _ counted: Result<TransferMessage.Offer, TransferFailure>, to peer: MetPeer,
-    _ door: TransferDoor
+    _ source: TransferSource, _ count: TransferCount, to peer: MetPeer, _ door: TransferDoor
   ) async throws(Failure) -> Bool {
-    let channel = try await door.channel(to: peer)
+    let channel = try await door.channel(to: peer, within: TransferDoor.patience(options))
     let progress = Progress(isQuiet: common.quiet)
     defer { progress.end() }
     let problems = ProblemReport(progress)
+    // Only whoever looks on wonders.
+    let waiting = Task {
+      if Console.isTerminal { await progress.whileCounting("Counting what is to be sent …", common) }
+    }
+    defer { waiting.cancel() }
     do throws(TransferFailure) {
       let sender = TransferSender(
-        source, try counted.get(), over: channel, claim: Claim.own, progress: progress.transfer
+        source, count, over: channel, claim: Claim.own, progress: progress.transfer,
+        patience: TransferDoor.patience(options)
       ) { problems.add($0) }
       let run = Task { () async -> Result<TransferSender.Summary, TransferFailure> in
         do throws(TransferFailure) { return .success(try await sender.run()) } catch { return .failure(error) }
@@ -101,7 +109,6 @@ struct SendCommand: AsyncParsableCommand {
     } catch {
       if common.verbose { progress.say("Sent \(progress.transfer.moved) bytes of contents.") }
       progress.end()
-      channel.reset(.failed, "it could not be offered")
       throw Failure(error, command: "p2pfs send", peer: peer, hasBegun: progress.transfer.total != nil)
     }
   }

@@ -8,6 +8,8 @@ import Synchronization
 /// Dispatch, which unblocks every signal there.
 enum Signals {
   private static let first = Atomic<Int32>(0)
+  /// Whether there is a thread that takes what comes.
+  private static let isWatched = Atomic<Bool>(false)
   // Written once by `catchEnding`, before there are threads.
   nonisolated(unsafe) private static var readEnd: Int32 = -1
   nonisolated(unsafe) private static var writeEnd: Int32 = -1
@@ -76,6 +78,7 @@ enum Signals {
 
   /// Calls `body` with the first signal that comes, on a thread of its own. A second one ends the program at once.
   static func onFirst(_ body: @escaping @Sendable (Int32) -> Void) {
+    isWatched.store(true, ordering: .relaxed)
     Worker.detached("signals") {
       let signal = next()
       first.store(signal, ordering: .relaxed)
@@ -86,6 +89,12 @@ enum Signals {
 
   /// The signal that came; 0 if none did.
   static var received: Int32 { first.load(ordering: .relaxed) }
+
+  /// The signal that ends the program: the one that came, also if nobody has waited for it yet. SIGINT if none came.
+  static var ending: Int32 {
+    if received != 0 { return received }
+    return !isWatched.load(ordering: .relaxed) && isPending ? next() : SIGINT
+  }
 
   /// Waits for a signal.
   private static func next() -> Int32 {

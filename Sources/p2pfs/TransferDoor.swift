@@ -45,8 +45,12 @@ final class TransferDoor: Sendable {
     return isFirst
   }
 
-  /// The channel to a peer. Ends in bounded time, at once if the task is cancelled.
-  func channel(to peer: MetPeer) async throws(Failure) -> Channel {
+  /// Seconds in which the other side's program opens the channel, and as many for its first word: its connection may
+  /// break and be made again meanwhile.
+  static func patience(_ options: MeetingOptions) -> Double { max(Limits.Transfer.opening, options.timeout) }
+
+  /// The channel to a peer. Ends within `patience` seconds, at once if the task is cancelled.
+  func channel(to peer: MetPeer, within patience: Double) async throws(Failure) -> Channel {
     guard peer.isHost else {
       settle(.gone)
       do throws(ChannelError) { return try peer.session.openChannel(TransferDoor.name, keepsMessages: true) } catch {
@@ -55,11 +59,11 @@ final class TransferDoor: Sendable {
     }
     peer.session.observe { [weak self] state in if state == .over || state == .expired { self?.settle(.gone) } }
     if peer.session.status == .over { settle(.gone) }
-    let patience = Task {
-      try? await Task.sleep(for: .seconds(Limits.Transfer.opening))
+    let limit = Task {
+      try? await Task.sleep(for: .seconds(patience))
       if !Task.isCancelled { settle(.wrong("")) }
     }
-    defer { patience.cancel() }
+    defer { limit.cancel() }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isSettled = state.withLock { state in
@@ -75,6 +79,7 @@ final class TransferDoor: Sendable {
     switch state.withLock({ $0 }) {
     case .taken(let channel): return channel
     case .wrong: throw Failure(.failed, TransferDoor.somethingElse(command, ""))
+    case _ where Task.isCancelled || Signals.received != 0: throw Failure(.interrupted, "interrupted")
     case .gone, .waiting: throw Failure(.failed, "the other computer left before anything was sent. Try again.")
     }
   }
@@ -118,6 +123,10 @@ extension Failure {
     case .violated(let what):
       self.init(.failed, "the other computer broke the rules of the transfer: \(Console.escaped(what))." + kept)
     case .local(let what): self.init(.failed, Console.escaped(what) + kept)
+    case .silent:
+      let other = command == "p2pfs send" ? "p2pfs receive" : "p2pfs send"
+      self.init(.failed, "the other computer does not say a word. Does \"\(other)\" run there?")
+    case .channel(.peerGone): self.init(.noPeer, "the other computer is gone." + kept)
     case .channel(.reset(.refused, _)) where peer.session.peerExports:
       self.init(.failed, "the other computer shares a folder: mount it with \"p2pfs mount\".")
     case .channel(.reset(.refused, let why)):
@@ -137,7 +146,10 @@ final class ProblemReport: Sendable {
   func add(_ problem: TransferProblem) {
     let number = count.add(1, ordering: .relaxed).newValue
     if number <= Limits.Transfer.problemsShown {
-      progress.say("p2pfs: \(Progress.name(problem.path)): \(Console.escaped(problem.reason))")
+      // Of several entries, or of a sender that does not say.
+      let path = problem.path.isEmpty ? "" : Progress.name(problem.path) + ": "
+      let reason = problem.reason.isEmpty ? "left out" : Console.escaped(problem.reason)
+      progress.say("p2pfs: \(path)\(reason)")
     } else if number == Limits.Transfer.problemsShown + 1 {
       progress.say("p2pfs: and more")
     }

@@ -25,7 +25,6 @@ extension EndToEnd {
     private func expectSame(_ one: Computer, _ other: Computer, at location: SourceLocation = #_sourceLocation) throws {
       let there = try Self.listing(one.home + "/t", on: one)
       #expect(try Self.listing(other.home + "/in/t", on: other) == there, sourceLocation: location)
-      try other.shell("chmod -R u+w in")
     }
 
     /// The word behind `p2pfs receive` or `--to` in what a command has shown.
@@ -61,7 +60,7 @@ extension EndToEnd {
         #expect(try receive.wait(seconds: 20).status == 0)
         try expectSame(lab.a, lab.b)
         // A code that was agreed upon, in both orders.
-        try lab.b.shell("rm -r in; mkdir in")
+        try lab.b.shell("chmod -R u+w in; rm -r in; mkdir in")
         let first = try lab.b.startP2PFS(["receive", Self.code, "--signal", Self.signal, "--into", "in", "-yq"])
         _ = try first.line(with: "p2pfs send --to", seconds: 20)
         let second = try lab.a.p2pfs("send", "t", "--code", Self.code, "--signal", Self.signal)
@@ -105,7 +104,7 @@ extension EndToEnd {
           let other = victim == "sender" ? receive : send
           killed.stop()
           let outcome = try other.wait(seconds: 25)
-          #expect(outcome.status == 1 && outcome.errors.contains("kept"), "\(victim): \(outcome)")
+          #expect(outcome.status == 4 && outcome.errors.contains("kept"), "\(victim): \(outcome)")
         }
         let send = try lab.a.startP2PFS(["send", "t", "--code", Self.code, "-v"] + place)
         let received = try lab.b.p2pfs("receive", Self.code, "--signal", Self.signal, "--into", "in", "-y")
@@ -138,22 +137,60 @@ extension EndToEnd {
         // Longer than the test takes.
         try a.shell("mkdir t; truncate -s 4G t/a")
         try b.shell("mkdir in")
-        for interruptsSender in [true, false] {
+        for (interruptsSender, signal) in [(true, SIGINT), (false, SIGINT), (true, SIGTERM), (false, SIGTERM)] {
           let send = try a.startP2PFS(["send", "t"])
           let receive = try b.startP2PFS(["receive", try shown(send, after: "p2pfs receive"), "--into", "in", "-y"])
           #expect(eventually(within: 20) { size(of: b.home + "/in/t/.a.p2pfs-part") > 1_000_000 })
           let (interrupted, other) = interruptsSender ? (send, receive) : (receive, send)
-          interrupted.signal(SIGINT)
+          interrupted.signal(signal)
           let (outcome, told) = (try interrupted.wait(seconds: 10), try other.wait(seconds: 10))
-          #expect(outcome.status == 130 && outcome.errors.contains("kept"), "\(outcome)")
+          #expect(outcome.status == 128 + signal && outcome.errors.contains("kept"), "\(outcome)")
           #expect(told.status == 1 && told.errors.contains("interrupted") && told.errors.contains("kept"), "\(told)")
           try b.shell("rm -r in/t")
         }
+        // While the other side has not opened anything.
+        let receive = try a.startP2PFS(["receive", "-v", "-y"])
+        let silent = try b.start([Stage.products + "/hostile-peer", "silence", try shown(receive, after: "--to")])
+        _ = try receive.line(with: "Connected", seconds: 20)
+        receive.signal(SIGINT)
+        let outcome = try receive.wait(seconds: 10)
+        #expect(outcome.status == 130 && outcome.errors.contains("interrupted"), "\(outcome)")
+        silent.stop()
         // While nobody has come yet.
-        let waiting = try a.startP2PFS(["receive"])
-        _ = try shown(waiting, after: "--to")
-        waiting.signal(SIGINT)
-        #expect(try waiting.wait(seconds: 10).status == 130)
+        for signal in [SIGINT, SIGTERM] {
+          let waiting = try a.startP2PFS(["receive"])
+          _ = try shown(waiting, after: "--to")
+          waiting.signal(signal)
+          #expect(try waiting.wait(seconds: 10).status == 128 + signal)
+        }
+      }
+    }
+
+    @Test func `a count that takes long is waited for, and either side may end it`() throws {
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+        try a.shell("mkdir -p t/m; echo x > t/x")
+        // A filesystem that nobody serves: whoever looks at it waits.
+        let fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC)
+        defer { close(fuse) }
+        let options = "fd=\(fuse),rootmode=40000,user_id=0,group_id=0"
+        try #require(mount("slow", a.home + "/t/m", "fuse.slow", 0, options) == 0)
+        defer { umount2(a.home + "/t/m", CInt(MNT_DETACH)) }
+        for interruptsSender in [true, false] {
+          let send = try a.startP2PFS(["send", "t"])
+          let receive = try b.startP2PFS(["receive", try shown(send, after: "p2pfs receive"), "-y"])
+          _ = try receive.line(with: "still counting", seconds: 20)
+          let (interrupted, other) = interruptsSender ? (send, receive) : (receive, send)
+          interrupted.signal(SIGINT)
+          let (outcome, told) = (try interrupted.wait(seconds: 10), try other.wait(seconds: 10))
+          #expect(outcome.status == 130 && told.status == 1, "\(outcome) \(told)")
+          #expect(told.errors.contains("interrupted"), "\(told)")
+        }
+        // While nobody has come yet.
+        let waiting = try a.startP2PFS(["send", "t"])
+        _ = try shown(waiting, after: "p2pfs receive")
+        waiting.signal(SIGTERM)
+        #expect(try waiting.wait(seconds: 10).status == 143)
       }
     }
 
@@ -170,9 +207,14 @@ extension EndToEnd {
           if let answer {
             let command = "\(Stage.program) receive \(code) --into in"
             received = try b.run(
-              ["bash", "-c", "(sleep 1.5; echo \"$ANSWER\"; sleep 1) | script -qec \"$COMMAND\" /dev/null"],
+              // Again and again: what is typed before the question is no answer.
+              [
+                "bash", "-c",
+                "for i in {1..60}; do sleep .2; echo \"$ANSWER\"; done | script -qec \"$COMMAND\" /dev/null",
+              ],
               environment: ["ANSWER": answer, "COMMAND": command], seconds: 20)
             #expect(received.output.contains("1 file, 2 B"), "\(received)")
+            #expect(received.output.contains("\"x\""), "\(received)")
           } else {
             received = try b.p2pfs("receive", code, "--into", "in")
             #expect(received.errors.contains("--yes"), "\(received)")

@@ -70,7 +70,7 @@ private func rawEntry(_ kind: UInt8, _ path: [UInt8], mode: UInt32 = 0o644, targ
 
 /// What a sender says first, and the victim's consent.
 private func begin(
-  _ session: Session, names: [[UInt8]] = [Array("t".utf8)], bytes: Int64 = 1_000
+  _ session: Session, names: [[UInt8]] = ["t", "out", "way", "mine"].map { Array($0.utf8) }, bytes: Int64 = 1_000
 ) async throws -> Talk {
   let talk = try Talk.open(session)
   var offer = TransferMessage.Offer()
@@ -121,11 +121,21 @@ let senderActs: [String: Act] = {
     "link-empty": link(""), "link-nul": link("x\u{0}y"),
     "setuid": sender { try await $0.say(raw: rawEntry(2, Array("t".utf8), mode: 0o4755)) },
     "kind-device": name(Array("t".utf8), kind: 4),
+    "name-not-offered": name(".bashrc"),
+    "name-offered-before": sender { talk in
+      try await talk.say(try entry(.directory, "out"), try entry(.directory, "t"))
+    },
+    "nothing-of-the-offer": sender { try await $0.say(.complete) },
+    "left-out-without-a-word": sender { talk in
+      try await talk.say(try entry(.file(size: 1), "t"))
+      _ = try await talk.hear()
+      try await talk.say(.problem(.init(number: 1, path: [], reason: "")), .complete)
+    },
     "size-negative": sender { try await $0.say(raw: rawEntry(2, Array("t".utf8), size: -1)) },
     "size-largest": sender { try await $0.say(raw: rawEntry(2, Array("t".utf8), size: .max)) },
     "more-than-offered": sender { try await $0.say(try entry(.file(size: 1_001), "t")) },
     "entries-without-end": sender { talk in
-      for number in 0..<10_000 { try await talk.say(try entry(.directory, "d\(number)")) }
+      for number in 0..<10_000 { try await talk.say(try entry(.directory, "t/\(number)")) }
     },
     "data-nobody-asked-for": sender { try await $0.say(raw: [9, 1, 2, 3]) },
     "data-beyond-the-size": sender { talk in
@@ -153,8 +163,8 @@ let senderActs: [String: Act] = {
       try await talk.say(try entry(.directory, "t"), try entry(.link(target: Array(".".utf8)), "t/here"))
       try await talk.say(try entry(.file(size: 0), "t/here/x"))
       // What lies there: a link to the directory above, and one to the canary.
-      try await talk.say(try entry(.file(size: 0), "out/x"), try entry(.file(size: 0), "way"))
-      try await talk.say(try entry(.directory, "out"), try entry(.directory, "way"), .complete)
+      try await talk.say(try entry(.file(size: 0), "out/x"), try entry(.directory, "out"))
+      try await talk.say(try entry(.file(size: 0), "way"), try entry(.directory, "way"), .complete)
     },
     "overwrite": sender { talk in
       try await talk.say(try entry(.file(size: 1), "mine"), try entry(.link(target: Array("t".utf8)), "mine"))

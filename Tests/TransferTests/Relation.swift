@@ -86,9 +86,10 @@ func transfer(
 ) async throws -> Ending {
   let relation = try Relation()
   let source = try TransferSource(paths)
-  let offer = try await TransferSender.offer(of: source).get()
   let problems = (sender: Problems(), receiver: Problems())
-  let sender = TransferSender(source, offer, over: relation.sender, claim: Array("a@b".utf8), progress: progress) {
+  let sender = TransferSender(
+    source, TransferCount(of: source), over: relation.sender, claim: Array("a@b".utf8), progress: progress
+  ) {
     problems.sender.add($0)
   }
   let receiver = TransferReceiver(
@@ -105,7 +106,8 @@ func transfer(
     try? await Task.sleep(for: .seconds(30))
     if !Task.isCancelled { relation.sender.reset(.failed, "the test took too long") }
   }
-  meanwhile(relation)
+  // It blocks, and the threads of tasks are few.
+  await FileThread.run { meanwhile(relation) }
   let ending = Ending(sender: await sending.value, receiver: await receiving.value, problems: problems)
   watch.cancel()
   withExtendedLifetime(relation) {}
@@ -123,6 +125,12 @@ struct Script {
   }
 
   func say(_ messages: TransferMessage...) throws { for message in messages { try channel.send(message.piece) } }
+  /// What a sender says first, and the receiver's consent.
+  func begin(_ offer: TransferMessage.Offer) throws {
+    try say(.hello(.init(sends: true, claim: Array("\u{1b}[2Jroot".utf8))), .offer(offer))
+    guard case .hello = try hear(), case .accept = try hear() else { throw TestFailure("not accepted") }
+  }
+
   func say(raw bytes: [UInt8]) throws {
     let piece = Channel.piece(capacity: bytes.count)
     bytes.withUnsafeBytes { piece.write($0) }

@@ -165,12 +165,13 @@ import Wire
     try shell("mount -t tmpfs -o size=1m tmpfs \(path)/to")
     defer { _ = try? shell("umount \(path)/to") }
     let ending = try await transfer([path + "/from/a"], into: path + "/to")
-    guard case .failure(.refused(let why)) = ending.receiver, why.contains("space") else {
-      throw TestFailure("\(ending)")
-    }
-    // It looks free before, and is full in the middle.
+    guard case .failure(.refused(let why)) = ending.receiver, why.contains("bytes are offered"),
+      case .failure(.declined("not enough space")) = ending.sender
+    else { throw TestFailure("\(ending)") }
+    // Of so many names nobody can say beforehand how much is there already: it is full in the middle.
+    try shell("cd \(path)/from; for i in $(seq 17); do echo $i > z$i; done")
     let later = try await transfer(
-      [path + "/from/b"], into: path + "/to",
+      [path + "/from/b"] + (1...17).map { path + "/from/z\($0)" }, into: path + "/to",
       decide: { _, _ in
         _ = try? shell("head -c 900000 /dev/zero > \(path)/to/other")
         return .accept
@@ -188,7 +189,33 @@ import Wire
       #expect(throws: TransferFailure.self, "\(paths)") { try TransferSource(paths) }
     }
     for (given, name) in [("x/", "x"), ("x/.", "x"), ("x/same/..", "x"), ("link", "link"), ("same", "same")] {
-      #expect(try TransferSource(["\(path)/from/\(given)"]).offer().names == [Array(name.utf8)], "\(given)")
+      #expect(try TransferSource(["\(path)/from/\(given)"]).count().offer.names == [Array(name.utf8)], "\(given)")
+    }
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test func `who has said what it is and left is understood`() async throws {
+    let (directory, path) = try place("echo a > a")
+    let source = try TransferSource([path + "/from/a"])
+    for sends in [true, false] {
+      let relation = try Relation()
+      let (ours, theirs) = sends ? (relation.sender, relation.receiver) : (relation.receiver, relation.sender)
+      let piece = TransferMessage.hello(.init(sends: sends, claim: [])).piece
+      #expect(try theirs.send(piece))
+      theirs.reset(.failed, "both do the same")
+      #expect(eventually { ours.failure != nil })
+      await #expect(throws: TransferFailure.sameRole(sends: sends)) {
+        if sends {
+          _ = try await TransferSender(source, TransferCount(of: source), over: ours, claim: [], progress: .init()) {
+            _ in
+          }.run()
+        } else {
+          let target = try TransferTarget(path + "/to", overwrites: false)
+          _ = try await TransferReceiver(
+            into: target, over: ours, claim: [], progress: .init(), decide: { _, _ in .accept }, report: { _ in }
+          ).run()
+        }
+      }
     }
     withExtendedLifetime(directory) {}
   }
@@ -197,9 +224,8 @@ import Wire
     let (directory, path) = try place("echo a > a")
     let relation = try Relation()
     let source = try TransferSource([path + "/from/a"])
-    let offer = try source.offer()
     let senders = [relation.sender, relation.receiver].map {
-      TransferSender(source, offer, over: $0, claim: [], progress: .init()) { _ in }
+      TransferSender(source, TransferCount(of: source), over: $0, claim: [], progress: .init()) { _ in }
     }
     let first = Task { try await senders[0].run() }
     let second = Task { try await senders[1].run() }

@@ -10,7 +10,8 @@ public func fuzzTransfer(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   var reader = Reader(frame)
   var offer = TransferMessage.Offer()
   (offer.files, offer.bytes, offer.tops) = (8, 1 << 40, 1)
-  var sending = SendingState(offer)
+  var sending = SendingState()
+  sending.offer(offer)
   var receiving = ReceivingState()
   while let length: UInt16 = try? reader.integer(), let slice = try? reader.slice(min(Int(length), reader.remaining)) {
     guard let message = try? TransferMessage(parsing: slice) else { continue }
@@ -24,7 +25,7 @@ public func fuzzTransfer(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         let never = Timestamp(seconds: 0, nanoseconds: 0)
         for name in ["a", "b", "c"] {
           guard let path = try? Path(Array(name.utf8)) else { continue }
-          _ = sending.offer(TransferEntry(.file(size: 1 << 33), mode: 0, modified: never, path: path))
+          _ = sending.announce(TransferEntry(.file(size: 1 << 33), mode: 0, modified: never, path: path))
         }
       case .check(let number), .want(let number, _, _): sending.settle(number)
       default: break
@@ -37,6 +38,7 @@ public func fuzzTransfer(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
         if case .file(let size) = entry.kind {
           if number % 3 == 0 { receiving.check(number) } else { receiving.want(number, have: size / 2) }
         }
+      case .begin(let number, _): if number % 2 == 0 { receiving.giveUp(number) }
       default: break
       }
     }

@@ -1,0 +1,25 @@
+internal import SystemPackage
+
+/// Why something cannot be had here, where errno(3) has no word for it.
+struct Refusal: Error {
+  /// For both sides' users.
+  let reason: String
+
+  static let differs = Refusal(reason: "a different one is there already (--overwrite replaces it)")
+  static let isDirectory = Refusal(reason: "a directory of this name is there already")
+  static let isElse = Refusal(reason: "something else of this name is there already")
+  static let isForParts = Refusal(reason: "a name that is kept for parts of files")
+  static let isTaken = Refusal(reason: "another p2pfs receives it")
+  static let hasChanged = Refusal(reason: "what was there of it has changed meanwhile")
+  static let hasCome = Refusal(reason: "a different one has come there meanwhile")
+  static let isDamaged = Refusal(reason: "it did not arrive as it was sent (its hash differs)")
+
+  /// What to tell about any error of this layer.
+  static func reason(of error: any Error) -> String { (error as? Refusal)?.reason ?? "\(error)" }
+
+  /// Whether the next file would meet the same.
+  static func isFatal(_ error: any Error) -> Bool {
+    guard let error = error as? Errno else { return false }
+    return [.noSpace, .diskQuotaExceeded, .readOnlyFileSystem, .ioError].contains(error)
+  }
+}

@@ -1,0 +1,111 @@
+internal import Core
+internal import Export
+internal import Glibc
+internal import SystemPackage
+internal import Wire
+
+/// The open part of a file, with its lock; a class may hold what cannot be copied.
+final class HeldFile: Sendable {
+  let descriptor: Descriptor
+  /// As it was opened.
+  let attributes: Attributes
+  /// It was made, so nobody else has it yet.
+  let isNew: Bool
+
+  init(_ descriptor: consuming Descriptor, isNew: Bool, in directory: ConfinedDirectory) throws(Errno) {
+    attributes = try directory.attributes(of: descriptor)
+    self.descriptor = descriptor
+    self.isNew = isNew
+  }
+}
+
+/// The parts of files. Whoever writes to one, or gives or takes its name, holds its lock (flock(2)), which ends with
+/// the process: two transfers into one directory may bring the same file.
+extension TransferTarget {
+  /// Where the file at `path` grows, and what is there.
+  func part(for path: Path) throws(Errno) -> (path: Path, found: Attributes?) {
+    do throws(Errno) {
+      let part = try PartName.path(for: path)
+      return (part, try attributes(at: part))
+    } catch {
+      guard error == .fileNameTooLong || error == .illegalByteSequence else { throw error }
+      let part = try PartName.path(for: path, isShort: true)
+      return (part, try attributes(at: part))
+    }
+  }
+
+  /// Whether that may be a part of ours: nobody else has it by another name.
+  func isPart(_ found: Attributes) -> Bool { found.type == .regular && found.links == 1 }
+
+  /// Opens a part, also one that had got the permissions of a file that nobody may write.
+  func open(_ part: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
+    do throws(Errno) { return try directory.open(part, options) } catch {
+      guard error == .permissionDenied else { throw error }
+      _ = try directory.change(part, AttributeChanges(mode: 0o600))
+      return try directory.open(part, options)
+    }
+  }
+
+  /// Opens what grows at `part`, or makes it, with its lock. What is there and no part gives way.
+  /// - Throws: an `Errno` or a `Refusal`.
+  func claim(_ part: Path) throws -> HeldFile {
+    for _ in 0..<Limits.Transfer.claims {
+      guard let file = try openOrMake(part) else { continue }
+      // Where there are no locks, what is left is the look at the name, here and in the end.
+      let isLocked = flock(file.descriptor.rawValue, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK
+      guard isLocked else { throw Refusal.isTaken }
+      guard try file.isNew || isAt(part, file) else { throw Refusal.isTaken }
+      return file
+    }
+    throw Refusal.isTaken
+  }
+
+  /// Returns nil if it has changed in between.
+  private func openOrMake(_ part: Path) throws(Errno) -> HeldFile? {
+    do throws(Errno) {
+      return try HeldFile(
+        directory.create(part, [.read, .write, .exclusive], mode: 0o600), isNew: true, in: directory)
+    } catch {
+      guard error == .fileExists else { throw error }
+      guard let found = try attributes(at: part) else { return nil }
+      do throws(Errno) {
+        if isPart(found) { return try HeldFile(open(part, [.read, .write]), isNew: false, in: directory) }
+        try directory.unlink(part)
+      } catch {
+        guard error == .noSuchFileOrDirectory else { throw error }
+      }
+      return nil
+    }
+  }
+
+  /// Whether `part` is the name of that open file, and of no other.
+  func isAt(_ part: Path, _ file: HeldFile) throws(Errno) -> Bool {
+    guard let found = try attributes(at: part) else { return false }
+    return found.device == file.attributes.device && found.inode == file.attributes.inode
+  }
+
+  /// Removes what is at `part`.
+  /// - Throws: an `Errno` or a `Refusal`.
+  func removePart(_ part: Path) throws {
+    guard let found = try attributes(at: part) else { return }
+    let file = isPart(found) ? try claim(part) : nil
+    try directory.unlink(part)
+    withExtendedLifetime(file) {}
+  }
+
+  /// Gives what is complete its name. Who holds its lock is to have looked that it still is that file.
+  /// - Throws: `EEXIST` if something is there that must not be replaced.
+  func name(_ part: Path, _ path: Path) throws(Errno) {
+    guard !overwrites else { return try directory.rename(part, to: path, .replace) }
+    do throws(Errno) { try directory.rename(part, to: path, .noReplace) } catch {
+      // Filesystems that do not know RENAME_NOREPLACE, as NFS: a link never replaces.
+      guard [.invalidArgument, .noFunction, .notSupported].contains(error) else { throw error }
+      do throws(Errno) { _ = try directory.link(part, to: path) } catch {
+        let hasNoLinks = [.notPermitted, .noFunction, .notSupported].contains(error)
+        guard hasNoLinks, try attributes(at: path) == nil else { throw error }
+        return try directory.rename(part, to: path, .replace)
+      }
+      try directory.unlink(part)
+    }
+  }
+}
