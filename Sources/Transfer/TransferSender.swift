@@ -159,8 +159,13 @@ package final class TransferSender: Sendable {
     shared.withLock { $0.state.complete() }
     progress.turn(to: [], .writing)
     try say(.complete)
-    guard case .result(let result) = try nextEvent() else { throw .violated("it did not say how it ended") }
-    return result
+    while true {
+      let event = try nextEvent()
+      if case .result(let result) = event { return result }
+      // Refusals of the last files settle them before they are looked at here.
+      guard case .problem = event else { throw .violated("it did not say how it ended") }
+      try serve(event)
+    }
   }
 
   private func awaitCount() throws(TransferFailure) -> Counted {
