@@ -133,11 +133,3 @@ package final class ForwardGuest: Sendable {
     for task in state.upkeep { task.cancel() }
   }
 }
-
-extension Sequence where Element: Hashable {
-  /// Each of them once, in their order.
-  fileprivate var uniqued: [Element] {
-    var seen: Set<Element> = []
-    return filter { seen.insert($0).inserted }
-  }
-}
