@@ -18,8 +18,8 @@ package final class ForwardGuest: Sendable {
   }
 
   private struct State {
-    /// What is taken and not listened at yet.
-    var bound: [(spec: ForwardSpec, sockets: [BoundSocket])] = []
+    /// Those at which nothing is accepted yet.
+    var sockets: [(spec: ForwardSpec, sockets: [ListeningSocket])] = []
     var listeners: [SocketListener] = []
     var upkeep: [Task<Void, Never>] = []
     var isOver = false
@@ -31,8 +31,8 @@ package final class ForwardGuest: Sendable {
   private let peer: NIOLoopBound<ForwardedPeer>
   private let state = Mutex(State())
 
-  /// Takes the addresses at which `local` listens, so that it is known at once if that cannot be. Connections to them
-  /// are refused until `listen`. May block for the lookup of a name.
+  /// Listens at the addresses of `local`, so that it is known at once if that cannot be. Connections that come wait
+  /// until `start`. May block for the lookup of a name.
   /// - Parameters:
   ///   - local: forwards from this computer to the peer's, `-L`.
   ///   - remote: forwards from the peer's computer to this one, `-R`; at most 256.
@@ -50,8 +50,8 @@ package final class ForwardGuest: Sendable {
     self.peer = peer
     for spec in local {
       do {
-        let sockets = try BoundSocket.bind(spec.listen)
-        state.withLock { $0.bound.append((spec, sockets)) }
+        let sockets = try ListeningSocket.listen(at: spec.listen)
+        state.withLock { $0.sockets.append((spec, sockets)) }
       } catch {
         throw .cannotListen(error.address, error.reason)
       }
@@ -93,15 +93,15 @@ package final class ForwardGuest: Sendable {
     }
   }
 
-  /// Starts to listen for the forwards of `-L`.
-  /// - Returns: each with the addresses at which it does.
-  package func listen(_ session: Session) async throws(ForwardError) -> [(spec: ForwardSpec, addresses: [String])] {
-    let bound = state.withLock { state in
-      defer { state.bound = [] }
-      return state.bound
+  /// Takes the connections that come for the forwards of `-L`, those that have waited too.
+  /// - Returns: each with the addresses at which it listens.
+  package func start(_ session: Session) async throws(ForwardError) -> [(spec: ForwardSpec, addresses: [String])] {
+    let sockets = state.withLock { state in
+      defer { state.sockets = [] }
+      return state.sockets
     }
     var result: [(spec: ForwardSpec, addresses: [String])] = []
-    for (spec, sockets) in bound {
+    for (spec, sockets) in sockets {
       do {
         let listeners = try await SocketListener.start(sockets, slots: { [peer] in peer.value.accepted }) {
           [peer, weak session] connection in
@@ -115,7 +115,7 @@ package final class ForwardGuest: Sendable {
         if isOver { for listener in listeners { listener.close() } }
         result.append((spec, listeners.map(\.name)))
       } catch {
-        let failure = error as? BoundSocket.Failure
+        let failure = error as? ListeningSocket.Failure
         throw .cannotListen(failure?.address ?? spec.listen.text, failure?.reason ?? Connector.reason(error))
       }
     }
@@ -125,10 +125,10 @@ package final class ForwardGuest: Sendable {
   /// Stops listening here; what the peer does for this side ends with the session. Any number of times.
   package func end() {
     let state = state.withLock { state in
-      defer { (state.bound, state.listeners, state.upkeep, state.isOver) = ([], [], [], true) }
+      defer { (state.sockets, state.listeners, state.upkeep, state.isOver) = ([], [], [], true) }
       return state
     }
-    for (_, sockets) in state.bound { for socket in sockets { socket.release() } }
+    for (_, sockets) in state.sockets { for socket in sockets { socket.release() } }
     for listener in state.listeners { listener.close() }
     for task in state.upkeep { task.cancel() }
   }

@@ -43,7 +43,7 @@ final class HostedGuest {
     channel.whenOver {
       ForwardLoop.loop.execute { guest.value.ended(number, channel) }
     }
-    let binding = ForwardLoop.threads.runIfActive(eventLoop: ForwardLoop.loop) { try BoundSocket.bind(endpoint) }
+    let binding = ForwardLoop.threads.runIfActive(eventLoop: ForwardLoop.loop) { try ListeningSocket.listen(at: endpoint) }
     binding.flatMap { sockets in
       SocketListener.start(sockets, slots: { guest.value.peer.accepted }) { connection in
         guard let session = guest.value.session else { throw PeerChannelError.peerGone }
@@ -69,7 +69,7 @@ final class HostedGuest {
       // The first window has room for it.
       _ = try? channel.send(answer)
     case .failure(let error):
-      let reason = (error as? BoundSocket.Failure)?.reason ?? Connector.reason(error)
+      let reason = (error as? ListeningSocket.Failure)?.reason ?? Connector.reason(error)
       log.info("cannot listen on \(endpoint.text) for the other computer: \(reason)")
       channel.reset(.failed, reason)
     }

@@ -3,36 +3,31 @@ import Glibc
 import NIOCore
 import NIOPosix
 
-/// Accepts connections on a bound socket, while there is room for more.
+/// Accepts the connections of a listening socket, while there is room for more.
 final class SocketListener: Sendable {
   private let server: any NIOCore.Channel
-  private let socket: BoundSocket
+  private let socket: ListeningSocket
 
-  private init(_ server: any NIOCore.Channel, _ socket: BoundSocket) {
+  private init(_ server: any NIOCore.Channel, _ socket: ListeningSocket) {
     self.server = server
     self.socket = socket
   }
 
-  /// Starts to listen on all of them, or on none.
+  /// Starts to accept on all of them, or on none.
   /// - Parameters:
   ///   - slots: what must have room before a connection is accepted.
   ///   - accepted: called on the loop with each connection, not active yet, to put a `Coupling` into its pipeline; if it
   ///     throws the connection is reset.
   static func start(
-    _ sockets: [BoundSocket], slots: @escaping @Sendable () -> ConnectionSlots,
+    _ sockets: [ListeningSocket], slots: @escaping @Sendable () -> ConnectionSlots,
     accepted: @escaping @Sendable (any NIOCore.Channel) throws -> Void
   ) -> EventLoopFuture<[SocketListener]> {
     let loop = ForwardLoop.loop
-    var listening: [(BoundSocket, Int32)] = []
-    do {
-      for socket in sockets { listening.append((socket, try socket.listen())) }
-    } catch {
-      for (_, descriptor) in listening { Glibc.close(descriptor) }
-      for socket in sockets { socket.release() }
-      return loop.makeFailedFuture(error)
-    }
-    let starts = listening.map { socket, descriptor in
-      start(socket, descriptor, slots: slots, accepted: accepted)
+    let starts = sockets.map { socket -> EventLoopFuture<SocketListener> in
+      guard let descriptor = socket.giveAway() else {
+        return loop.makeFailedFuture(ListeningSocket.Failure(address: socket.name, errno: EBADF))
+      }
+      return start(socket, descriptor, slots: slots, accepted: accepted)
     }
     return EventLoopFuture.whenAllComplete(starts, on: loop).flatMapThrowing { results in
       do { return try results.map { try $0.get() } } catch {
@@ -44,7 +39,7 @@ final class SocketListener: Sendable {
   }
 
   private static func start(
-    _ socket: BoundSocket, _ descriptor: Int32, slots: @escaping @Sendable () -> ConnectionSlots,
+    _ socket: ListeningSocket, _ descriptor: Int32, slots: @escaping @Sendable () -> ConnectionSlots,
     accepted: @escaping @Sendable (any NIOCore.Channel) throws -> Void
   ) -> EventLoopFuture<SocketListener> {
     ServerBootstrap(group: ForwardLoop.loop)

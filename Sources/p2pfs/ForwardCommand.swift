@@ -56,6 +56,8 @@ struct ForwardCommand: AsyncParsableCommand {
     common.startLogging()
     let locals = try specs(local, of: "-L")
     let remotes = try specs(remote, of: "-R")
+    try expectOnce(locals, of: "-L")
+    try expectOnce(remotes, of: "-R")
     let given = try GivenCode(code)
     guard let server = try Settings.server(flag: signal, code: given.server) else {
       throw Failure(.usage, "no signaling server: give CODE@SERVER as p2pfs export shows it, --signal or P2PFS_SIGNAL")
@@ -101,6 +103,14 @@ struct ForwardCommand: AsyncParsableCommand {
     return specs
   }
 
+  /// Any free port is a new one each time.
+  private func expectOnce(_ specs: [ForwardSpec], of option: String) throws(Failure) {
+    var seen: Set<Endpoint> = []
+    for listen in specs.map(\.listen) where !listen.isAnyPort && !seen.insert(listen).inserted {
+      throw Failure(.usage, "\(option): \(Console.escaped(listen.text)) is given twice")
+    }
+  }
+
   // MARK: - The work
 
   /// Meets the other computer, asks it, and begins to listen.
@@ -115,7 +125,7 @@ struct ForwardCommand: AsyncParsableCommand {
     common.say("Connected: \(describe(peer.path, peer.session.roundTrip)).")
     do throws(ForwardError) {
       try await guest.ask(peer.session) { [common] event in Self.tell(event, common) }
-      for (spec, addresses) in try await guest.listen(peer.session) {
+      for (spec, addresses) in try await guest.start(peer.session) {
         common.say(
           "Listening on \(addresses.joined(separator: " and ")), for \(spec.target.text) on the other computer.")
       }

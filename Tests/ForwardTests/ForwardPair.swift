@@ -51,7 +51,7 @@ final class ForwardPair: Sendable {
   @discardableResult
   func start() async throws -> [UInt16] {
     try await guest.ask(guestSession) { event in self.events.withLock { $0.append(event) } }
-    return try await guest.listen(guestSession).map { _, addresses in
+    return try await guest.start(guestSession).map { _, addresses in
       addresses.first.flatMap { $0.split(separator: ":").last }.flatMap { UInt16($0) } ?? 0
     }
   }

@@ -89,6 +89,19 @@ import Testing
     #expect(access(file, F_OK) == 0)
   }
 
+  @Test func `two that only wait cannot have one address`() throws {
+    let path = temporaryPath("twice")
+    defer { unlink(path) }
+    let first = try ListeningSocket.listen(at: .tcp(host: "127.0.0.1", port: 0))
+    for endpoint in [Endpoint.tcp(host: "127.0.0.1", port: first[0].port), .unix(path: path)] {
+      let own = endpoint.isTCP ? first : try ListeningSocket.listen(at: endpoint)
+      let failure = #expect(throws: ListeningSocket.Failure.self) { try ListeningSocket.listen(at: endpoint) }
+      #expect(failure?.number == EADDRINUSE, "\(endpoint)")
+      for socket in own { socket.release() }
+      for socket in try ListeningSocket.listen(at: endpoint) { socket.release() }
+    }
+  }
+
   @Test func `a socket that a dead process left behind is replaced`() async throws {
     let path = temporaryPath("stale")
     // Bound, and closed without being removed.
@@ -97,10 +110,12 @@ import Testing
     let server = TestServer()
     let target = "localhost:\(server.port)"
     let pair = try await ForwardPair(allow: [target], local: ["\(path):\(target)"])
-    // Until it listens, connections are refused.
-    #expect(TestSocket.connect(path: path) == nil)
+    // A connection that comes before the forward is up waits for it.
+    let early = try #require(TestSocket.connect(path: path))
+    early.write([1])
+    #expect(server.accept(within: 0.2) == nil)
     try await pair.start()
-    #expect(TestSocket.connect(path: path) != nil)
+    #expect(server.accept()?.read(limit: 1).bytes == [1])
     await pair.end()
     #expect(eventually { access(path, F_OK) != 0 })
   }
