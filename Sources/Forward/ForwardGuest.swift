@@ -15,6 +15,8 @@ package final class ForwardGuest: Sendable {
     case listensThere(ForwardSpec, Endpoint)
     /// It does not any more; it is asked again. The reason is the peer's: escape it.
     case lostThere(ForwardSpec, String)
+    /// So many connections are open that further ones wait.
+    case full(Int)
   }
 
   private struct State {
@@ -72,6 +74,10 @@ package final class ForwardGuest: Sendable {
   /// whenever it is there.
   /// - Parameter report: called from tasks; must not block.
   package func ask(_ session: Session, report: @escaping @Sendable (Event) -> Void) async throws(ForwardError) {
+    ForwardLoop.loop.execute { [peer] in
+      // Not on the loop: to tell somebody may block.
+      peer.value.accepted.onFull = { [count = Limits.Forward.connections] in Task { report(.full(count)) } }
+    }
     for target in local.map(\.target).uniqued { try await check(target, session) }
     for (number, spec) in remote.enumerated() {
       let listener = RemoteListener(number: UInt8(number), spec: spec, session: session)
@@ -104,9 +110,9 @@ package final class ForwardGuest: Sendable {
     for (spec, sockets) in sockets {
       do {
         let listeners = try await SocketListener.start(sockets, slots: { [peer] in peer.value.accepted }) {
-          [peer, weak session] connection in
+          [peer, weak session] connection, isTCP in
           guard let session else { throw PeerChannelError.peerGone }
-          try peer.value.accept(connection, for: .connect(spec.target), on: session)
+          try peer.value.accept(connection, isTCP: isTCP, for: .connect(spec.target), on: session)
         }.get()
         let isOver = state.withLock { state in
           state.listeners += listeners

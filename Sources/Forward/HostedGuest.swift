@@ -45,9 +45,9 @@ final class HostedGuest {
     }
     let binding = ForwardLoop.threads.runIfActive(eventLoop: ForwardLoop.loop) { try ListeningSocket.listen(at: endpoint) }
     binding.flatMap { sockets in
-      SocketListener.start(sockets, slots: { guest.value.peer.accepted }) { connection in
+      SocketListener.start(sockets, slots: { guest.value.peer.accepted }) { connection, isTCP in
         guard let session = guest.value.session else { throw PeerChannelError.peerGone }
-        try guest.value.peer.accept(connection, for: .accepted(number), on: session)
+        try guest.value.peer.accept(connection, isTCP: isTCP, for: .accepted(number), on: session)
       }
     }.whenComplete { result in
       guest.value.listens(number, endpoint, channel, result)

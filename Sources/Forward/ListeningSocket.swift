@@ -118,8 +118,6 @@ final class ListeningSocket: Sendable {
     setsockopt(new, SOL_SOCKET, SO_REUSEADDR, &yes, size)
     // The addresses of IPv4 have a socket of their own.
     if address.family == AF_INET6 { setsockopt(new, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &yes, size) }
-    var buffer = Int32(Limits.Forward.receiveBuffer)
-    setsockopt(new, SOL_SOCKET, SO_RCVBUF, &buffer, size)
     var length = socklen_t(bytes.count)
     let result = bytes.withUnsafeMutableBytes { raw -> Int32 in
       // The array holds a sockaddr of this family and length, as getaddrinfo gave it.

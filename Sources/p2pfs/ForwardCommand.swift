@@ -142,6 +142,8 @@ struct ForwardCommand: AsyncParsableCommand {
       common.say("The other computer listens on \(endpoint.text), for \(spec.target.text) here.")
     case .lostThere(let spec, let why):
       common.say("The other computer does not listen on \(spec.listen.text) any more: \(Console.escaped(why)).")
+    case .full(let count):
+      common.say("\(count) connections are open: further ones wait until one of them ends.")
     }
   }
 

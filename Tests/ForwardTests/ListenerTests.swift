@@ -102,6 +102,21 @@ import Testing
     }
   }
 
+  @Test func `a full backlog of a Unix socket is waited for`() async throws {
+    let path = temporaryPath("full")
+    defer { unlink(path) }
+    let server = TestServer(path: path, backlog: 0)
+    let first = try #require(TestSocket.connect(path: path))
+    let pair = try await ForwardPair(allow: [path], local: ["127.0.0.1:0:\(path)"])
+    let client = try #require(TestSocket.connect(port: try await pair.start()[0]))
+    client.write([7])
+    usleep(300_000)
+    #expect(server.accept() != nil)
+    #expect(server.accept()?.read(limit: 1).bytes == [7])
+    withExtendedLifetime(first) {}
+    await pair.end()
+  }
+
   @Test func `a socket that a dead process left behind is replaced`() async throws {
     let path = temporaryPath("stale")
     // Bound, and closed without being removed.
@@ -167,7 +182,7 @@ import Testing
     }
     #expect(eventually { TestSocket.connect(port: first) == nil })
     pair.connect()
-    #expect(eventually { pair.events.withLock { $0.count } == 3 }, "listens, lost, listens")
+    #expect(await comesTrue { pair.events.withLock { $0.count } == 3 }, "listens, lost, listens")
     let client = try #require(TestSocket.connect(port: pair.remotePort ?? 0))
     client.write([1])
     #expect(server.accept()?.read(limit: 1).bytes == [1])

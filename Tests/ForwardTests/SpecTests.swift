@@ -109,18 +109,21 @@ import Testing
     #expect(state.said() == .finish && state.said() == .nothing)
     #expect(state.peerEnded() == .flush && state.peerEnded() == .nothing)
     #expect(state.flushed() == .shutDown && state.flushed() == .nothing)
-    #expect(state.socketClosed(hasUnsent: false) == .nothing)
+    #expect(state.socketClosed(hasUnsent: false, isTCP: true) == .nothing)
 
     var broken = CouplingState()
-    #expect(broken.socketClosed(hasUnsent: false) == .reset)
+    #expect(broken.socketClosed(hasUnsent: false, isTCP: true) == .reset)
     var closed = CouplingState()
     #expect(closed.socketEnded(hasUnsent: false) == .finish)
-    #expect(closed.socketClosed(hasUnsent: false) == .nothing)
+    #expect(closed.socketClosed(hasUnsent: false, isTCP: false) == .nothing)
     #expect(!closed.takesPieces && closed.peerEnded() == .consumeEnd)
+    var gone = CouplingState()
+    #expect(gone.socketEnded(hasUnsent: true) == .nothing)
+    #expect(gone.socketClosed(hasUnsent: true, isTCP: true) == .resetWhenTaken && gone.said() == .finish)
     var both = CouplingState()
     #expect(both.peerEnded() == .flush && both.flushed() == .shutDown)
     // SwiftNIO closes the socket at the second end, and says no more than that.
-    #expect(both.socketClosed(hasUnsent: true) == .nothing && both.said() == .finish)
+    #expect(both.socketClosed(hasUnsent: true, isTCP: true) == .nothing && both.said() == .finish)
   }
 }
 
