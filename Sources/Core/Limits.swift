@@ -388,6 +388,17 @@ package enum Limits {
     package static let connect = 15.0
     /// Seconds between two tries to connect to a Unix socket whose backlog is full.
     package static let connectPause = 0.1
+    /// Seconds for which a guest waits for an address where another one listens that may be gone: until that is noticed
+    /// (`Session.vanished`), and less than `answer`.
+    package static let takeover = 12.0
+    /// Seconds between two looks at that.
+    package static let takeoverPause = 0.5
+    /// Seconds without an answer after which the user is told what is waited for.
+    package static let notice = 2.0
+    /// Seconds that a listener at the peer lasts before it counts as good: one that ends sooner is asked for again after
+    /// a pause, of `listenPause` seconds at first.
+    package static let lasting = 10.0
+    package static let listenPause = 0.5
     /// Seconds for the other side's answer whether it allows what is wanted, its own lookups included.
     package static let answer = 20.0
     /// Bytes of the peer's that wait in this process for one local socket above which no more are taken, and below which

@@ -13,8 +13,12 @@ package final class ForwardGuest: Sendable {
   package enum Event: Sendable {
     /// The peer listens for a forward of `-R`: at first, and again after it was lost.
     case listensThere(ForwardSpec, Endpoint)
+    /// It has not answered for a moment: maybe an earlier session has the address still.
+    case waitsThere(ForwardSpec)
     /// It does not any more; it is asked again. The reason is the peer's: escape it.
     case lostThere(ForwardSpec, String)
+    /// It was asked again, and does not; it is asked on. Once until it listens.
+    case refusedThere(ForwardSpec, ForwardError)
     /// So many connections are open that further ones wait.
     case full(Int)
   }
@@ -81,6 +85,11 @@ package final class ForwardGuest: Sendable {
     for target in local.map(\.target).uniqued { try await check(target, session) }
     for (number, spec) in remote.enumerated() {
       let listener = RemoteListener(number: UInt8(number), spec: spec, session: session)
+      let notice = Task {
+        try await Task.sleep(for: .seconds(Limits.Forward.notice))
+        report(.waitsThere(spec))
+      }
+      defer { notice.cancel() }
       let (channel, endpoint) = try await listener.ask()
       report(.listensThere(spec, endpoint))
       let upkeep = Task { await listener.keep(channel, report: report) }
@@ -89,13 +98,14 @@ package final class ForwardGuest: Sendable {
   }
 
   private func check(_ target: Endpoint, _ session: Session) async throws(ForwardError) {
-    do throws(PeerChannelError) {
-      let channel = try session.openChannel(ForwardName.check(target).text)
-      defer { channel.reset(.cancelled) }
-      try await channel.openedInTime()
+    let channel: PeerChannel
+    do { channel = try session.openChannel(ForwardName.check(target).text) } catch { throw .peer(error) }
+    defer { channel.reset(.cancelled) }
+    do throws(ForwardError) {
+      try await channel.inTime { channel throws(PeerChannelError) in try await channel.opened() }
     } catch {
-      if case .reset(.refused, _) = error { throw .targetRefused(target) }
-      throw .peer(error)
+      if case .peer(.reset(.refused, _)) = error { throw .targetRefused(target) }
+      throw error
     }
   }
 

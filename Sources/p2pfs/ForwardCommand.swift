@@ -142,6 +142,10 @@ struct ForwardCommand: AsyncParsableCommand {
       common.say("The other computer listens on \(endpoint.text), for \(spec.target.text) here.")
     case .lostThere(let spec, let why):
       common.say("The other computer does not listen on \(spec.listen.text) any more: \(Console.escaped(why)).")
+    case .waitsThere(let spec):
+      common.say("The other computer does not listen on \(spec.listen.text) yet; waiting for it.")
+    case .refusedThere(_, let error):
+      Console.say("Asking again from time to time: \(Failure(error).message)")
     case .full(let count):
       common.say("\(count) connections are open: further ones wait until one of them ends.")
     }
@@ -184,6 +188,8 @@ extension Failure {
           + "p2pfs export --allow-listen \(Shell.quoted(address.text))")
     case .cannotListenThere(let address, let why):
       self.init(.failed, "the other computer cannot listen on \(address.text): \(Console.escaped(why))")
+    case .noAnswer:
+      self.init(.noPeer, "the other computer did not answer within \(Int(Limits.Forward.answer)) seconds")
     case .peer(.unavailable(let why)): self.init(.failed, Console.escaped(why))
     case .peer(.cancelled): self.init(.interrupted, "interrupted")
     case .peer(let error): self.init(.noPeer, "the other computer did not answer: \(Console.escaped("\(error)"))")

@@ -83,6 +83,40 @@ final class ForwardPair: Sendable {
   }
 }
 
+/// Another guest of a host, which has it listen. It waits for nothing, so that a test can without a task.
+final class OtherGuest: Sendable {
+  private let guest: ForwardGuest
+  private let sessions: (guest: Session, host: Session)
+  private let links = MemoryLink.pair()
+
+  init(of host: ForwardHost, remote: String) async throws {
+    guest = try await ForwardGuest(local: [], remote: [try ForwardSpec(parsing: remote)])
+    let identity = [UInt8](repeating: 8, count: 16)
+    sessions = (Session(.init(identity: identity)), Session(.init(identity: identity)))
+    sessions.host.acceptChannels { [weak session = sessions.host] channel in
+      if let session { host.accept(channel, of: session) }
+    }
+    sessions.guest.acceptChannels { [guest] in guest.accept($0) }
+    sessions.guest.connect(links.0)
+    sessions.host.connect(links.1)
+    #expect(eventually { self.sessions.guest.isOnline && self.sessions.host.isOnline })
+  }
+
+  /// Asks the host to listen.
+  func ask(_ endpoint: String) throws -> (channel: PeerChannel, isOpen: () -> Bool) {
+    let channel = try sessions.guest.openChannel("forward:listen:0:\(endpoint)")
+    let isSettled = Atomic<Bool>(false)
+    channel.whenOpened { isSettled.store(true, ordering: .relaxed) }
+    return (channel, { isSettled.load(ordering: .relaxed) && channel.failure == nil })
+  }
+
+  func end() {
+    guest.end()
+    sessions.guest.end()
+    sessions.host.end()
+  }
+}
+
 /// Bytes that tell their place.
 func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
   var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1

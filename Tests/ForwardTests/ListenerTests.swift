@@ -4,6 +4,7 @@ import Rig
 import Session
 import Synchronization
 import Testing
+import Wire
 
 @testable import Forward
 
@@ -114,6 +115,53 @@ import Testing
     #expect(server.accept() != nil)
     #expect(server.accept()?.read(limit: 1).bytes == [7])
     withExtendedLifetime(first) {}
+    await pair.end()
+  }
+
+  @Test func `a guest that came back as another one gets the address of the one that is gone`() async throws {
+    for isNoticed in [true, false] {
+      let server = TestServer()
+      let port = freePort()
+      let remote = "127.0.0.1:\(port):localhost:\(server.port)"
+      let pair = try await ForwardPair(allowListen: ["127.0.0.1:\(port)"], remote: [remote])
+      try await pair.start()
+      if isNoticed { pair.cut() }
+      let other = try await OtherGuest(of: pair.host, remote: remote)
+      let asked = try other.ask("127.0.0.1:\(port)")
+      if !isNoticed {
+        // As long as the first may be there it keeps what it has.
+        usleep(1_000_000)
+        #expect(!asked.isOpen() && asked.channel.failure == nil)
+        pair.cut()
+      }
+      #expect(eventually(within: 15) { asked.isOpen() })
+      let client = try #require(TestSocket.connect(port: port))
+      client.write([3])
+      #expect(server.accept()?.read(limit: 1).bytes == [3])
+      // The first comes back after all, and does not get it while the other one is there.
+      pair.connect()
+      let isLost = await comesTrue {
+        pair.events.withLock { $0.contains { if case .lostThere = $0 { true } else { false } } }
+      }
+      #expect(isLost)
+      #expect(TestSocket.connect(port: port) != nil)
+      other.end()
+      await pair.end()
+    }
+  }
+
+  @Test func `of two guests that are both there the first keeps the address`() async throws {
+    let port = freePort()
+    let remote = "127.0.0.1:\(port):localhost:1"
+    let pair = try await ForwardPair(allowListen: ["127.0.0.1:\(port)"], remote: [remote])
+    try await pair.start()
+    let other = try await OtherGuest(of: pair.host, remote: remote)
+    let asked = try other.ask("127.0.0.1:\(port)")
+    #expect(eventually(within: 2 * Limits.Forward.takeover) { asked.channel.failure != nil })
+    #expect(asked.channel.failure == .reset(.failed, "another guest listens there"))
+    #expect(TestSocket.connect(port: port) != nil)
+    #expect(pair.events.withLock { $0.count } == 1)
+    other.end()
     await pair.end()
   }
 
