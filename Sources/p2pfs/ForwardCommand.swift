@@ -42,9 +42,20 @@ struct ForwardCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("End connections after so many seconds without the other computer.", valueName: "seconds"))
   var timeout: Double = Limits.Session.timeout
 
+  // What a user of ssh types by habit.
+  @Flag(name: .customShort("N"), help: .hidden) var runsNothing = false
+  @Flag(name: .customShort("g"), help: .hidden) var listensForAll = false
+  @Option(name: .customShort("D", allowingJoined: true), help: .hidden) var dynamic: [String] = []
+
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    guard !listensForAll else {
+      throw ValidationError("-g: give *:PORT instead of PORT, to listen at every address of the computer.")
+    }
+    guard dynamic.isEmpty else {
+      throw ValidationError("-D: what is connected to must be named here and allowed there. Give a -L for each.")
+    }
     guard !local.isEmpty || !remote.isEmpty else { throw ValidationError("Give something to forward: -L or -R.") }
     guard remote.count <= Limits.Forward.listeners else {
       throw ValidationError("-R: \(Limits.Forward.listeners) times at most.")
