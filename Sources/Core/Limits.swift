@@ -404,15 +404,37 @@ package enum Limits {
     package static let lookups = 256
     /// Seconds for looking up a name and connecting to it together.
     package static let connect = 15.0
+    /// Seconds between two tries to connect to a Unix socket whose backlog is full.
+    package static let connectPause = 0.1
+    /// Seconds for which a guest waits for an address where another one listens that may be gone: until that is noticed
+    /// (`Session.vanished`), and less than `answer`.
+    package static let takeover = 12.0
+    /// Seconds between two looks at that.
+    package static let takeoverPause = 0.5
+    /// Seconds without an answer after which the user is told what is waited for.
+    package static let notice = 2.0
+    /// Seconds that a listener at the peer lasts before it counts as good: one that ends sooner is asked for again after
+    /// a pause, of `listenPause` seconds at first.
+    package static let lasting = 10.0
+    package static let listenPause = 0.5
     /// Seconds for the other side's answer whether it allows what is wanted, its own lookups included.
     package static let answer = 20.0
     /// Bytes of the peer's that wait in this process for one local socket above which no more are taken, and below which
     /// more are.
     package static let highWater = 131_072
     package static let lowWater = 32_768
-    /// Receive buffer of a TCP connection: what the kernel holds of a connection is read into memory when the other
-    /// program closes it, window or not. Linux gives no more without privileges (net.core.rmem_max).
+    /// Connections with one peer, in each direction, whose receive buffers the kernel may widen as it likes, up to
+    /// net.ipv4.tcp_rmem (6 MiB): else a program that is far from this computer, too, would be slow. Few, since what the
+    /// kernel holds of a connection is read into memory when the other program closes it, window or not.
+    package static let wide = 8
+    /// Receive buffer of the others. Linux gives no more without privileges (net.core.rmem_max).
     package static let receiveBuffer = 212_992
+    /// Seconds of silence after which the other end of a TCP connection is asked for a sign of life, seconds between such
+    /// questions, and how many may stay without an answer: a computer that vanished is noticed within two minutes, and
+    /// does not hold one of `connections` for ever.
+    package static let keepAliveIdle = 60
+    package static let keepAliveInterval = 15
+    package static let keepAliveProbes = 4
     /// Reads in a row from one connection before others have their turn.
     package static let readsAtOnce = 4
     /// Tries to find a port that is free at all addresses of a listener, when any will do.

@@ -1,10 +1,19 @@
+import Logging
+
 /// Counts the connections of one session in one direction, and lets listeners wait for room. The loop's.
 final class ConnectionSlots {
+  let log: Logger
+  /// Called when listeners begin to wait for room, after there was plenty.
+  var onFull: () -> Void = {}
   private let limit: Int
-  private var used = 0
+  private(set) var used = 0
   private var waiting: [() -> Void] = []
+  private var isFullTold = false
 
-  init(_ limit: Int) { self.limit = limit }
+  init(_ limit: Int, _ log: Logger) {
+    self.limit = limit
+    self.log = log
+  }
 
   var isFree: Bool { used < limit }
 
@@ -13,6 +22,8 @@ final class ConnectionSlots {
 
   func release() {
     used -= 1
+    // Not at every place that is free for a moment.
+    if used <= limit / 2 { isFullTold = false }
     guard isFree else { return }
     let waiting = waiting
     self.waiting = []
@@ -20,5 +31,11 @@ final class ConnectionSlots {
   }
 
   /// Calls `body` when a place may be free.
-  func whenFree(_ body: @escaping () -> Void) { waiting.append(body) }
+  func whenFree(_ body: @escaping () -> Void) {
+    waiting.append(body)
+    guard !isFullTold else { return }
+    isFullTold = true
+    log.info("\(used) connections are open: further ones wait")
+    onFull()
+  }
 }

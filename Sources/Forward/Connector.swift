@@ -6,24 +6,52 @@ import NIOPosix
 /// Makes connections to what a forward leads to.
 enum Connector {
   /// Connects, within `Limits.Forward.connect` seconds. The socket reads nothing until it is told to.
-  static func connect(to endpoint: Endpoint) -> EventLoopFuture<any NIOCore.Channel> {
-    let loop = ForwardLoop.loop
-    let bootstrap = ClientBootstrap(group: loop)
+  /// - Parameters:
+  ///   - isWide: whether the kernel may widen the receive buffer of a TCP connection.
+  ///   - isWanted: asked before another try.
+  static func connect(
+    to endpoint: Endpoint, isWide: Bool, isWanted: @escaping @Sendable () -> Bool
+  ) -> EventLoopFuture<any NIOCore.Channel> {
+    switch endpoint {
+    case .unix(let path):
+      return connect(path, until: .now() + .milliseconds(Int64(Limits.Forward.connect * 1000)), isWanted: isWanted)
+    case .tcp(let host, let port):
+      return
+        bootstrap
+        .channelInitializer { channel in
+          channel.eventLoop.makeCompletedFuture {
+            try SocketOptions.prepareTCP(channel)
+            if !isWide { try SocketOptions.fixReceiveBuffer(channel) }
+          }
+        }
+        .resolver(ConnectionResolver(ForwardLoop.loop))
+        .connect(host: host, port: Int(port))
+    }
+  }
+
+  private static var bootstrap: ClientBootstrap {
+    ClientBootstrap(group: ForwardLoop.loop)
       .connectTimeout(.milliseconds(Int64(Limits.Forward.connect * 1000)))
       .channelOption(.autoRead, value: false)
       .channelOption(.allowRemoteHalfClosure, value: true)
       .channelOption(.maxMessagesPerRead, value: UInt(Limits.Forward.readsAtOnce))
       .channelOption(.recvAllocator, value: SocketOptions.receiveAllocator)
       .channelOption(.writeBufferWaterMark, value: SocketOptions.waterMark)
-    switch endpoint {
-    case .unix(let path): return bootstrap.connect(unixDomainSocketPath: path)
-    case .tcp(let host, let port):
-      return
-        bootstrap
-        .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-        .channelOption(.socketOption(.so_rcvbuf), value: .init(Limits.Forward.receiveBuffer))
-        .resolver(ConnectionResolver(loop))
-        .connect(host: host, port: Int(port))
+  }
+
+  /// Connects to a Unix socket. Where the server's backlog is full a program would wait in connect(2); a socket that
+  /// does not block is told EAGAIN instead, and nothing tells when to try again.
+  private static func connect(
+    _ path: String, until deadline: NIODeadline, isWanted: @escaping @Sendable () -> Bool
+  ) -> EventLoopFuture<any NIOCore.Channel> {
+    bootstrap.connect(unixDomainSocketPath: path).flatMapError { error in
+      let loop = ForwardLoop.loop
+      guard (error as? IOError)?.errnoCode == EAGAIN, NIODeadline.now() < deadline, isWanted() else {
+        return loop.makeFailedFuture(error)
+      }
+      return loop.flatScheduleTask(in: .milliseconds(Int64(Limits.Forward.connectPause * 1000))) {
+        connect(path, until: deadline, isWanted: isWanted)
+      }.futureResult
     }
   }
 
@@ -34,6 +62,8 @@ enum Connector {
       let reasons = error.connectionErrors.map { reason($0.error) }
       if let first = reasons.first(where: { $0 != reasons.last }) ?? reasons.last { return first }
       return (error.dnsAError ?? error.dnsAAAAError).map(reason) ?? "the name has no address"
+    case let error as IOError where error.errnoCode == EAGAIN:
+      return "too many connections wait there already, for \(Int(Limits.Forward.connect)) seconds"
     case let error as IOError: return String(cString: strerror(error.errnoCode))
     case let error as NameLookup.Failure: return error.description
     case let error as NIOCore.ChannelError:
@@ -50,6 +80,25 @@ enum SocketOptions {
   static let receiveAllocator = FixedSizeRecvByteBufferAllocator(capacity: Limits.Wire.data)
   static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
     low: Limits.Forward.lowWater, high: Limits.Forward.highWater)
+
+  /// Small pieces are not delayed, and the other end of a connection that is silent has to show that it is still there.
+  /// On the loop.
+  static func prepareTCP(_ socket: any NIOCore.Channel) throws {
+    let options = socket.syncOptions
+    try options?.setOption(.tcpOption(.tcp_nodelay), value: 1)
+    try options?.setOption(.socketOption(.so_keepalive), value: 1)
+    for (name, value) in [
+      (TCP_KEEPIDLE, Limits.Forward.keepAliveIdle), (TCP_KEEPINTVL, Limits.Forward.keepAliveInterval),
+      (TCP_KEEPCNT, Limits.Forward.keepAliveProbes),
+    ] {
+      try options?.setOption(.tcpOption(.init(rawValue: name)), value: .init(value))
+    }
+  }
+
+  /// Keeps the kernel from widening the receive buffer of a TCP connection. On the loop.
+  static func fixReceiveBuffer(_ socket: any NIOCore.Channel) throws {
+    try socket.syncOptions?.setOption(.socketOption(.so_rcvbuf), value: .init(Limits.Forward.receiveBuffer))
+  }
 
   /// Makes the close of a socket a reset: what was not delivered is dropped, and a TCP peer gets RST (socket(7),
   /// SO_LINGER). On the loop.

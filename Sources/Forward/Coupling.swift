@@ -20,6 +20,7 @@ final class Coupling: ChannelInboundHandler, @unchecked Sendable {
   private static let writable: UInt8 = 2
 
   private let peer: PeerChannel
+  private let isTCP: Bool
   private let loop: any EventLoop
   /// What the channel has told and the loop has not seen yet.
   private let wanted = Atomic<UInt8>(0)
@@ -31,9 +32,12 @@ final class Coupling: ChannelInboundHandler, @unchecked Sendable {
   private var onOver: ((_ hasFailed: Bool) -> Void)?
 
   /// Couples a channel, whose one user this becomes, to the socket in whose pipeline it is put.
-  /// - Parameter onOver: called once, on the loop, when the channel is over.
-  init(_ peer: PeerChannel, onOver: @escaping (_ hasFailed: Bool) -> Void) {
+  /// - Parameters:
+  ///   - isTCP: whether that is one of TCP.
+  ///   - onOver: called once, on the loop, when the channel is over.
+  init(_ peer: PeerChannel, isTCP: Bool, onOver: @escaping (_ hasFailed: Bool) -> Void) {
     self.peer = peer
+    self.isTCP = isTCP
     loop = ForwardLoop.loop
     self.onOver = onOver
   }
@@ -80,7 +84,7 @@ final class Coupling: ChannelInboundHandler, @unchecked Sendable {
 
   func channelInactive(context: ChannelHandlerContext) {
     self.context = nil
-    perform(state.socketClosed(hasUnsent: !unsent.isEmpty))
+    perform(state.socketClosed(hasUnsent: !unsent.isEmpty, isTCP: isTCP))
     pull()
   }
 
@@ -154,6 +158,7 @@ final class Coupling: ChannelInboundHandler, @unchecked Sendable {
     case .finish: peer.finish()
     case .consumeEnd: peer.consumedEnd()
     case .reset: peer.reset(.brokenPipe)
+    case .resetWhenTaken: peer.whenTaken { [peer] in peer.reset(.brokenPipe) }
     case .flush:
       guard let context else { return }
       let written = context.eventLoop.makePromise(of: Void.self)

@@ -23,6 +23,8 @@ struct CouplingState: Equatable {
     case consumeEnd
     /// Reset the channel: the socket broke.
     case reset
+    /// Reset the channel once the peer has taken all that was read: the socket broke after its end.
+    case resetWhenTaken
   }
 
   private(set) var inward = Inward.open
@@ -64,11 +66,14 @@ struct CouplingState: Equatable {
   }
 
   /// The socket is closed, without an error that was told.
-  mutating func socketClosed(hasUnsent: Bool) -> Action {
+  mutating func socketClosed(hasUnsent: Bool, isTCP: Bool) -> Action {
     isSocketOpen = false
     // Both ends were reached: SwiftNIO closes the socket then, and does not tell the second one apart.
     if outward == .ended { return socketEnded(hasUnsent: hasUnsent) }
-    // The program closed it after its last word. Whether what the peer says was lost shows when it says something.
-    return inward == .open ? .reset : .nothing
+    if inward == .open { return .reset }
+    // After its end TCP closes a connection from that side only by a reset, or because the computer vanished; SwiftNIO
+    // does not tell it. A Unix socket is closed as well when the program closes it after its last word: whether what
+    // the peer says was lost shows when it says something.
+    return isTCP ? .resetWhenTaken : .nothing
   }
 }

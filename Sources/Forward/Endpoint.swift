@@ -7,8 +7,8 @@ import Core
 /// host:port       [v6]:port       *:port       /path
 /// ```
 /// Letters of a host are lower case and a port has no leading zeros; nothing else is normalised: two spellings of one
-/// address are two endpoints. `*`, all addresses, and port 0, any free one, are for listening only.
-package enum Endpoint: Sendable, Hashable {
+/// address are two endpoints, and so are two paths that differ only in how a letter is encoded. `*`, all addresses, and port 0, any free one, are for listening only.
+package enum Endpoint: Sendable {
   /// A port of a host; IPv6 without brackets.
   case tcp(host: String, port: UInt16)
   /// A Unix socket, by its absolute path.
@@ -52,7 +52,8 @@ package enum Endpoint: Sendable, Hashable {
     guard path.utf8.count <= Limits.Forward.socketPath else {
       throw ForwardSyntaxError("\(path): the path of a socket has \(Limits.Forward.socketPath) bytes at most")
     }
-    guard path.hasPrefix("/"), path.utf8.count > 1, path.unicodeScalars.allSatisfy(Endpoint.isPlain) else {
+    guard path.utf8.first == UInt8(ascii: "/"), path.utf8.count > 1, path.unicodeScalars.allSatisfy(Endpoint.isPlain)
+    else {
       throw ForwardSyntaxError("\(path): not the absolute path of a socket")
     }
     self = .unix(path: path)
@@ -89,12 +90,27 @@ package enum Endpoint: Sendable, Hashable {
     scalar.value >= 0x20 && !(0x7F..<0xA0).contains(scalar.value) && scalar.value != 0xFFFD
   }
 
+  /// Whether it is a port of a host.
+  var isTCP: Bool { if case .tcp = self { true } else { false } }
+
+  /// Whether it stands for any free port.
+  package var isAnyPort: Bool { if case .tcp(_, 0) = self { true } else { false } }
+
   /// The text form.
   package var text: String {
     switch self {
     case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
     case .unix(let path): path
     }
+  }
+}
+
+extension Endpoint: Hashable {
+  /// Compares bytes: strings are the same in Swift if they look the same, but for the kernel they are two files.
+  package static func == (one: Endpoint, other: Endpoint) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
+
+  package func hash(into hasher: inout Hasher) {
+    for byte in text.utf8 { hasher.combine(byte) }
   }
 }
 

@@ -10,6 +10,8 @@ package enum ForwardError: Error {
   case listenRefused(Endpoint)
   /// It would, but it cannot; the reason is the peer's: escape it.
   case cannotListenThere(Endpoint, String)
-  /// The other side did not answer.
+  /// The other side said nothing within `Limits.Forward.answer` seconds.
+  case noAnswer
+  /// The other side could not be asked, or is gone.
   case peer(ChannelError)
 }

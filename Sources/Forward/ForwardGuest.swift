@@ -13,13 +13,19 @@ package final class ForwardGuest: Sendable {
   package enum Event: Sendable {
     /// The peer listens for a forward of `-R`: at first, and again after it was lost.
     case listensThere(ForwardSpec, Endpoint)
+    /// It has not answered for a moment: maybe an earlier session has the address still.
+    case waitsThere(ForwardSpec)
     /// It does not any more; it is asked again. The reason is the peer's: escape it.
     case lostThere(ForwardSpec, String)
+    /// It was asked again, and does not; it is asked on. Once until it listens.
+    case refusedThere(ForwardSpec, ForwardError)
+    /// So many connections are open that further ones wait.
+    case full(Int)
   }
 
   private struct State {
-    /// What is taken and not listened at yet.
-    var bound: [(spec: ForwardSpec, sockets: [BoundSocket])] = []
+    /// Those at which nothing is accepted yet.
+    var sockets: [(spec: ForwardSpec, sockets: [ListeningSocket])] = []
     var listeners: [SocketListener] = []
     var upkeep: [Task<Void, Never>] = []
     var isOver = false
@@ -31,8 +37,8 @@ package final class ForwardGuest: Sendable {
   private let peer: NIOLoopBound<ForwardedPeer>
   private let state = Mutex(State())
 
-  /// Takes the addresses at which `local` listens, so that it is known at once if that cannot be. Connections to them
-  /// are refused until `listen`. May block for the lookup of a name.
+  /// Listens at the addresses of `local`, so that it is known at once if that cannot be. Connections that come wait
+  /// until `start`. May block for the lookup of a name.
   /// - Parameters:
   ///   - local: forwards from this computer to the peer's, `-L`.
   ///   - remote: forwards from the peer's computer to this one, `-R`; at most 256.
@@ -50,8 +56,8 @@ package final class ForwardGuest: Sendable {
     self.peer = peer
     for spec in local {
       do {
-        let sockets = try BoundSocket.bind(spec.listen)
-        state.withLock { $0.bound.append((spec, sockets)) }
+        let sockets = try ListeningSocket.listen(at: spec.listen)
+        state.withLock { $0.sockets.append((spec, sockets)) }
       } catch {
         throw .cannotListen(error.address, error.reason)
       }
@@ -72,9 +78,18 @@ package final class ForwardGuest: Sendable {
   /// whenever it is there.
   /// - Parameter report: called from tasks; must not block.
   package func ask(_ session: Session, report: @escaping @Sendable (Event) -> Void) async throws(ForwardError) {
+    ForwardLoop.loop.execute { [peer] in
+      // Not on the loop: to tell somebody may block.
+      peer.value.accepted.onFull = { [count = Limits.Forward.connections] in Task { report(.full(count)) } }
+    }
     for target in local.map(\.target).uniqued { try await check(target, session) }
     for (number, spec) in remote.enumerated() {
       let listener = RemoteListener(number: UInt8(number), spec: spec, session: session)
+      let notice = Task {
+        try await Task.sleep(for: .seconds(Limits.Forward.notice))
+        report(.waitsThere(spec))
+      }
+      defer { notice.cancel() }
       let (channel, endpoint) = try await listener.ask()
       report(.listensThere(spec, endpoint))
       let upkeep = Task { await listener.keep(channel, report: report) }
@@ -83,30 +98,31 @@ package final class ForwardGuest: Sendable {
   }
 
   private func check(_ target: Endpoint, _ session: Session) async throws(ForwardError) {
-    do throws(PeerChannelError) {
-      let channel = try session.openChannel(ForwardName.check(target).text)
-      defer { channel.reset(.cancelled) }
-      try await channel.openedInTime()
+    let channel: PeerChannel
+    do { channel = try session.openChannel(ForwardName.check(target).text) } catch { throw .peer(error) }
+    defer { channel.reset(.cancelled) }
+    do throws(ForwardError) {
+      try await channel.inTime { channel throws(PeerChannelError) in try await channel.opened() }
     } catch {
-      if case .reset(.refused, _) = error { throw .targetRefused(target) }
-      throw .peer(error)
+      if case .peer(.reset(.refused, _)) = error { throw .targetRefused(target) }
+      throw error
     }
   }
 
-  /// Starts to listen for the forwards of `-L`.
-  /// - Returns: each with the addresses at which it does.
-  package func listen(_ session: Session) async throws(ForwardError) -> [(spec: ForwardSpec, addresses: [String])] {
-    let bound = state.withLock { state in
-      defer { state.bound = [] }
-      return state.bound
+  /// Takes the connections that come for the forwards of `-L`, those that have waited too.
+  /// - Returns: each with the addresses at which it listens.
+  package func start(_ session: Session) async throws(ForwardError) -> [(spec: ForwardSpec, addresses: [String])] {
+    let sockets = state.withLock { state in
+      defer { state.sockets = [] }
+      return state.sockets
     }
     var result: [(spec: ForwardSpec, addresses: [String])] = []
-    for (spec, sockets) in bound {
+    for (spec, sockets) in sockets {
       do {
         let listeners = try await SocketListener.start(sockets, slots: { [peer] in peer.value.accepted }) {
-          [peer, weak session] connection in
+          [peer, weak session] connection, isTCP in
           guard let session else { throw PeerChannelError.peerGone }
-          try peer.value.accept(connection, for: .connect(spec.target), on: session)
+          try peer.value.accept(connection, isTCP: isTCP, for: .connect(spec.target), on: session)
         }.get()
         let isOver = state.withLock { state in
           state.listeners += listeners
@@ -115,7 +131,7 @@ package final class ForwardGuest: Sendable {
         if isOver { for listener in listeners { listener.close() } }
         result.append((spec, listeners.map(\.name)))
       } catch {
-        let failure = error as? BoundSocket.Failure
+        let failure = error as? ListeningSocket.Failure
         throw .cannotListen(failure?.address ?? spec.listen.text, failure?.reason ?? Connector.reason(error))
       }
     }
@@ -125,19 +141,11 @@ package final class ForwardGuest: Sendable {
   /// Stops listening here; what the peer does for this side ends with the session. Any number of times.
   package func end() {
     let state = state.withLock { state in
-      defer { (state.bound, state.listeners, state.upkeep, state.isOver) = ([], [], [], true) }
+      defer { (state.sockets, state.listeners, state.upkeep, state.isOver) = ([], [], [], true) }
       return state
     }
-    for (_, sockets) in state.bound { for socket in sockets { socket.release() } }
+    for (_, sockets) in state.sockets { for socket in sockets { socket.release() } }
     for listener in state.listeners { listener.close() }
     for task in state.upkeep { task.cancel() }
-  }
-}
-
-extension Sequence where Element: Hashable {
-  /// Each of them once, in their order.
-  fileprivate var uniqued: [Element] {
-    var seen: Set<Element> = []
-    return filter { seen.insert($0).inserted }
   }
 }

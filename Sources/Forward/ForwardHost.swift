@@ -61,6 +61,12 @@ package final class ForwardHost: Sendable {
     try? await ForwardLoop.loop.submit { for guest in guests { guest.value.end() } }.get()
   }
 
+  /// Another guest that listens at `endpoint`. On the loop.
+  func holder(of endpoint: Endpoint, besides guest: HostedGuest) -> HostedGuest? {
+    let guests = guests.withLock { Array($0.values) }
+    return guests.map(\.value).first { $0 !== guest && $0.holds(endpoint) }
+  }
+
   private func refuse(_ channel: PeerChannel, _ why: String) {
     log.info("refused the other computer \(channel.name): \(why)")
     channel.reset(.refused, why)
@@ -73,7 +79,7 @@ package final class ForwardHost: Sendable {
       let known = guests.withLock { $0[key] }
       if let known { return body(known.value) }
       guard session.status != .over else { return }
-      let guest = HostedGuest(session, log)
+      let guest = HostedGuest(session, self, log)
       let bound = NIOLoopBound(guest, eventLoop: ForwardLoop.loop)
       guests.withLock { $0[key] = bound }
       session.observe { [weak self] state in

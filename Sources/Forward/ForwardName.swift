@@ -47,7 +47,9 @@ enum ForwardName: Equatable {
 
   private static func endpoint(_ text: Substring, for use: Endpoint.Use) -> Endpoint? {
     // The one spelling only, so that what was allowed is what is done.
-    guard let endpoint = try? Endpoint(parsing: String(text), for: use), endpoint.text == text else { return nil }
+    guard let endpoint = try? Endpoint(parsing: String(text), for: use),
+      endpoint.text.utf8.elementsEqual(text.utf8)
+    else { return nil }
     return endpoint
   }
 

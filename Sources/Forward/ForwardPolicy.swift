@@ -1,3 +1,5 @@
+import Core
+
 /// What guests may forward to and listen at on this computer: nothing but what is named.
 ///
 /// Texts are compared, not addresses: `127.1` and `localhost.` are not `localhost`. Nothing is looked up.
@@ -25,9 +27,17 @@ package struct ForwardPolicy: Sendable {
       case .anyPort(let host): host.contains(":") ? "[\(host)]:*" : "\(host):*"
       }
     }
+
+    /// Something that it allows.
+    fileprivate var example: Endpoint {
+      switch self {
+      case .only(let endpoint): endpoint
+      case .anyPort(let host): .tcp(host: host, port: 80)
+      }
+    }
   }
 
-  /// What was allowed, in the order in which it was given.
+  /// What was allowed, each once, in the order in which it was given.
   package let targets: [Rule]
   package let listens: [Endpoint]
 
@@ -40,8 +50,8 @@ package struct ForwardPolicy: Sendable {
     for text in targets { rules.append(try Rule(parsing: text)) }
     var endpoints: [Endpoint] = []
     for text in listens { endpoints.append(try Endpoint(parsing: text, for: .listening)) }
-    self.targets = rules
-    self.listens = endpoints
+    self.targets = rules.uniqued
+    self.listens = endpoints.uniqued
   }
 
   /// Whether it allows nothing at all.
@@ -52,27 +62,41 @@ package struct ForwardPolicy: Sendable {
     "forward " + (targets.map { "to " + $0.text } + listens.map { "at " + $0.text }).sorted().joined(separator: " ")
   }
 
-  /// For each rule an option of `p2pfs forward`, and what may be given to it, as an example for the user.
+  /// For each rule an option of `p2pfs forward`, and what may be given to it, as an example for the user: all of them
+  /// together are a command that works. As many of `-R` as one command may have.
   package var examples: [(option: String, spec: String)] {
-    targets.map { rule in
-      switch rule {
-      case .only(.tcp(let host, let port)):
-        ("-L", "\(ForwardPolicy.unprivileged(port)):\(Endpoint.tcp(host: host, port: port).text)")
-      case .only(.unix(let path)): ("-L", "/tmp/\(path.split(separator: "/").last ?? "socket"):\(path)")
-      case .anyPort(let host): ("-L", "8080:\(Endpoint.tcp(host: host, port: 80).text)")
-      }
+    var used: Set<Endpoint> = []
+    let local = targets.map { rule in
+      let target = rule.example
+      let listen = ForwardPolicy.unused(target, &used)
+      return ("-L", ForwardSpec(listen: listen, target: target).text)
     }
-      + listens.map { endpoint in
-        switch endpoint {
-        case .tcp(let host, let port):
-          ("-R", "\(host == "localhost" ? "\(port)" : endpoint.text):localhost:\(port == 0 ? 8080 : port)")
-        case .unix: ("-R", "\(endpoint.text):localhost:8080")
-        }
-      }
+    let remote = listens.prefix(Limits.Forward.listeners).map { endpoint in
+      var port: UInt16 = 8080
+      if case .tcp(_, let own) = endpoint, own != 0 { port = own }
+      return ("-R", ForwardSpec(listen: endpoint, target: .tcp(host: "localhost", port: port)).text)
+    }
+    return local + remote
   }
 
-  /// A port that a user may listen at, and that shows which one is meant.
-  private static func unprivileged(_ port: UInt16) -> UInt16 { port < 1024 ? port + 8000 : port }
+  /// Where to listen for a target, at a port of its own that a user may have, or a path of its own, and so that it shows
+  /// which one is meant.
+  private static func unused(_ target: Endpoint, _ used: inout Set<Endpoint>) -> Endpoint {
+    switch target {
+    case .tcp(_, let port):
+      var port = port < 1024 ? port + 8000 : port
+      while !used.insert(.tcp(host: "localhost", port: port)).inserted { port = port == .max ? 1024 : port + 1 }
+      return .tcp(host: "localhost", port: port)
+    case .unix(let path):
+      let name = path.split(separator: "/").last ?? "socket"
+      for number in 1... {
+        let path = "/tmp/\(name)" + (number == 1 ? "" : "-\(number)")
+        let listen = path.utf8.count <= Limits.Forward.socketPath ? path : "/tmp/p2pfs-\(number)"
+        if used.insert(.unix(path: listen)).inserted { return .unix(path: listen) }
+      }
+      preconditionFailure("there are more numbers than rules")
+    }
+  }
 
   func allows(connectingTo endpoint: Endpoint) -> Bool {
     targets.contains { rule in

@@ -32,6 +32,24 @@ package struct ForwardSpec: Sendable, Hashable {
     guard fields.isEmpty else { throw Self.malformed(text) }
   }
 
+  /// The text that is read as this forward, as short as it may be.
+  var text: String {
+    var listen = Self.field(self.listen)
+    if case .tcp("localhost", let port) = self.listen { listen = "\(port)" }
+    return "\(listen):\(Self.field(target))"
+  }
+
+  /// An endpoint as a field: what ends a field, in a path, stands behind a backslash.
+  private static func field(_ endpoint: Endpoint) -> String {
+    guard case .unix(let path) = endpoint else { return endpoint.text }
+    var text = String.UnicodeScalarView()
+    for scalar in path.unicodeScalars {
+      if scalar == ":" || scalar == "\\" { text.append("\\") }
+      text.append(scalar)
+    }
+    return String(text)
+  }
+
   private typealias Field = (text: String, isPath: Bool)
 
   private static func listen(
@@ -53,28 +71,29 @@ package struct ForwardSpec: Sendable, Hashable {
   /// Splits at colons outside of brackets and not behind a backslash.
   private static func fields(_ text: String) throws(ForwardSyntaxError) -> [Field] {
     var fields: [Field] = []
-    var field = ""
+    // Not of characters: a mark at the start of a name would hide what stands before it.
+    var field = String.UnicodeScalarView()
     var isEscaped = false
     var isInBrackets = false
-    for character in text {
+    for scalar in text.unicodeScalars {
       if isEscaped {
-        field.append(character)
+        field.append(scalar)
         isEscaped = false
         continue
       }
-      switch character {
+      switch scalar {
       case "\\": isEscaped = true
       case ":" where !isInBrackets:
-        fields.append((field, field.hasPrefix("/")))
-        field = ""
+        fields.append((String(field), field.first == "/"))
+        field = .init()
       default:
-        if character == "[", field.isEmpty { isInBrackets = true }
-        if character == "]" { isInBrackets = false }
-        field.append(character)
+        if scalar == "[", field.isEmpty { isInBrackets = true }
+        if scalar == "]" { isInBrackets = false }
+        field.append(scalar)
       }
     }
     guard !isEscaped, !isInBrackets, fields.count <= 4 else { throw malformed(text) }
-    fields.append((field, field.hasPrefix("/")))
+    fields.append((String(field), field.first == "/"))
     return fields
   }
 

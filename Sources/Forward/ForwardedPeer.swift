@@ -7,21 +7,30 @@ import Wire
 /// The forwarded connections with one peer, in both directions. The loop's.
 final class ForwardedPeer {
   /// Those for which this side opens a channel: they came to one of its listeners.
-  let accepted = ConnectionSlots(Limits.Forward.connections)
+  let accepted: ConnectionSlots
   /// Those that the peer has asked for.
-  private let made = ConnectionSlots(Limits.Forward.accepted)
+  private let made: ConnectionSlots
   private let log: Logger
 
-  init(_ log: Logger) { self.log = log }
+  init(_ log: Logger) {
+    accepted = ConnectionSlots(Limits.Forward.connections, log)
+    made = ConnectionSlots(Limits.Forward.accepted, log)
+    self.log = log
+  }
 
   /// Connects a channel of the peer to a target that it may have.
   func connect(_ channel: PeerChannel, to target: Endpoint) {
-    guard made.isFree else { return channel.reset(.refused, "too many connections at once") }
+    guard made.isFree else {
+      log.info("refused the other computer a connection to \(target.text): it has \(made.used)")
+      return channel.reset(.refused, "too many connections at once")
+    }
+    let isWide = made.used < Limits.Forward.wide
     made.take()
-    Connector.connect(to: target).assumeIsolated().whenComplete { [self] result in
+    let connecting = Connector.connect(to: target, isWide: isWide) { channel.failure == nil }
+    connecting.assumeIsolated().whenComplete { [self] result in
       do {
         let socket = try result.get()
-        let coupling = Coupling(channel) { [self] _ in made.release() }
+        let coupling = Coupling(channel, isTCP: target.isTCP) { [self] _ in made.release() }
         do {
           try socket.pipeline.syncOperations.addHandler(coupling)
         } catch {
@@ -40,10 +49,11 @@ final class ForwardedPeer {
 
   /// Opens a channel of this name for a connection that came to a listener.
   /// - Throws: `ChannelError` if there can be none now.
-  func accept(_ socket: any NIOCore.Channel, for name: ForwardName, on session: Session) throws {
+  func accept(_ socket: any NIOCore.Channel, isTCP: Bool, for name: ForwardName, on session: Session) throws {
+    if isTCP, accepted.used >= Limits.Forward.wide { try SocketOptions.fixReceiveBuffer(socket) }
     let channel = try session.openChannel(name.text)
     accepted.take()
-    let coupling = Coupling(channel) { [self] hasFailed in
+    let coupling = Coupling(channel, isTCP: isTCP) { [self] hasFailed in
       if let failure = channel.failure { log.info("a connection for \(name.text) ended early: \(failure)") }
       guard hasFailed else { return accepted.release() }
       ForwardLoop.loop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(Limits.Forward.rest * 1000))) { [self] in

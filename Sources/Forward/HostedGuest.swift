@@ -1,4 +1,5 @@
 import Core
+import Glibc
 import Logging
 import NIOCore
 import NIOPosix
@@ -10,17 +11,20 @@ final class HostedGuest {
   /// A listener that the guest has asked for; it lives as long as the channel by which it did.
   private struct Listener {
     let channel: PeerChannel
+    let endpoint: Endpoint
     var sockets: [SocketListener] = []
   }
 
   let peer: ForwardedPeer
   private weak let session: Session?
+  private weak let host: ForwardHost?
   private let log: Logger
   private var listeners: [UInt8: Listener] = [:]
   private var isOver = false
 
-  init(_ session: Session, _ log: Logger) {
+  init(_ session: Session, _ host: ForwardHost, _ log: Logger) {
     self.session = session
+    self.host = host
     self.log = log
     peer = ForwardedPeer(log)
   }
@@ -38,29 +42,51 @@ final class HostedGuest {
     guard !isOver, listeners.count < Limits.Forward.listeners else {
       return channel.reset(.refused, "more than \(Limits.Forward.listeners) listeners")
     }
-    listeners[number] = Listener(channel: channel)
+    listeners[number] = Listener(channel: channel, endpoint: endpoint)
     let guest = NIOLoopBound(self, eventLoop: ForwardLoop.loop)
     channel.whenOver {
       ForwardLoop.loop.execute { guest.value.ended(number, channel) }
     }
-    let binding = ForwardLoop.threads.runIfActive(eventLoop: ForwardLoop.loop) { try BoundSocket.bind(endpoint) }
-    binding.flatMap { sockets in
-      SocketListener.start(sockets, slots: { guest.value.peer.accepted }) { connection in
+    open(number, endpoint, channel, until: .now() + .milliseconds(Int64(Limits.Forward.takeover * 1000)))
+  }
+
+  /// Whether it listens there.
+  func holds(_ endpoint: Endpoint) -> Bool {
+    listeners.values.contains { $0.endpoint == endpoint && !$0.sockets.isEmpty }
+  }
+
+  /// Stops listening there for another guest, unless this one is there.
+  /// - Returns: false if it is.
+  func yields(_ endpoint: Endpoint) -> Bool {
+    if let session, session.isOnline || session.isBeingGreeted { return false }
+    for (number, listener) in listeners where listener.endpoint == endpoint { close(number) }
+    return true
+  }
+
+  private func open(_ number: UInt8, _ endpoint: Endpoint, _ channel: PeerChannel, until deadline: NIODeadline) {
+    let guest = NIOLoopBound(self, eventLoop: ForwardLoop.loop)
+    let listening = NameLookup.onThread(if: { channel.failure == nil }) { try ListeningSocket.listen(at: endpoint) }
+    listening.flatMap { sockets in
+      SocketListener.start(sockets, slots: { guest.value.peer.accepted }) { connection, isTCP in
         guard let session = guest.value.session else { throw PeerChannelError.peerGone }
-        try guest.value.peer.accept(connection, for: .accepted(number), on: session)
+        try guest.value.peer.accept(connection, isTCP: isTCP, for: .accepted(number), on: session)
       }
     }.whenComplete { result in
-      guest.value.listens(number, endpoint, channel, result)
+      guest.value.opened(number, endpoint, channel, until: deadline, result)
     }
   }
 
-  private func listens(
-    _ number: UInt8, _ endpoint: Endpoint, _ channel: PeerChannel, _ result: Result<[SocketListener], any Error>
+  private func opened(
+    _ number: UInt8, _ endpoint: Endpoint, _ channel: PeerChannel, until deadline: NIODeadline,
+    _ result: Result<[SocketListener], any Error>
   ) {
+    // It may have ended meanwhile.
+    guard listeners[number]?.channel === channel else {
+      if case .success(let sockets) = result { for socket in sockets { socket.close() } }
+      return
+    }
     switch result {
     case .success(let sockets):
-      // It may have ended meanwhile.
-      guard listeners[number]?.channel === channel else { return sockets.forEach { $0.close() } }
       listeners[number]?.sockets = sockets
       log.info("listening on \(endpoint.text) for the other computer")
       channel.accept()
@@ -69,7 +95,23 @@ final class HostedGuest {
       // The first window has room for it.
       _ = try? channel.send(answer)
     case .failure(let error):
-      let reason = (error as? BoundSocket.Failure)?.reason ?? Connector.reason(error)
+      let failure = error as? ListeningSocket.Failure
+      var reason = failure?.reason ?? Connector.reason(error)
+      // A guest that was killed comes back as another one, before this side knows that the first is gone.
+      if failure?.number == EADDRINUSE, let holder = host?.holder(of: endpoint, besides: self) {
+        if holder.yields(endpoint) {
+          log.info("a guest that is away gives up \(endpoint.text) for another one")
+          return open(number, endpoint, channel, until: deadline)
+        }
+        if NIODeadline.now() < deadline {
+          let pause = TimeAmount.milliseconds(Int64(Limits.Forward.takeoverPause * 1000))
+          ForwardLoop.loop.assumeIsolated().scheduleTask(in: pause) {
+            self.open(number, endpoint, channel, until: deadline)
+          }
+          return
+        }
+        reason = "another guest listens there"
+      }
       log.info("cannot listen on \(endpoint.text) for the other computer: \(reason)")
       channel.reset(.failed, reason)
     }

@@ -55,26 +55,34 @@ enum NameLookup {
     _ host: String, port: UInt16, isCancelled: @escaping @Sendable () -> Bool,
     _ promise: EventLoopPromise<[SocketAddress]>
   ) {
-    @Sendable func finish() {
-      do throws(Failure) {
-        promise.succeed(try addresses(of: host, port: port).compactMap(socketAddress))
-      } catch {
-        promise.fail(error)
-      }
-    }
-    if host == "localhost" || isAddress(host) { return finish() }
+    @Sendable func look() throws -> [SocketAddress] { try addresses(of: host, port: port).compactMap(socketAddress) }
+    if host == "localhost" || isAddress(host) { return promise.completeWith(Result(catching: look)) }
+    onThread(if: { !isCancelled() }) {
+      begun.add(1, ordering: .relaxed)
+      return try look()
+    }.cascade(to: promise)
+  }
+
+  /// Runs what may wait for a name server on another thread.
+  /// - Parameter isWanted: asked when it is about to begin: it may have waited for long. On any thread.
+  /// - Returns: fails with `Failure`, too, if it is not wanted any more, or if too many wait already.
+  static func onThread<Value: Sendable>(
+    if isWanted: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable () throws -> Value
+  ) -> EventLoopFuture<Value> {
+    let promise = ForwardLoop.loop.makePromise(of: Value.self)
     guard waiting.add(1, ordering: .relaxed).newValue <= Limits.Forward.lookups else {
       waiting.subtract(1, ordering: .relaxed)
-      return promise.fail(Failure(description: "too many names are being looked up"))
+      promise.fail(Failure(description: "too many names are being looked up"))
+      return promise.futureResult
     }
     ForwardLoop.threads.submit { state in
       defer { waiting.subtract(1, ordering: .relaxed) }
-      guard state == .active, !isCancelled() else {
+      guard state == .active, isWanted() else {
         return promise.fail(Failure(description: "given up before it was looked up"))
       }
-      begun.add(1, ordering: .relaxed)
-      finish()
+      promise.completeWith(Result(catching: body))
     }
+    return promise.futureResult
   }
 
   private static func socketAddress(_ address: Address) -> SocketAddress? {

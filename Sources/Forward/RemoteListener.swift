@@ -14,26 +14,23 @@ struct RemoteListener: Sendable {
   func ask() async throws(ForwardError) -> (PeerChannel, Endpoint) {
     let channel: PeerChannel
     do { channel = try session.openChannel(ForwardName.listen(number, spec.listen).text) } catch { throw .peer(error) }
-    do throws(PeerChannelError) {
-      try await channel.openedInTime()
-      return (channel, try await endpoint(AsyncChannel(channel)))
+    do throws(ForwardError) {
+      return try await channel.inTime { channel throws(PeerChannelError) in
+        try await channel.opened()
+        return (channel, try await endpoint(AsyncChannel(channel)))
+      }
     } catch {
       channel.reset(.cancelled)
       switch error {
-      case .reset(.refused, _): throw .listenRefused(spec.listen)
-      case .reset(.failed, let why): throw .cannotListenThere(spec.listen, why)
-      default: throw .peer(error)
+      case .peer(.reset(.refused, _)): throw .listenRefused(spec.listen)
+      case .peer(.reset(.failed, let why)): throw .cannotListenThere(spec.listen, why)
+      default: throw error
       }
     }
   }
 
   /// Hears where the peer listens.
   private func endpoint(_ channel: AsyncChannel) async throws(PeerChannelError) -> Endpoint {
-    let limit = Task {
-      try await Task.sleep(for: .seconds(Limits.Forward.answer))
-      channel.channel.reset(.failed, "no answer")
-    }
-    defer { limit.cancel() }
     guard let piece = try await channel.next(after: nil), piece.count == 2 else {
       throw .reset(.failed, "an answer that makes no sense")
     }
@@ -46,46 +43,80 @@ struct RemoteListener: Sendable {
 
   /// Sees to it that the peer listens, until the session is over or the task is cancelled.
   func keep(_ first: PeerChannel, report: @escaping @Sendable (ForwardGuest.Event) -> Void) async {
-    var channel: PeerChannel? = first
-    var wait = 0.5
-    while !Task.isCancelled {
-      if let current = channel {
-        // It has nothing more to say: its end is the news. It comes with the session's at the latest.
-        await withCheckedContinuation { continuation in current.whenOver { continuation.resume() } }
-        channel = nil
-        guard !Task.isCancelled, session.status != .over else { return }
-        report(.lostThere(spec, current.failure?.description ?? "it has stopped"))
-      }
-      // While the peer is away for long, nothing can be asked.
-      for await state in session.states() where state == .online { break }
+    var channel = first
+    var wait = Limits.Forward.listenPause
+    while true {
+      let begun = ContinuousClock.now
+      // It has nothing more to say: its end is the news. It comes with the session's at the latest.
+      await withCheckedContinuation { continuation in channel.whenOver { continuation.resume() } }
       guard !Task.isCancelled, session.status != .over else { return }
-      do {
-        let (new, endpoint) = try await ask()
-        channel = new
-        wait = 0.5
+      report(.lostThere(spec, channel.failure?.description ?? "it has stopped"))
+      if begun.duration(to: .now) >= .seconds(Limits.Forward.lasting) {
+        wait = Limits.Forward.listenPause
+      } else {
+        // One that accepts and lets go again is asked ever more rarely.
+        await pause(&wait)
+      }
+      guard let next = await askAgain(&wait, report) else { return }
+      channel = next
+    }
+  }
+
+  /// Asks until the peer listens.
+  /// - Returns: nil if that is not wanted any more.
+  private func askAgain(
+    _ wait: inout Double, _ report: @Sendable (ForwardGuest.Event) -> Void
+  ) async -> PeerChannel? {
+    var isTold = false
+    while true {
+      // While the peer is away for long, nothing can be asked.
+      if !session.isOnline { for await state in session.states() where state == .online { break } }
+      guard !Task.isCancelled, session.status != .over else { return nil }
+      do throws(ForwardError) {
+        let (channel, endpoint) = try await ask()
         report(.listensThere(spec, endpoint))
+        return channel
       } catch {
-        try? await Task.sleep(for: .seconds(wait))
-        wait = min(wait * 2, Limits.Session.longestBackoff)
+        // That the peer went away meanwhile is told anyway.
+        if !isTold, session.isOnline, !Task.isCancelled {
+          isTold = true
+          report(.refusedThere(spec, error))
+        }
+        await pause(&wait)
       }
     }
+  }
+
+  private func pause(_ wait: inout Double) async {
+    try? await Task.sleep(for: .seconds(wait))
+    wait = min(wait * 2, Limits.Session.longestBackoff)
   }
 }
 
 extension Channel {
-  /// Waits until the peer has accepted a channel of ours, for `Limits.Forward.answer` seconds at most. A task that is
-  /// cancelled gives up the channel.
-  func openedInTime() async throws(ChannelError) {
+  /// Does what takes an answer of the peer's, for so many seconds at most; after that, or if the task is cancelled, the
+  /// channel is given up.
+  func inTime<Value>(
+    seconds: Double = Limits.Forward.answer, _ body: (Channel) async throws(ChannelError) -> Value
+  ) async throws(ForwardError) -> Value {
     let limit = Task {
-      try await Task.sleep(for: .seconds(Limits.Forward.answer))
-      reset(.failed, "no answer")
+      try await Task.sleep(for: .seconds(seconds))
+      reset(.cancelled, "no answer in time")
     }
-    defer { limit.cancel() }
-    await withTaskCancellationHandler {
-      await withCheckedContinuation { continuation in whenOpened { continuation.resume() } }
+    let result = await withTaskCancellationHandler {
+      do throws(ChannelError) { return Result<Value, ChannelError>.success(try await body(self)) } catch {
+        return .failure(error)
+      }
     } onCancel: {
       reset(.cancelled)
     }
-    if let failure { throw failure }
+    limit.cancel()
+    switch result {
+    case .success(let value): return value
+    case .failure(let error):
+      // Whose end it was, the channel does not tell.
+      if case .success = await limit.result { throw .noAnswer }
+      throw .peer(error)
+    }
   }
 }

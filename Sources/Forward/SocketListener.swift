@@ -1,38 +1,34 @@
 import Core
 import Glibc
+import Logging
 import NIOCore
 import NIOPosix
 
-/// Accepts connections on a bound socket, while there is room for more.
+/// Accepts the connections of a listening socket, while there is room for more.
 final class SocketListener: Sendable {
   private let server: any NIOCore.Channel
-  private let socket: BoundSocket
+  private let socket: ListeningSocket
 
-  private init(_ server: any NIOCore.Channel, _ socket: BoundSocket) {
+  private init(_ server: any NIOCore.Channel, _ socket: ListeningSocket) {
     self.server = server
     self.socket = socket
   }
 
-  /// Starts to listen on all of them, or on none.
+  /// Starts to accept on all of them, or on none.
   /// - Parameters:
   ///   - slots: what must have room before a connection is accepted.
-  ///   - accepted: called on the loop with each connection, not active yet, to put a `Coupling` into its pipeline; if it
-  ///     throws the connection is reset.
+  ///   - accepted: called on the loop with each connection, not active yet, and whether it is one of TCP: to put a
+  ///     `Coupling` into its pipeline; if it throws the connection is reset.
   static func start(
-    _ sockets: [BoundSocket], slots: @escaping @Sendable () -> ConnectionSlots,
-    accepted: @escaping @Sendable (any NIOCore.Channel) throws -> Void
+    _ sockets: [ListeningSocket], slots: @escaping @Sendable () -> ConnectionSlots,
+    accepted: @escaping @Sendable (any NIOCore.Channel, _ isTCP: Bool) throws -> Void
   ) -> EventLoopFuture<[SocketListener]> {
     let loop = ForwardLoop.loop
-    var listening: [(BoundSocket, Int32)] = []
-    do {
-      for socket in sockets { listening.append((socket, try socket.listen())) }
-    } catch {
-      for (_, descriptor) in listening { Glibc.close(descriptor) }
-      for socket in sockets { socket.release() }
-      return loop.makeFailedFuture(error)
-    }
-    let starts = listening.map { socket, descriptor in
-      start(socket, descriptor, slots: slots, accepted: accepted)
+    let starts = sockets.map { socket -> EventLoopFuture<SocketListener> in
+      guard let descriptor = socket.giveAway() else {
+        return loop.makeFailedFuture(ListeningSocket.Failure(address: socket.name, errno: EBADF))
+      }
+      return start(socket, descriptor, slots: slots, accepted: accepted)
     }
     return EventLoopFuture.whenAllComplete(starts, on: loop).flatMapThrowing { results in
       do { return try results.map { try $0.get() } } catch {
@@ -44,8 +40,8 @@ final class SocketListener: Sendable {
   }
 
   private static func start(
-    _ socket: BoundSocket, _ descriptor: Int32, slots: @escaping @Sendable () -> ConnectionSlots,
-    accepted: @escaping @Sendable (any NIOCore.Channel) throws -> Void
+    _ socket: ListeningSocket, _ descriptor: Int32, slots: @escaping @Sendable () -> ConnectionSlots,
+    accepted: @escaping @Sendable (any NIOCore.Channel, _ isTCP: Bool) throws -> Void
   ) -> EventLoopFuture<SocketListener> {
     ServerBootstrap(group: ForwardLoop.loop)
       .serverChannelOption(.autoRead, value: false)
@@ -64,8 +60,8 @@ final class SocketListener: Sendable {
       .childChannelInitializer { [isTCP = socket.port != 0] child in
         child.eventLoop.makeCompletedFuture {
           do {
-            if isTCP { try child.syncOptions?.setOption(.tcpOption(.tcp_nodelay), value: 1) }
-            try accepted(child)
+            if isTCP { try SocketOptions.prepareTCP(child) }
+            try accepted(child, isTCP)
           } catch {
             SocketOptions.resetOnClose(child)
             throw error
@@ -94,6 +90,9 @@ private final class AcceptPacer: ChannelInboundHandler {
 
   private let slots: ConnectionSlots
   private var context: ChannelHandlerContext?
+  /// Since an error: a timer will end it.
+  private var isPaused = false
+  /// Whether the last attempt failed, which was told.
   private var isInTrouble = false
 
   init(_ slots: ConnectionSlots) { self.slots = slots }
@@ -102,18 +101,32 @@ private final class AcceptPacer: ChannelInboundHandler {
   func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
   func channelActive(context: ChannelHandlerContext) { next() }
-  func channelReadComplete(context: ChannelHandlerContext) { next() }
-  func errorCaught(context: ChannelHandlerContext, error: any Error) { isInTrouble = true }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    if !isPaused { isInTrouble = false }
+    next()
+  }
+
+  func errorCaught(context: ChannelHandlerContext, error: any Error) {
+    if !isInTrouble { slots.log.info("cannot accept connections for now: \(Connector.reason(error))") }
+    isInTrouble = true
+    guard !isPaused else { return }
+    // Out of descriptors, most likely: the same error would come again at once. What was asked for with `read` stays
+    // asked for after an error, and so epoll would tell of the waiting connection without end. That it shall not read
+    // by itself any more, though it never did, is what makes SwiftNIO stop.
+    isPaused = true
+    try? context.channel.syncOptions?.setOption(.autoRead, value: true)
+    try? context.channel.syncOptions?.setOption(.autoRead, value: false)
+    context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(Limits.Forward.acceptPause * 1000))) {
+      [weak self] in
+      self?.isPaused = false
+      self?.next()
+    }
+  }
 
   private func next() {
-    guard let context else { return }
-    if isInTrouble {
-      // Out of descriptors, most likely: the same error would come again at once.
-      isInTrouble = false
-      context.eventLoop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(Limits.Forward.acceptPause * 1000))) {
-        [weak self] in self?.next()
-      }
-    } else if slots.isFree {
+    guard let context, !isPaused else { return }
+    if slots.isFree {
       context.read()
     } else {
       slots.whenFree { [weak self] in self?.next() }

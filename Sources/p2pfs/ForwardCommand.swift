@@ -42,9 +42,20 @@ struct ForwardCommand: AsyncParsableCommand {
   @Option(help: ArgumentHelp("End connections after so many seconds without the other computer.", valueName: "seconds"))
   var timeout: Double = Limits.Session.timeout
 
+  // What a user of ssh types by habit.
+  @Flag(name: .customShort("N"), help: .hidden) var runsNothing = false
+  @Flag(name: .customShort("g"), help: .hidden) var listensForAll = false
+  @Option(name: .customShort("D", allowingJoined: true), help: .hidden) var dynamic: [String] = []
+
   @OptionGroup var common: CommonOptions
 
   func validate() throws {
+    guard !listensForAll else {
+      throw ValidationError("-g: give *:PORT instead of PORT, to listen at every address of the computer.")
+    }
+    guard dynamic.isEmpty else {
+      throw ValidationError("-D: what is connected to must be named here and allowed there. Give a -L for each.")
+    }
     guard !local.isEmpty || !remote.isEmpty else { throw ValidationError("Give something to forward: -L or -R.") }
     guard remote.count <= Limits.Forward.listeners else {
       throw ValidationError("-R: \(Limits.Forward.listeners) times at most.")
@@ -56,6 +67,8 @@ struct ForwardCommand: AsyncParsableCommand {
     common.startLogging()
     let locals = try specs(local, of: "-L")
     let remotes = try specs(remote, of: "-R")
+    try expectOnce(locals, of: "-L")
+    try expectOnce(remotes, of: "-R")
     let given = try GivenCode(code)
     guard let server = try Settings.server(flag: signal, code: given.server) else {
       throw Failure(.usage, "no signaling server: give CODE@SERVER as p2pfs export shows it, --signal or P2PFS_SIGNAL")
@@ -101,6 +114,14 @@ struct ForwardCommand: AsyncParsableCommand {
     return specs
   }
 
+  /// Any free port is a new one each time.
+  private func expectOnce(_ specs: [ForwardSpec], of option: String) throws(Failure) {
+    var seen: Set<Endpoint> = []
+    for listen in specs.map(\.listen) where !listen.isAnyPort && !seen.insert(listen).inserted {
+      throw Failure(.usage, "\(option): \(Console.escaped(listen.text)) is given twice")
+    }
+  }
+
   // MARK: - The work
 
   /// Meets the other computer, asks it, and begins to listen.
@@ -115,7 +136,7 @@ struct ForwardCommand: AsyncParsableCommand {
     common.say("Connected: \(describe(peer.path, peer.session.roundTrip)).")
     do throws(ForwardError) {
       try await guest.ask(peer.session) { [common] event in Self.tell(event, common) }
-      for (spec, addresses) in try await guest.listen(peer.session) {
+      for (spec, addresses) in try await guest.start(peer.session) {
         common.say(
           "Listening on \(addresses.joined(separator: " and ")), for \(spec.target.text) on the other computer.")
       }
@@ -132,6 +153,12 @@ struct ForwardCommand: AsyncParsableCommand {
       common.say("The other computer listens on \(endpoint.text), for \(spec.target.text) here.")
     case .lostThere(let spec, let why):
       common.say("The other computer does not listen on \(spec.listen.text) any more: \(Console.escaped(why)).")
+    case .waitsThere(let spec):
+      common.say("The other computer does not listen on \(spec.listen.text) yet; waiting for it.")
+    case .refusedThere(_, let error):
+      Console.say("Asking again from time to time: \(Failure(error).message)")
+    case .full(let count):
+      common.say("\(count) connections are open: further ones wait until one of them ends.")
     }
   }
 
@@ -172,6 +199,8 @@ extension Failure {
           + "p2pfs export --allow-listen \(Shell.quoted(address.text))")
     case .cannotListenThere(let address, let why):
       self.init(.failed, "the other computer cannot listen on \(address.text): \(Console.escaped(why))")
+    case .noAnswer:
+      self.init(.noPeer, "the other computer did not answer within \(Int(Limits.Forward.answer)) seconds")
     case .peer(.unavailable(let why)): self.init(.failed, Console.escaped(why))
     case .peer(.cancelled): self.init(.interrupted, "interrupted")
     case .peer(let error): self.init(.noPeer, "the other computer did not answer: \(Console.escaped("\(error)"))")

@@ -96,13 +96,15 @@ extension EndToEnd {
           lab.a, "--allow-forward", "localhost:10200", "--signal", "ws://\(Lab.server):11985")
         #expect(host.child.output.contains("-L 10200:localhost:10200"))
         let guest = try lab.b.startP2PFS([
-          "forward", host.code, "-L", "10100:localhost:10200", "--signal", "ws://\(Lab.server):11985",
+          "forward", "-N", host.code, "-L", "10100:localhost:10200", "--signal", "ws://\(Lab.server):11985",
         ])
         _ = try guest.line(with: "for localhost:10200 on the other computer.", seconds: 30)
         try lab.b.shell("echo 'Hello, world!' > hello")
         #expect(try lab.b.sockets("talk", "10100", input: "hello", output: "nothing").wait(seconds: 20).status == 0)
         #expect(try reader.wait(seconds: 20).status == 0)
         #expect(contents(of: "\(lab.a.home)/received") == "Hello, world!\n")
+        guest.signal(SIGTERM)
+        #expect(try guest.wait(seconds: 10).status == 0)
       }
     }
 
@@ -116,15 +118,18 @@ extension EndToEnd {
         #expect(target.errors.contains("p2pfs export --allow-forward localhost:5433"), "\(target)")
         let listen = try b.p2pfs("forward", host.code, "-R", "0:localhost:5433", seconds: 20)
         #expect(listen.status == 5 && listen.errors.contains("--allow-listen localhost:0"), "\(listen)")
-        try b.echo(port: 10107)
+        let port = freePort()
+        try b.echo(port: port)
         // Before anybody is met: there is no such room.
         let taken = try b.p2pfs(
-          "forward", "123456-lusab-babad@127.0.0.1:1", "-L", "10107:localhost:5432", seconds: 10)
-        #expect(taken.status == 1 && taken.errors.contains("127.0.0.1:10107"), "\(taken)")
+          "forward", "123456-lusab-babad@127.0.0.1:1", "-L", "\(port):localhost:5432", seconds: 10)
+        #expect(taken.status == 1 && taken.errors.contains("127.0.0.1:\(port)"), "\(taken)")
         #expect(
           try b.p2pfs("forward", "123456-lusab-babad@127.0.0.1:1", "-L", "0:localhost:1", seconds: 10).status == 3)
         for arguments in [
           [host.code], [host.code, "-L", "nonsense"], [host.code, "-R", "1:2"], ["x", "-L", "0:h:1"],
+          [host.code, "-L", "\(port):h:1", "-L", "localhost:\(port):h:2"], [host.code, "-D", "1080", "-L", "0:h:1"],
+          [host.code, "-g", "-L", "0:h:1"],
         ] {
           let outcome = try b.startP2PFS(["forward"] + arguments).wait(seconds: 10)
           #expect(outcome.status == 2, "\(outcome)")
@@ -146,64 +151,144 @@ extension EndToEnd {
     @Test func `who comes first waits, if told to, and Ctrl-C meanwhile leaves nothing`() throws {
       try Stage.run { stage in
         let (a, b) = (try stage.computer("a"), try stage.computer("b"))
-        let signal = try a.startP2PFS(["signal", "--listen", "127.0.0.1:12990"])
-        #expect(eventually(within: 10) { a.isListening(port: 12990) }, "\(signal.lines)")
-        let server = ["--signal", "ws://127.0.0.1:12990"]
+        let (port, target, local) = (freePort(), freePort(), freePort())
+        let signal = try a.startP2PFS(["signal", "--listen", "127.0.0.1:\(port)"])
+        #expect(eventually(within: 10) { a.isListening(port: port) }, "\(signal.lines)")
+        try a.echo(port: target)
+        let server = ["--signal", "ws://127.0.0.1:\(port)"]
         let code = "735291-lusab-babad"
         let socket = "\(b.home)/here.sock"
-        let arguments = ["forward", code, "-L", "\(socket):localhost:10111", "--wait"] + server
+        let listens = ["-L", "\(socket):localhost:\(target)", "-L", "\(local):localhost:\(target)"]
+        let arguments = ["forward", code, "--wait"] + listens + server
         let early = try b.startP2PFS(arguments)
-        #expect(eventually(within: 10) { access(socket, F_OK) == 0 })
+        #expect(eventually(within: 10) { access(socket, F_OK) == 0 && b.isListening(port: local) })
+        // One that waits has what it waits for.
+        for listen in [socket, "\(local)"] {
+          let second = try b.startP2PFS(["forward", code, "-L", "\(listen):localhost:1", "--wait"] + server)
+          let outcome = try second.wait(seconds: 10)
+          #expect(outcome.status == 1 && outcome.errors.contains("Address already in use"), "\(outcome)")
+        }
         early.signal(SIGINT)
         #expect(try early.wait(seconds: 10).status == 130)
         #expect(access(socket, F_OK) != 0)
         let guest = try b.startP2PFS(arguments)
         usleep(500_000)
-        _ = try ForwardingHost(a, ["--allow-forward", "localhost:10111", "--code", code] + server)
+        // Whoever comes too early is served when it can be.
+        try b.shell("echo early > early")
+        let client = try b.sockets("talk", socket, input: "early", output: "echoed")
+        _ = try ForwardingHost(a, ["--allow-forward", "localhost:\(target)", "--code", code] + server)
         _ = try guest.line(with: "Listening on \(socket)", seconds: 20)
+        #expect(try client.wait(seconds: 10).status == 0)
+        #expect(contents(of: "\(b.home)/echoed") == "early\n")
       }
     }
 
     @Test func `either side is killed: connections end, listeners go`() throws {
       try Stage.run { stage in
         let (a, b) = (try stage.computer("a"), try stage.computer("b"))
-        try a.echo(port: 10108)
-        let options = ["--allow-forward", "localhost:10108", "--allow-listen", "10109", "--timeout", "5"]
+        let (port, target, near, far) = (freePort(), freePort(), freePort(), freePort())
+        // Not the export's own server: somebody else may take its port while it is away.
+        let signal = try a.startP2PFS(["signal", "--listen", "127.0.0.1:\(port)"])
+        #expect(eventually(within: 10) { a.isListening(port: port) }, "\(signal.lines)")
+        try a.echo(port: target)
+        let options = [
+          "--allow-forward", "localhost:\(target)", "--allow-listen", "\(far)", "--timeout", "5", "--signal",
+          "ws://127.0.0.1:\(port)",
+        ]
         let host = try ForwardingHost(a, options)
-        let arguments = ["-L", "10110:localhost:10108", "-R", "10109:localhost:10108", "--timeout", "5"]
+        let arguments = [
+          "-L", "\(near):localhost:\(target)", "-R", "\(far):localhost:\(target)", "--timeout", "5",
+        ]
         let guest = try b.startP2PFS(["forward", host.code] + arguments)
         _ = try guest.line(with: "Listening on", seconds: 20)
-        let open = try b.sockets("hold", "10110")
-        let far = try a.sockets("hold", "10109")
+        let open = try b.sockets("hold", "\(near)")
+        let other = try a.sockets("hold", "\(far)")
         usleep(500_000)
-        #expect(open.isRunning && far.isRunning && a.isListening(port: 10109))
+        #expect(open.isRunning && other.isRunning && a.isListening(port: far))
         guest.stop()
         // Eight seconds of silence, then the time that was given.
-        #expect(eventually(within: 20) { !open.isRunning && !far.isRunning && !a.isListening(port: 10109) })
+        #expect(eventually(within: 20) { !open.isRunning && !other.isRunning && !a.isListening(port: far) })
 
-        let other = try b.startP2PFS(["forward", host.code] + arguments)
-        _ = try other.line(with: "Listening on", seconds: 20)
-        let again = try b.sockets("hold", "10110")
+        // One that is killed and started again at once gets what it had, though the other side has not noticed yet.
+        let killed = try b.startP2PFS(["forward", host.code] + arguments)
+        _ = try killed.line(with: "Listening on", seconds: 20)
+        killed.stop()
+        let last = try b.startP2PFS(["forward", host.code] + arguments)
+        _ = try last.line(with: "The other computer listens on localhost:\(far)", seconds: 20)
+        #expect(last.errors.contains("waiting for it"))
+        _ = try last.line(with: "Listening on", seconds: 5)
+        let again = try b.sockets("hold", "\(near)")
         usleep(500_000)
         #expect(again.isRunning)
         host.child.stop()
         #expect(eventually(within: 20) { !again.isRunning })
-        #expect(try b.run(["curl", "-sS", "http://127.0.0.1:10110/"], seconds: 10).status != 0)
-        #expect(other.isRunning && b.isListening(port: 10110))
+        #expect(try b.run(["curl", "-sS", "http://127.0.0.1:\(near)/"], seconds: 10).status != 0)
+        #expect(last.isRunning && b.isListening(port: near))
         // Started again it has the same code, and what was forwarded works again.
         let back = try ForwardingHost(a, options)
         #expect(back.code == host.code)
-        _ = try other.line(with: "Connected again.", seconds: 30)
+        _ = try last.line(with: "Connected again.", seconds: 30)
         try b.shell("echo again > again")
-        #expect(try b.sockets("talk", "10110", input: "again", output: "echoed").wait(seconds: 10).status == 0)
+        #expect(try b.sockets("talk", "\(near)", input: "again", output: "echoed").wait(seconds: 10).status == 0)
         #expect(contents(of: "\(b.home)/echoed") == "again\n")
-        #expect(eventually(within: 10) { a.isListening(port: 10109) })
-        other.signal(SIGINT)
-        #expect(try other.wait(seconds: 10).status == 130)
-        #expect(eventually(within: 5) { !b.isListening(port: 10110) && !a.isListening(port: 10109) })
+        #expect(eventually(within: 10) { a.isListening(port: far) })
+        last.signal(SIGINT)
+        #expect(try last.wait(seconds: 10).status == 130)
+        #expect(eventually(within: 5) { !b.isListening(port: near) && !a.isListening(port: far) })
+      }
+    }
+
+    @Test func `out of descriptors it waits without work, and goes on when there are some`() throws {
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+        let target = freePort()
+        try a.echo(port: target)
+        let host = try ForwardingHost(a, "--allow-forward", "localhost:\(target)")
+        let socket = "\(b.home)/here.sock"
+        let guest = try b.start([
+          "bash", "-c", "ulimit -n 64; exec \"$@\"", "bash", Stage.program, "forward", host.code, "-v", "-L",
+          "\(socket):localhost:\(target)",
+        ])
+        _ = try guest.line(with: "Listening on \(socket)", seconds: 20)
+        let crowd = try b.sockets("crowd", socket)
+        _ = try guest.line(with: "cannot accept connections for now", seconds: 20)
+        usleep(500_000)
+        let before = processorSeconds(of: guest.pid)
+        sleep(2)
+        let used = processorSeconds(of: guest.pid) - before
+        #expect(used < 0.5, "\(used) s of 2 s")
+        crowd.stop()
+        try b.shell("echo again > again")
+        #expect(try b.sockets("talk", socket, input: "again", output: "echoed").wait(seconds: 20).status == 0)
+        #expect(contents(of: "\(b.home)/echoed") == "again\n")
       }
     }
   }
+}
+
+/// A port of 127.0.0.1 that is free now, for a program that must be told one.
+private func freePort() -> Int {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = in_addr_t(INADDR_LOOPBACK).bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  return withUnsafeMutablePointer(to: &address) { pointer in
+    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+      guard bind(descriptor, raw, length) == 0, getsockname(descriptor, raw, &length) == 0 else { return 0 }
+      return Int(UInt16(bigEndian: pointer.pointee.sin_port))
+    }
+  }
+}
+
+/// The time that a process has had of a processor.
+private func processorSeconds(of pid: pid_t) -> Double {
+  // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+  let status = contents(of: "/proc/\(pid)/stat")
+  let fields = status.split(separator: ")").last?.split(separator: " ") ?? []
+  guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else { return .nan }
+  return (user + system) / Double(sysconf(Int32(_SC_CLK_TCK)))
 }
 
 /// A running `p2pfs export` that allows forwards.
@@ -238,7 +323,8 @@ extension Computer {
   }
 
   /// Starts something at a port of 127.0.0.1 or at a path: `echo` says what it hears, `take` writes the first connection
-  /// down, `talk` says its input and writes down the answer, `hold` waits for the end of a connection.
+  /// down, `talk` says its input and writes down the answer, `hold` waits for the end of a connection, `crowd` makes a
+  /// hundred and holds them.
   fileprivate func sockets(
     _ what: String, _ place: String, input: String = "/dev/null", output: String = "/dev/null"
   ) throws -> Child {
@@ -257,6 +343,10 @@ extension Computer {
           while what == 'echo':
               threading.Thread(target=echo, args=[s.accept()[0]], daemon=True).start()
           with open(output, 'wb') as f: copy(s.accept()[0], f.write)
+      elif what == 'crowd':
+          all = [socket.socket(s.family) for _ in range(100)]
+          for c in all: c.connect(address)
+          threading.Event().wait()
       else:
           s.connect(address)
           def say():

@@ -1,5 +1,6 @@
 import Core
 import Glibc
+import NIOCore
 import Session
 import Synchronization
 import Testing
@@ -128,6 +129,69 @@ import Testing
     }
   }
 
+  @Test func `a reset after the end is passed on, and takes nothing away of what was said before`() async throws {
+    let server = TestServer()
+    try await ForwardPair.local(to: server) { _, port in
+      let client = try #require(TestSocket.connect(port: port))
+      let other = try #require(server.accept())
+      let all = pattern(100_000)
+      client.write(all)
+      client.finish()
+      usleep(100_000)
+      client.reset()
+      let got = other.digest()
+      #expect(got.hash == checksum(all) && got.count == all.count && got.end == .end)
+      #expect(other.isBroken())
+      // An end alone breaks nothing.
+      let quiet = try #require(TestSocket.connect(port: port))
+      let listener = try #require(server.accept())
+      quiet.finish()
+      #expect(listener.read() == ([], .end))
+      #expect(!listener.isBroken(within: 0.3))
+    }
+  }
+
+  @Test func `who is silent has to show that it is there, and only a few have wide buffers`() async throws {
+    let server = TestServer()
+    let target = Endpoint.tcp(host: "127.0.0.1", port: server.port)
+    func option(_ socket: any NIOCore.Channel, _ option: ChannelOptions.Types.SocketOption) async throws -> Int {
+      Int(try await socket.getOption(option).get())
+    }
+    for isWide in [true, false] {
+      let socket = try await Connector.connect(to: target, isWide: isWide) { true }.get()
+      #expect(try await option(socket, .socketOption(.so_keepalive)) == 1)
+      #expect(try await option(socket, .tcpOption(.init(rawValue: TCP_KEEPIDLE))) == Limits.Forward.keepAliveIdle)
+      #expect(try await option(socket, .tcpOption(.init(rawValue: TCP_KEEPCNT))) == Limits.Forward.keepAliveProbes)
+      // The kernel doubles what it is told.
+      let isFixed = try await option(socket, .socketOption(.so_rcvbuf)) == 2 * Limits.Forward.receiveBuffer
+      #expect(isFixed != isWide)
+      try await socket.close().get()
+    }
+    // Those that a listener accepted, as the kernel tells: a timer of kind 2 that runs.
+    try await ForwardPair.local(to: server) { _, port in
+      let client = try #require(TestSocket.connect(port: port))
+      _ = try #require(server.accept())
+      #expect(eventually { Self.timers(ofLocalPort: port) == ["02"] })
+      withExtendedLifetime(client) {}
+    }
+  }
+
+  /// The kinds of the timers of connections of 127.0.0.1 at this port, as proc_net_tcp(5) has them.
+  private static func timers(ofLocalPort port: UInt16) -> [String] {
+    guard let file = fopen("/proc/net/tcp", "r") else { return [] }
+    defer { fclose(file) }
+    let hexadecimal = String(port, radix: 16, uppercase: true)
+    let local = ":" + String(repeating: "0", count: 4 - hexadecimal.count) + hexadecimal
+    var line = [CChar](repeating: 0, count: 512)
+    var kinds: [String] = []
+    while fgets(&line, Int32(line.count), file) != nil {
+      let text = String(decoding: line.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+      let fields = text.split(separator: " ")
+      if fields.count > 5, fields[1].hasSuffix(local), fields[3] == "01" { kinds.append(String(fields[5].prefix(2))) }
+    }
+    return kinds
+  }
+
   @Test func `what nobody takes any more stops the sender`() async throws {
     let server = TestServer()
     try await ForwardPair.local(to: server) { _, port in
@@ -183,13 +247,15 @@ import Testing
 
   @Test func `connections beyond the hundredth wait for their turn`() async throws {
     let server = TestServer()
-    try await ForwardPair.local(to: server) { _, port in
+    try await ForwardPair.local(to: server) { pair, port in
       let clients = (0..<130).compactMap { _ in TestSocket.connect(port: port) }
       #expect(clients.count == 130)
       var accepted: [TestSocket] = []
       while accepted.count < Limits.Forward.connections, let next = server.accept() { accepted.append(next) }
       #expect(accepted.count == Limits.Forward.connections)
       #expect(server.accept(within: 0.3) == nil)
+      let isTold = await comesTrue { pair.events.withLock { if case .full(100)? = $0.first { true } else { false } } }
+      #expect(isTold)
       for socket in accepted {
         socket.write([1])
         socket.close()

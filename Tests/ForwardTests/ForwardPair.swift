@@ -51,7 +51,7 @@ final class ForwardPair: Sendable {
   @discardableResult
   func start() async throws -> [UInt16] {
     try await guest.ask(guestSession) { event in self.events.withLock { $0.append(event) } }
-    return try await guest.listen(guestSession).map { _, addresses in
+    return try await guest.start(guestSession).map { _, addresses in
       addresses.first.flatMap { $0.split(separator: ":").last }.flatMap { UInt16($0) } ?? 0
     }
   }
@@ -80,6 +80,40 @@ final class ForwardPair: Sendable {
     try await body(pair, port)
     await pair.end()
     #expect(eventually { TestSocket.connect(port: port) == nil }, "the listener is gone")
+  }
+}
+
+/// Another guest of a host, which has it listen. It waits for nothing, so that a test can without a task.
+final class OtherGuest: Sendable {
+  private let guest: ForwardGuest
+  private let sessions: (guest: Session, host: Session)
+  private let links = MemoryLink.pair()
+
+  init(of host: ForwardHost, remote: String) async throws {
+    guest = try await ForwardGuest(local: [], remote: [try ForwardSpec(parsing: remote)])
+    let identity = [UInt8](repeating: 8, count: 16)
+    sessions = (Session(.init(identity: identity)), Session(.init(identity: identity)))
+    sessions.host.acceptChannels { [weak session = sessions.host] channel in
+      if let session { host.accept(channel, of: session) }
+    }
+    sessions.guest.acceptChannels { [guest] in guest.accept($0) }
+    sessions.guest.connect(links.0)
+    sessions.host.connect(links.1)
+    #expect(eventually { self.sessions.guest.isOnline && self.sessions.host.isOnline })
+  }
+
+  /// Asks the host to listen.
+  func ask(_ endpoint: String) throws -> (channel: PeerChannel, isOpen: () -> Bool) {
+    let channel = try sessions.guest.openChannel("forward:listen:0:\(endpoint)")
+    let isSettled = Atomic<Bool>(false)
+    channel.whenOpened { isSettled.store(true, ordering: .relaxed) }
+    return (channel, { isSettled.load(ordering: .relaxed) && channel.failure == nil })
+  }
+
+  func end() {
+    guest.end()
+    sessions.guest.end()
+    sessions.host.end()
   }
 }
 

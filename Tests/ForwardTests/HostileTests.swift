@@ -158,6 +158,106 @@ import Wire
     withExtendedLifetime(links) {}
   }
 
+  @Test func `a host that lets go of what it has promised is asked ever more rarely`() async throws {
+    let begun = ContinuousClock.now
+    let events = try await Self.events { events in
+      events.count { if case .listensThere = $0 { true } else { false } } == 3
+    } answer: { channel, _ in
+      channel.accept()
+      _ = try? channel.send(Self.piece("\u{1}\u{1}"))
+      Task {
+        try await Task.sleep(for: .milliseconds(50))
+        channel.reset(.failed, "changed its mind")
+      }
+    }
+    #expect(events.count >= 5, "\(events)")
+    // Pauses of 0.5 and 1 second, and what the peer takes besides.
+    #expect(begun.duration(to: .now) >= .milliseconds(1_500))
+  }
+
+  @Test func `why a host does not listen any more is told once`() async throws {
+    let asked = Mutex(0)
+    let events = try await Self.events { events in
+      // Some more times than it is told.
+      events.count > 3 || asked.withLock { $0 } == 4
+    } answer: { channel, number in
+      asked.withLock { $0 += 1 }
+      guard number == 0 else { return channel.reset(.refused, "not allowed") }
+      channel.accept()
+      _ = try? channel.send(Self.piece("\u{1}\u{1}"))
+      Task {
+        try await Task.sleep(for: .milliseconds(50))
+        channel.reset(.failed, "started anew")
+      }
+    }
+    #expect(events.count == 3, "\(events)")
+    guard case .refusedThere(_, .listenRefused)? = events.last else {
+      Issue.record("\(events)")
+      return
+    }
+    #expect(asked.withLock { $0 } >= 4)
+  }
+
+  /// What a guest with one listener at the peer is told by a host of which only `answer` is there, until that is enough;
+  /// `answer` has each channel and how many there were before.
+  private static func events(
+    isEnough: ([ForwardGuest.Event]) -> Bool, answer: @escaping @Sendable (PeerChannel, Int) -> Void
+  ) async throws -> [ForwardGuest.Event] {
+    let (host, guest) = (Session(.init(identity: ForwardPair.identity)), Session(.init(identity: ForwardPair.identity)))
+    let forwards = try await ForwardGuest(local: [], remote: [try ForwardSpec(parsing: "0:localhost:1")])
+    let count = Mutex(0)
+    host.acceptChannels { channel in
+      answer(
+        channel,
+        count.withLock { count in
+          defer { count += 1 }
+          return count
+        })
+    }
+    let links = MemoryLink.pair()
+    guest.connect(links.0)
+    host.connect(links.1)
+    #expect(eventually { guest.isOnline && host.isOnline })
+    let events = Mutex<[ForwardGuest.Event]>([])
+    try await forwards.ask(guest) { event in events.withLock { $0.append(event) } }
+    #expect(await comesTrue { isEnough(events.withLock { $0 }) })
+    forwards.end()
+    guest.end()
+    host.end()
+    withExtendedLifetime(links) {}
+    return events.withLock { $0 }
+  }
+
+  @Test func `a host that says nothing is told apart from one that says no`() async throws {
+    let pair = try await ForwardPair()
+    let asked = Mutex<PeerChannel?>(nil)
+    pair.hostSession.acceptChannels { channel in asked.withLock { $0 = channel } }
+    let channel = try pair.guestSession.openChannel("forward:check:localhost:1")
+    let failure = await #expect(throws: ForwardError.self) {
+      try await channel.inTime(seconds: 0.2) { channel throws(PeerChannelError) in try await channel.opened() }
+    }
+    guard case .noAnswer? = failure else {
+      Issue.record("\(String(describing: failure))")
+      return
+    }
+    await pair.end()
+  }
+
+  @Test func `a guest that asks to listen and gives up at once, over and over, leaves nothing behind`() async throws {
+    let pair = try await ForwardPair(allowListen: ["127.0.0.1:0"])
+    for _ in 0..<500 { try pair.guestSession.openChannel("forward:listen:0:127.0.0.1:0").reset(.cancelled) }
+    // What is not wanted any more when a thread is free is not begun.
+    let isBegun = Mutex(false)
+    await #expect(throws: NameLookup.Failure.self) {
+      try await NameLookup.onThread(if: { false }) { isBegun.withLock { $0 = true } }.get()
+    }
+    #expect(!isBegun.withLock { $0 })
+    let last = try pair.guestSession.openChannel("forward:listen:0:127.0.0.1:0")
+    try await last.opened()
+    #expect(pair.guestSession.isOnline)
+    await pair.end()
+  }
+
   private func piece(_ text: String) -> Frame { Self.piece(text) }
 
   private static func piece(_ text: String) -> Frame {

@@ -4,6 +4,7 @@ import Rig
 import Session
 import Synchronization
 import Testing
+import Wire
 
 @testable import Forward
 
@@ -89,6 +90,81 @@ import Testing
     #expect(access(file, F_OK) == 0)
   }
 
+  @Test func `two that only wait cannot have one address`() throws {
+    let path = temporaryPath("twice")
+    defer { unlink(path) }
+    let first = try ListeningSocket.listen(at: .tcp(host: "127.0.0.1", port: 0))
+    for endpoint in [Endpoint.tcp(host: "127.0.0.1", port: first[0].port), .unix(path: path)] {
+      let own = endpoint.isTCP ? first : try ListeningSocket.listen(at: endpoint)
+      let failure = #expect(throws: ListeningSocket.Failure.self) { try ListeningSocket.listen(at: endpoint) }
+      #expect(failure?.number == EADDRINUSE, "\(endpoint)")
+      for socket in own { socket.release() }
+      for socket in try ListeningSocket.listen(at: endpoint) { socket.release() }
+    }
+  }
+
+  @Test func `a full backlog of a Unix socket is waited for`() async throws {
+    let path = temporaryPath("full")
+    defer { unlink(path) }
+    let server = TestServer(path: path, backlog: 0)
+    let first = try #require(TestSocket.connect(path: path))
+    let pair = try await ForwardPair(allow: [path], local: ["127.0.0.1:0:\(path)"])
+    let client = try #require(TestSocket.connect(port: try await pair.start()[0]))
+    client.write([7])
+    usleep(300_000)
+    #expect(server.accept() != nil)
+    #expect(server.accept()?.read(limit: 1).bytes == [7])
+    withExtendedLifetime(first) {}
+    await pair.end()
+  }
+
+  @Test func `a guest that came back as another one gets the address of the one that is gone`() async throws {
+    for isNoticed in [true, false] {
+      let server = TestServer()
+      let port = freePort()
+      let remote = "127.0.0.1:\(port):localhost:\(server.port)"
+      let pair = try await ForwardPair(allowListen: ["127.0.0.1:\(port)"], remote: [remote])
+      try await pair.start()
+      if isNoticed { pair.cut() }
+      let other = try await OtherGuest(of: pair.host, remote: remote)
+      let asked = try other.ask("127.0.0.1:\(port)")
+      if !isNoticed {
+        // As long as the first may be there it keeps what it has.
+        usleep(1_000_000)
+        #expect(!asked.isOpen() && asked.channel.failure == nil)
+        pair.cut()
+      }
+      #expect(eventually(within: 15) { asked.isOpen() })
+      let client = try #require(TestSocket.connect(port: port))
+      client.write([3])
+      #expect(server.accept()?.read(limit: 1).bytes == [3])
+      // The first comes back after all, and does not get it while the other one is there.
+      pair.connect()
+      let isLost = await comesTrue {
+        pair.events.withLock { $0.contains { if case .lostThere = $0 { true } else { false } } }
+      }
+      #expect(isLost)
+      #expect(TestSocket.connect(port: port) != nil)
+      other.end()
+      await pair.end()
+    }
+  }
+
+  @Test func `of two guests that are both there the first keeps the address`() async throws {
+    let port = freePort()
+    let remote = "127.0.0.1:\(port):localhost:1"
+    let pair = try await ForwardPair(allowListen: ["127.0.0.1:\(port)"], remote: [remote])
+    try await pair.start()
+    let other = try await OtherGuest(of: pair.host, remote: remote)
+    let asked = try other.ask("127.0.0.1:\(port)")
+    #expect(eventually(within: 2 * Limits.Forward.takeover) { asked.channel.failure != nil })
+    #expect(asked.channel.failure == .reset(.failed, "another guest listens there"))
+    #expect(TestSocket.connect(port: port) != nil)
+    #expect(pair.events.withLock { $0.count } == 1)
+    other.end()
+    await pair.end()
+  }
+
   @Test func `a socket that a dead process left behind is replaced`() async throws {
     let path = temporaryPath("stale")
     // Bound, and closed without being removed.
@@ -97,10 +173,12 @@ import Testing
     let server = TestServer()
     let target = "localhost:\(server.port)"
     let pair = try await ForwardPair(allow: [target], local: ["\(path):\(target)"])
-    // Until it listens, connections are refused.
-    #expect(TestSocket.connect(path: path) == nil)
+    // A connection that comes before the forward is up waits for it.
+    let early = try #require(TestSocket.connect(path: path))
+    early.write([1])
+    #expect(server.accept(within: 0.2) == nil)
     try await pair.start()
-    #expect(TestSocket.connect(path: path) != nil)
+    #expect(server.accept()?.read(limit: 1).bytes == [1])
     await pair.end()
     #expect(eventually { access(path, F_OK) != 0 })
   }
@@ -152,7 +230,7 @@ import Testing
     }
     #expect(eventually { TestSocket.connect(port: first) == nil })
     pair.connect()
-    #expect(eventually { pair.events.withLock { $0.count } == 3 }, "listens, lost, listens")
+    #expect(await comesTrue { pair.events.withLock { $0.count } == 3 }, "listens, lost, listens")
     let client = try #require(TestSocket.connect(port: pair.remotePort ?? 0))
     client.write([1])
     #expect(server.accept()?.read(limit: 1).bytes == [1])

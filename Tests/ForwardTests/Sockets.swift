@@ -103,6 +103,12 @@ final class TestSocket: Sendable {
 
   func text(_ limit: Int = .max) -> String { String(decoding: read(limit: limit).bytes, as: UTF8.self) }
 
+  /// Waits until the connection is broken, without reading or writing.
+  func isBroken(within seconds: Double = 5) -> Bool {
+    var events = pollfd(fd: number, events: 0, revents: 0)
+    return eventually(within: seconds) { poll(&events, 1, 0) == 1 && events.revents & Int16(POLLERR) != 0 }
+  }
+
   func finish() { shutdown(number, Int32(SHUT_WR)) }
 
   func close() {
@@ -165,13 +171,13 @@ final class TestServer: Sendable {
     }
   }
 
-  /// Listens at a path.
-  init(path: String) {
+  /// Listens at a path; one connection more than `backlog` may wait.
+  init(path: String, backlog: Int32 = 64) {
     descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     self.path = path
     port = 0
     _ = withUnixAddress(path) { [descriptor] in bind(descriptor, $0, $1) }
-    listen(descriptor, 64)
+    listen(descriptor, backlog)
   }
 
   deinit { close(descriptor) }
@@ -246,6 +252,15 @@ func eventually(within seconds: Double = 5, _ condition: () -> Bool) -> Bool {
   for _ in 0..<Int(seconds * 200) {
     if condition() { return true }
     usleep(5000)
+  }
+  return condition()
+}
+
+/// As `eventually`, for what tasks bring about: they need the thread meanwhile, and wait for those of other tests.
+func comesTrue(within seconds: Double = 60, _ condition: () -> Bool) async -> Bool {
+  for _ in 0..<Int(seconds * 50) {
+    if condition() { return true }
+    try? await Task.sleep(for: .milliseconds(20))
   }
   return condition()
 }

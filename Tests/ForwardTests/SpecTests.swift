@@ -57,6 +57,37 @@ import Testing
     #expect(try ForwardPolicy().isEmpty)
   }
 
+  @Test func `paths that look the same and are not are told apart`() throws {
+    let (composed, decomposed) = ("/run/caf\u{e9}", "/run/cafe\u{301}")
+    let policy = try ForwardPolicy(targets: [composed, composed, "localhost:1"], listens: [composed, "1", "1"])
+    #expect(policy.targets.count == 2 && policy.listens.count == 2, "each once")
+    let (same, other) = (try Endpoint(path: composed), try Endpoint(path: decomposed))
+    #expect(policy.allows(connectingTo: same) && !policy.allows(connectingTo: other))
+    #expect(policy.allows(listeningAt: same) && !policy.allows(listeningAt: other))
+    #expect(same != other && Set([same, other, same]).count == 2)
+    #expect(ForwardName(parsing: "forward:connect:\(decomposed)") == .connect(other))
+    #expect(ForwardName.connect(same) != .connect(other))
+    #expect(try ForwardSpec(parsing: "1:/\u{301}x").target.text == "/\u{301}x", "a mark behind the slash")
+  }
+
+  @Test func `the examples of a policy are one command that works`() throws {
+    let targets = [
+      "localhost:80", "db:80", "db:*", "localhost:8080", "localhost:8081", "h:65535", "i:65535", "[::1]:5432",
+      "/run/a/s.sock", "/run/b/s.sock", "/tmp/a:b\\c", "/run/" + String(repeating: "n", count: 102),
+    ]
+    let policy = try ForwardPolicy(
+      targets: targets, listens: ["0", "9000", "*:9000", "/run/l"] + (1...9).map(String.init))
+    let examples = policy.examples
+    let local = try examples.filter { $0.option == "-L" }.map { try ForwardSpec(parsing: $0.spec) }
+    let remote = try examples.filter { $0.option == "-R" }.map { try ForwardSpec(parsing: $0.spec) }
+    #expect(local.count == targets.count && remote.count == Limits.Forward.listeners)
+    #expect(Set(local.map(\.listen)).count == local.count)
+    for spec in local { #expect(policy.allows(connectingTo: spec.target), "\(spec)") }
+    for spec in remote { #expect(policy.allows(listeningAt: spec.listen), "\(spec)") }
+    #expect(examples.prefix(3).map(\.spec) == ["8080:localhost:80", "8081:db:80", "8082:db:80"])
+    #expect(try ForwardPolicy(targets: ["localhost:5432"]).examples.map(\.spec) == ["5432:localhost:5432"])
+  }
+
   @Test func `names of channels come back as they were meant, and only in their one spelling`() throws {
     let target = try Endpoint(parsing: "db.example.org:5432", for: .connecting)
     let longest = try Endpoint(parsing: String(repeating: "h", count: 164) + ":65535", for: .listening)
@@ -78,18 +109,21 @@ import Testing
     #expect(state.said() == .finish && state.said() == .nothing)
     #expect(state.peerEnded() == .flush && state.peerEnded() == .nothing)
     #expect(state.flushed() == .shutDown && state.flushed() == .nothing)
-    #expect(state.socketClosed(hasUnsent: false) == .nothing)
+    #expect(state.socketClosed(hasUnsent: false, isTCP: true) == .nothing)
 
     var broken = CouplingState()
-    #expect(broken.socketClosed(hasUnsent: false) == .reset)
+    #expect(broken.socketClosed(hasUnsent: false, isTCP: true) == .reset)
     var closed = CouplingState()
     #expect(closed.socketEnded(hasUnsent: false) == .finish)
-    #expect(closed.socketClosed(hasUnsent: false) == .nothing)
+    #expect(closed.socketClosed(hasUnsent: false, isTCP: false) == .nothing)
     #expect(!closed.takesPieces && closed.peerEnded() == .consumeEnd)
+    var gone = CouplingState()
+    #expect(gone.socketEnded(hasUnsent: true) == .nothing)
+    #expect(gone.socketClosed(hasUnsent: true, isTCP: true) == .resetWhenTaken && gone.said() == .finish)
     var both = CouplingState()
     #expect(both.peerEnded() == .flush && both.flushed() == .shutDown)
     // SwiftNIO closes the socket at the second end, and says no more than that.
-    #expect(both.socketClosed(hasUnsent: true) == .nothing && both.said() == .finish)
+    #expect(both.socketClosed(hasUnsent: true, isTCP: true) == .nothing && both.said() == .finish)
   }
 }
 

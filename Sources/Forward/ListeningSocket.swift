@@ -2,10 +2,13 @@ import Core
 import Glibc
 import Synchronization
 
-/// A socket that has taken an address of this computer, and does not listen yet: connections to it are refused.
+/// A socket that listens at an address of this computer. Connections wait in its backlog until somebody accepts them.
+///
+/// It listens as soon as it has its address: until then the kernel would give the same port to another process that
+/// asks like us, and a Unix socket would look as if it had been left behind.
 ///
 /// A Unix socket is open to its user alone, and its file goes with it, if it is still the same one.
-final class BoundSocket: Sendable {
+final class ListeningSocket: Sendable {
   /// Why an address cannot be had.
   struct Failure: Error {
     /// Which address, and why, in a few words.
@@ -30,8 +33,9 @@ final class BoundSocket: Sendable {
 
   deinit { release() }
 
-  /// Takes all the addresses that `endpoint` stands for: two for localhost, with the same port. May block for a name.
-  static func bind(_ endpoint: Endpoint) throws(Failure) -> [BoundSocket] {
+  /// Listens at all the addresses that `endpoint` stands for: two for localhost, with the same port. May block for a
+  /// name.
+  static func listen(at endpoint: Endpoint) throws(Failure) -> [ListeningSocket] {
     switch endpoint {
     case .unix(let path): return [try unix(path)]
     case .tcp(let host, let port):
@@ -49,28 +53,22 @@ final class BoundSocket: Sendable {
     }
   }
 
-  /// Starts to listen, and gives the descriptor away: its new owner closes it. `release` removes the file still.
-  func listen() throws(Failure) -> Int32 {
-    let (descriptor, error) = descriptor.withLock { own -> (Int32, Int32) in
+  /// Gives the descriptor away: its new owner closes it. `release` removes the file still.
+  /// - Returns: nil if it was given away or released before.
+  func giveAway() -> Int32? {
+    descriptor.withLock { own in
+      guard own >= 0 else { return nil }
       defer { own = -1 }
-      guard own >= 0 else { return (-1, EBADF) }
-      guard Glibc.listen(own, Int32(Limits.Forward.backlog)) == 0 else {
-        let error = errno
-        close(own)
-        return (-1, error)
-      }
-      return (own, 0)
+      return own
     }
-    guard descriptor >= 0 else { throw Failure(address: name, errno: error) }
-    return descriptor
   }
 
   /// Gives the address back. Any number of times.
   func release() {
     let isFirst = descriptor.withLock { own in
       if own >= 0 { close(own) }
-      defer { own = BoundSocket.released }
-      return own != BoundSocket.released
+      defer { own = ListeningSocket.released }
+      return own != ListeningSocket.released
     }
     guard isFirst, let file else { return }
     var status = stat()
@@ -82,7 +80,7 @@ final class BoundSocket: Sendable {
 
   // MARK: - TCP
 
-  private static func tcp(_ host: String, port: UInt16) throws(Failure) -> [BoundSocket] {
+  private static func tcp(_ host: String, port: UInt16) throws(Failure) -> [ListeningSocket] {
     let addresses: [NameLookup.Address]
     do {
       addresses =
@@ -92,22 +90,22 @@ final class BoundSocket: Sendable {
     } catch {
       throw Failure(address: host, reason: error.description, number: 0)
     }
-    var bound: [BoundSocket] = []
+    var sockets: [ListeningSocket] = []
     var missing: Failure?
     for address in addresses {
       do throws(Failure) {
-        bound.append(try tcp(address, port: bound.first?.port ?? port))
+        sockets.append(try tcp(address, port: sockets.first?.port ?? port))
       } catch {
         // A computer may be without one of both families.
         guard error.number == EADDRNOTAVAIL || error.number == EAFNOSUPPORT else { throw error }
         missing = error
       }
     }
-    guard !bound.isEmpty else { throw missing ?? Failure(address: host, reason: "it has no address", number: 0) }
-    return bound
+    guard !sockets.isEmpty else { throw missing ?? Failure(address: host, reason: "it has no address", number: 0) }
+    return sockets
   }
 
-  private static func tcp(_ address: NameLookup.Address, port: UInt16) throws(Failure) -> BoundSocket {
+  private static func tcp(_ address: NameLookup.Address, port: UInt16) throws(Failure) -> ListeningSocket {
     var bytes = address.bytes
     let name = { (port: UInt16) in describe(address, port: port) }
     // sin_port and sin6_port stand at the same place, in network byte order.
@@ -120,14 +118,14 @@ final class BoundSocket: Sendable {
     setsockopt(new, SOL_SOCKET, SO_REUSEADDR, &yes, size)
     // The addresses of IPv4 have a socket of their own.
     if address.family == AF_INET6 { setsockopt(new, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &yes, size) }
-    var buffer = Int32(Limits.Forward.receiveBuffer)
-    setsockopt(new, SOL_SOCKET, SO_RCVBUF, &buffer, size)
     var length = socklen_t(bytes.count)
     let result = bytes.withUnsafeMutableBytes { raw -> Int32 in
       // The array holds a sockaddr of this family and length, as getaddrinfo gave it.
       guard let base = raw.baseAddress else { return -1 }
       let pointer = base.assumingMemoryBound(to: sockaddr.self)
-      guard Glibc.bind(new, pointer, length) == 0 else { return -1 }
+      guard Glibc.bind(new, pointer, length) == 0, Glibc.listen(new, Int32(Limits.Forward.backlog)) == 0 else {
+        return -1
+      }
       return getsockname(new, pointer, &length)
     }
     guard result == 0 else {
@@ -136,7 +134,7 @@ final class BoundSocket: Sendable {
       throw Failure(address: name(port), errno: error)
     }
     let taken = UInt16(bytes[2]) << 8 | UInt16(bytes[3])
-    return BoundSocket(new, name: name(taken), port: taken)
+    return ListeningSocket(new, name: name(taken), port: taken)
   }
 
   private static func describe(_ address: NameLookup.Address, port: UInt16) -> String {
@@ -155,15 +153,15 @@ final class BoundSocket: Sendable {
 
   // MARK: - Unix sockets
 
-  private static func unix(_ path: String) throws(Failure) -> BoundSocket {
+  private static func unix(_ path: String) throws(Failure) -> ListeningSocket {
     let new = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard new >= 0 else { throw Failure(address: path, errno: errno) }
     // On Linux a socket's file gets the mode of the socket, less the umask: it is never open to others, not for a moment.
     fchmod(new, 0o600)
-    var error = bind(new, path)
+    var error = listen(new, path)
     if error == EADDRINUSE, isStale(path) {
       unlink(path)
-      error = bind(new, path)
+      error = listen(new, path)
     }
     var status = stat()
     if error == 0, lstat(path, &status) != 0 { error = errno }
@@ -171,7 +169,7 @@ final class BoundSocket: Sendable {
       close(new)
       throw Failure(address: path, errno: error)
     }
-    return BoundSocket(new, name: path, port: 0, file: (path, UInt64(status.st_dev), UInt64(status.st_ino)))
+    return ListeningSocket(new, name: path, port: 0, file: (path, UInt64(status.st_dev), UInt64(status.st_ino)))
   }
 
   /// Whether a socket was left behind by a process that is gone. What is no socket never is.
@@ -185,8 +183,10 @@ final class BoundSocket: Sendable {
   }
 
   /// - Returns: an errno, or 0.
-  private static func bind(_ descriptor: Int32, _ path: String) -> Int32 {
-    withAddress(path) { Glibc.bind(descriptor, $0, $1) == 0 ? 0 : errno }
+  private static func listen(_ descriptor: Int32, _ path: String) -> Int32 {
+    withAddress(path) {
+      Glibc.bind(descriptor, $0, $1) == 0 && Glibc.listen(descriptor, Int32(Limits.Forward.backlog)) == 0 ? 0 : errno
+    }
   }
 
   private static func withAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
@@ -202,7 +202,7 @@ final class BoundSocket: Sendable {
   }
 }
 
-extension BoundSocket.Failure {
+extension ListeningSocket.Failure {
   init(address: String, errno: Int32) {
     self.init(address: address, reason: String(cString: strerror(errno)), number: errno)
   }
