@@ -28,7 +28,9 @@ extension TransferFailure {
     case .silent: "it heard nothing"
     case .refused(let why), .violated(let why), .local(let why): why
     case .sameRole(let sends):
-      sends ? "both computers run \"p2pfs send\"" : "both computers run \"p2pfs receive\""
+      sends
+        ? "both computers send; run \"p2pfs receive\" on one of them"
+        : "both computers receive; run \"p2pfs send\" on one of them"
     case .version(let other): "it speaks version \(TransferMessage.version) of the transfer, not \(other)"
     }
   }
