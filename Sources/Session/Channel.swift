@@ -239,7 +239,8 @@ package final class Channel: Sendable {
   func end(_ state: inout State, _ error: ChannelError?) -> Calls {
     guard !state.isOver else { return Calls() }
     state.isOver = true
-    var calls = Calls(all: state.onTaken + state.onOver)
+    // First what it holds is given back: whoever hears that it is over may open the next.
+    var calls = Calls(all: [dispose] + state.onTaken + state.onOver)
     if !state.core.isComplete {
       state.failure = error ?? .cancelled
       calls.all += state.onOpened
@@ -251,21 +252,17 @@ package final class Channel: Sendable {
     // With the session the connection goes, by itself: the end of a channel alone would look as if it had been given up.
     if error != .peerGone { state.link?.close() }
     state.link = nil
-    let forget = forget
-    calls.all.append { [self] in
-      dispose()
-      forget(self)
-    }
     return calls
   }
 
-  private func dispose() {
+  @Sendable private func dispose() {
     state.withLock { state in
       state.core.dispose()
       // The callbacks hold who uses the channel, who holds the channel.
       state.onReadable = nil
       state.onWritable = nil
     }
+    forget(self)
   }
 
   /// After something was taken, here or there: says goodbye when all was, and is over when the peer has, too.
