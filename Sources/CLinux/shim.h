@@ -42,6 +42,7 @@ static inline int p2pfs_openat(int directory, const char *path, int flags, unsig
 struct p2pfs_status {
   uint32_t mode, links, is_mount_root, knows_mount_root;
   uint64_t device, inode, size, blocks;
+  uint64_t birth;           // in nanoseconds; 0 if the filesystem does not say
   int64_t seconds[3];       // accessed, modified, changed
   uint32_t nanoseconds[3];
 };
@@ -62,6 +63,7 @@ static inline int p2pfs_statx(int directory, const char *path, int flags, unsign
   out->inode = s.stx_ino;
   out->size = s.stx_size;
   out->blocks = s.stx_blocks;
+  out->birth = s.stx_mask & STATX_BTIME ? (uint64_t)s.stx_btime.tv_sec * 1000000000u + s.stx_btime.tv_nsec : 0;
   out->seconds[0] = s.stx_atime.tv_sec;
   out->seconds[1] = s.stx_mtime.tv_sec;
   out->seconds[2] = s.stx_ctime.tv_sec;

@@ -11,14 +11,20 @@ package enum Limits {
     package static let data = 32_768
     /// Longest component of a path: NAME_MAX of Linux.
     package static let name = 255
-    /// Longest path: PATH_MAX of Linux less the terminating NUL.
-    package static let path = 4_095
-    /// Deepest path, so that no walk of ours is longer than what a path of `path` bytes can hold.
-    package static let depth = 2_048
+    /// Longest path. A tree may be deeper than PATH_MAX, which the exporter resolves in parts of `pathPart`; and a
+    /// message holds two of the longest.
+    package static let path = 31_999
+    /// Longest part of a path that one system call resolves: PATH_MAX of Linux less the terminating NUL.
+    package static let pathPart = 4_095
+    /// Deepest path: what a path of `path` bytes can hold.
+    package static let depth = 16_000
     /// Longest target of a symbolic link: PATH_MAX of Linux less the terminating NUL.
     package static let linkTarget = 4_095
     /// Most bytes one read request may ask for: the kernel's largest FUSE read.
     package static let read = 1_048_576
+    /// Most bytes that one append adds to a file as a whole: twice the kernel's largest FUSE write, so that one that
+    /// the kernel cuts at a page boundary is one append; and no more than the least write credit of 16 guests.
+    package static let append = 2_097_152
     /// Largest offset or size of a file, 4 EiB: half of OFFSET_MAX of Linux, so that the sum of two fits an Int64.
     package static let fileSize: Int64 = Int64.max / 2
     /// Most bytes of listing that one list request is answered with, before the client asks on.

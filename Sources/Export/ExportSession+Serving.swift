@@ -52,8 +52,8 @@ extension ExportSession {
     case .link(.handle(let handle), let path):
       let file = try table.file(handle)
       answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.link(file, to: path) })
-    case .mkdir(let path, let mode): answer(exchange, try directory.makeDirectory(at: path, mode: mode))
-    case .mknod(let path, let mode): answer(exchange, try directory.makeNode(at: path, mode: mode))
+    case .mkdir(let path, let mode, _): answer(exchange, try directory.makeDirectory(at: path, mode: mode))
+    case .mknod(let path, let mode, _): answer(exchange, try directory.makeNode(at: path, mode: mode))
     case .unlink(let path):
       try directory.unlink(path)
       done(exchange)
@@ -63,7 +63,7 @@ extension ExportSession {
     case .rename(let path, let to, let mode):
       try directory.rename(path, to: to, mode)
       done(exchange)
-    case .create(let handle, let path, let options, let mode):
+    case .create(let handle, let path, let options, let mode, _):
       let file = try open(handle, options) { () throws(Errno) in try directory.create(path, options, mode: mode) }
       answer(exchange, file.attributes)
     case .open(let handle, let path, let options, let prefetch):
@@ -87,7 +87,8 @@ extension ExportSession {
         try check(dataOnly ? fdatasync(file) : fsync(file))
       }
       done(exchange)
-    case .close(let handle):
+    case .append, .flush, .reopen: throw Errno.noFunction
+    case .close(let handle, _):
       try table.remove(handle).close()
       done(exchange)
     case .statfs(let path):
@@ -135,8 +136,9 @@ extension ExportSession {
     while true {
       let wanted = min(count - done, Limits.Wire.data)
       let position = offset + Int64(done)
-      let piece = Frame.piece(for: exchange.header, offset: position, more: false, room: wanted)
       do {
+        let version = try file.attributes().version
+        let piece = Frame.piece(for: exchange.header, offset: position, version: version, more: false, room: wanted)
         let read = try file.read(UnsafeMutableRawBufferPointer(rebasing: piece.spare[..<wanted]), at: position)
         piece.count += read
         done += read
@@ -191,9 +193,9 @@ extension Request {
   /// Whether a read-only share refuses it.
   var isChange: Bool {
     switch self {
-    case .lookup, .list, .readlink, .read, .fsync, .close, .statfs, .seek: false
-    case .open(_, _, let options, _): options != .read
-    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .write, .allocate: true
+    case .lookup, .list, .readlink, .read, .fsync, .flush, .close, .statfs, .seek: false
+    case .open(_, _, let options, _), .reopen(_, _, let options, _): options != .read
+    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .write, .append, .allocate: true
     }
   }
 }

@@ -53,7 +53,7 @@ final class ExportSession: Responder {
       // The target: its kind, 1 for a handle, then the handle.
       guard request.count > body, request.bytes[body] == 1 else { return nil }
       body += 1
-    case .list, .create, .open, .read, .write, .fsync, .close, .seek, .allocate: break
+    case .list, .create, .open, .reopen, .read, .write, .append, .flush, .fsync, .close, .seek, .allocate: break
     case .readlink, .symlink, .mkdir, .mknod, .unlink, .rmdir, .rename, .statfs: return nil
     }
     guard request.count - body >= 8 else { return nil }

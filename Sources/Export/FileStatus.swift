@@ -12,7 +12,7 @@ struct FileStatus {
   private let status: p2pfs_status
 
   /// Asks for everything that travels.
-  static let all = UInt32(0x7ff)  // STATX_BASIC_STATS
+  static let all = UInt32(0xfff)  // STATX_BASIC_STATS, STATX_BTIME
 
   /// The status of what `name` in the directory open at `directory` is, without following anything or waking an
   /// automounter; an empty name means the descriptor itself.
@@ -45,10 +45,11 @@ struct FileStatus {
     var mode = status.mode & 0o177777
     if type != .directory { mode &= ~0o6000 }
     return Attributes(
-      mode: mode, links: status.links, device: status.device, inode: status.inode,
+      mode: mode, links: status.links,
+      identity: FileIdentity(device: status.device, inode: status.inode, generation: status.birth),
       size: Int64(min(status.size, UInt64(Limits.Wire.fileSize))), blocks: status.blocks,
       accessed: time(status.seconds.0, status.nanoseconds.0), modified: time(status.seconds.1, status.nanoseconds.1),
-      changed: time(status.seconds.2, status.nanoseconds.2))
+      changed: time(status.seconds.2, status.nanoseconds.2), rights: [.read, .write, .execute, .owner])
   }
 
   private func time(_ seconds: Int64, _ nanoseconds: UInt32) -> Timestamp {
@@ -59,7 +60,8 @@ struct FileStatus {
   static func barred(device: UInt64) -> Attributes {
     let never = Timestamp(seconds: 0, nanoseconds: 0)
     return Attributes(
-      mode: FileType.directory.rawValue | 0o555, links: 2, device: device, inode: 1, size: 0, blocks: 0,
-      accessed: never, modified: never, changed: never)
+      mode: FileType.directory.rawValue | 0o555, links: 2,
+      identity: FileIdentity(device: device, inode: 1, generation: 0), size: 0, blocks: 0, accessed: never,
+      modified: never, changed: never, rights: [.read, .execute])
   }
 }

@@ -9,8 +9,8 @@ struct RemoteFile: Hashable, Sendable {
   let type: FileType
 
   init(_ attributes: Attributes) {
-    device = attributes.device
-    inode = attributes.inode
+    device = attributes.identity.device
+    inode = attributes.identity.inode
     type = attributes.type
   }
 }

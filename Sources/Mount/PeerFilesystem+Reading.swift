@@ -65,7 +65,7 @@ extension PeerFilesystem {
         return []
       }
       guard let piece = try? reply.piece() else { return file.stream.fail(segment, .ioError) }
-      let (answers, isGood) = file.stream.receive(piece, isLast: reply.isLast, for: segment)
+      let (answers, isGood) = file.stream.receive((piece.offset, piece.data), isLast: reply.isLast, for: segment)
       if !isGood { log.warning("the peer sent contents that were not asked for") }
       return answers
     }

@@ -164,7 +164,7 @@ extension Session {
     let operation = Operation(rawValue: header.operation)
     let verdict = state.slots.admit(header.sequence, changes: operation?.changes ?? false)
     guard case .execute = verdict else { return (verdict, nil) }
-    let writeBytes = operation == .write ? frame.count : 0
+    let writeBytes = operation == .write || operation == .append ? frame.count : 0
     // The client counts data, this counts messages: allow for the headers.
     guard state.writeBytes + writeBytes <= configuration.grantedWriteCredit * 2 else {
       throw MalformedMessage("more data to write than its credit")

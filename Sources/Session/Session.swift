@@ -198,7 +198,8 @@ package final class Session: Requester, ReplySink {
     }
     let hello = Hello(
       session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
-      writeCredit: UInt32(configuration.grantedWriteCredit), instance: instance)
+      writeCredit: UInt32(configuration.grantedWriteCredit), instance: instance,
+      machine: 0)
     link.send(hello.encoded(), on: .control)
     // Only now: the peer's hello may be here already, and what it sets free must not overtake ours.
     link.attach(LinkReceiverOfConnection(session: self, link: link))

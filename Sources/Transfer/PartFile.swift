@@ -36,7 +36,7 @@ final class PartFile {
     self.file = file
     let now = file.attributes
     if goesOn != nil {
-      guard now.size == offset, now.device == beginning.device, now.inode == beginning.inode else {
+      guard now.size == offset, now.identity.device == beginning.device, now.identity.inode == beginning.inode else {
         throw Refusal.hasChanged
       }
     } else if now.size > 0 {
@@ -69,7 +69,7 @@ final class PartFile {
       let time = AttributeChanges(modified: .set(entry.modified))
       _ = try? target.directory.change(file.descriptor.rawValue, time)
     }
-    try filesystems.note(file.attributes.device, file.descriptor)
+    try filesystems.note(file.attributes.identity.device, file.descriptor)
     if target.overwrites, try target.attributes(at: entry.path) != nil {
       // What takes the place of a file is on disk before that is gone.
       guard fdatasync(file.descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }

@@ -282,7 +282,7 @@ package final class TransferReceiver: Sendable {
     progress.turn(to: [], .writing)
     var failures: [(UInt64, Path, Errno)] = []
     directories.settle { (path, changes) throws(Errno) in
-      let device = try target.directory.change(path, changes).device
+      let device = try target.directory.change(path, changes).identity.device
       guard !filesystems.contains(device), let directory = try? target.directory.open(path, [.read]) else { return }
       note(directory)
     } failed: { number, path, error in
@@ -300,7 +300,7 @@ package final class TransferReceiver: Sendable {
 
   /// The filesystem of an open directory is to be on disk in the end.
   private func note(_ directory: borrowing Descriptor) {
-    guard let device = try? target.directory.attributes(of: directory).device else { return }
+    guard let device = try? target.directory.attributes(of: directory).identity.device else { return }
     try? filesystems.note(device, directory)
   }
 }

@@ -180,6 +180,6 @@ package final class TransferSource: Sendable {
     let now = try items[place.item].parent.attributes(of: file)
     // Not the time of the inode's change: a new link or mode leaves the contents as they are.
     return now.size == place.attributes.size && now.modified == place.attributes.modified
-      && now.inode == place.attributes.inode && now.device == place.attributes.device
+      && now.identity == place.attributes.identity
   }
 }

@@ -81,7 +81,7 @@ extension TransferTarget {
   /// Whether `part` is the name of that open file, and of no other.
   func isAt(_ part: Path, _ file: HeldFile) throws(Errno) -> Bool {
     guard let found = try attributes(at: part) else { return false }
-    return found.device == file.attributes.device && found.inode == file.attributes.inode
+    return found.identity == file.attributes.identity
   }
 
   /// Removes what is at `part`.

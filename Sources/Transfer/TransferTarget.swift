@@ -68,7 +68,9 @@ package final class TransferTarget: Sendable {
     let (part, found) = try part(for: path)
     var beginning = Beginning(part: part)
     if let found, isPart(found), found.size > 0, found.size <= size {
-      (beginning.have, beginning.device, beginning.inode) = (found.size, found.device, found.inode)
+      (beginning.have, beginning.device, beginning.inode) = (
+        found.size, found.identity.device, found.identity.inode
+      )
       beginning.digest = try digest(of: try open(part, [.read]), found.size, while: isWanted)
     } else if isThere {
       (beginning.have, beginning.isInPlace) = (size, true)

@@ -29,22 +29,54 @@ package struct Timestamp: Sendable, Hashable {
 ///
 /// Owner and group are left out: everything belongs to whoever mounted it.
 package struct Attributes: Sendable, Hashable {
-  /// What identifies one state of a file's contents: if all agree, the contents are unchanged.
+  /// What tells one state of a file's contents from another: if all agree, the contents are unchanged.
   package struct Version: Sendable, Hashable {
-    package var device: UInt64
-    package var inode: UInt64
     package var size: Int64
     package var modified: Timestamp
     package var changed: Timestamp
+
+    /// Length on the wire in bytes.
+    package static let length = 8 + 12 * 2
+
+    /// A state of the given values.
+    package init(size: Int64, modified: Timestamp, changed: Timestamp) {
+      self.size = size
+      self.modified = modified
+      self.changed = changed
+    }
+
+    init(_ reader: inout Reader) throws(MalformedMessage) {
+      size = try reader.integer()
+      modified = try Timestamp(&reader)
+      changed = try Timestamp(&reader)
+      guard (0...Limits.Wire.fileSize).contains(size) else { throw MalformedMessage("size out of range") }
+    }
+
+    /// Appends the fields.
+    package func write(to frame: Frame) {
+      frame.write(size)
+      modified.write(to: frame)
+      changed.write(to: frame)
+    }
+  }
+
+  /// What the user that exports may do with a file (access(2)).
+  package struct Rights: OptionSet, Sendable, Hashable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    package static let execute = Rights(rawValue: 1)
+    package static let write = Rights(rawValue: 2)
+    package static let read = Rights(rawValue: 4)
+    /// He owns it, or may do everything: the bits of the owner in `mode` are his.
+    package static let owner = Rights(rawValue: 8)
   }
 
   /// Type and permissions; one of the types of stat(2), and no setuid, setgid bits of files.
   package var mode: UInt32
   /// Hard links.
   package var links: UInt32
-  /// Device and inode at the exporter: they tell hard links apart, never are inode numbers here.
-  package var device: UInt64
-  package var inode: UInt64
+  /// Which file it is at the exporter.
+  package var identity: FileIdentity
   /// Bytes, from 0 to `Limits.Wire.fileSize`.
   package var size: Int64
   /// Blocks of 512 bytes that the file takes on disk.
@@ -52,19 +84,21 @@ package struct Attributes: Sendable, Hashable {
   package var accessed: Timestamp
   package var modified: Timestamp
   package var changed: Timestamp
+  /// What the exporter's user may do with it.
+  package var rights: Rights
 
   /// Length on the wire in bytes.
-  package static let length = 4 + 4 + 8 * 4 + 12 * 3
+  package static let length = 4 + 4 + FileIdentity.length + 8 * 2 + 12 * 3 + 1
 
   /// Attributes of the given values.
   package init(
-    mode: UInt32, links: UInt32, device: UInt64, inode: UInt64, size: Int64, blocks: UInt64,
-    accessed: Timestamp, modified: Timestamp, changed: Timestamp
+    mode: UInt32, links: UInt32, identity: FileIdentity, size: Int64, blocks: UInt64,
+    accessed: Timestamp, modified: Timestamp, changed: Timestamp, rights: Rights
   ) {
     self.mode = mode
     self.links = links
-    self.device = device
-    self.inode = inode
+    self.identity = identity
+    self.rights = rights
     self.size = size
     self.blocks = blocks
     self.accessed = accessed
@@ -76,13 +110,13 @@ package struct Attributes: Sendable, Hashable {
   package init(_ reader: inout Reader) throws(MalformedMessage) {
     mode = try reader.integer()
     links = try reader.integer()
-    device = try reader.integer()
-    inode = try reader.integer()
+    identity = try FileIdentity(&reader)
     size = try reader.integer()
     blocks = try reader.integer()
     accessed = try Timestamp(&reader)
     modified = try Timestamp(&reader)
     changed = try Timestamp(&reader)
+    rights = Rights(rawValue: try reader.integer())
     guard FileType(mode: mode) != nil, mode & ~0o177777 == 0 else {
       throw MalformedMessage("mode without a known type")
     }
@@ -93,20 +127,20 @@ package struct Attributes: Sendable, Hashable {
   package func write(to frame: Frame) {
     frame.write(mode)
     frame.write(links)
-    frame.write(device)
-    frame.write(inode)
+    identity.write(to: frame)
     frame.write(size)
     frame.write(blocks)
     accessed.write(to: frame)
     modified.write(to: frame)
     changed.write(to: frame)
+    frame.write(rights.rawValue)
   }
 
   /// The type of the file.
   package var type: FileType { FileType(mode: mode) ?? .regular }
   /// The state of the contents.
   package var version: Version {
-    Version(device: device, inode: inode, size: size, modified: modified, changed: changed)
+    Version(size: size, modified: modified, changed: changed)
   }
 }
 

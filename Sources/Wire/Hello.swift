@@ -3,10 +3,10 @@ package import Core
 /// The first message of either side on each connection: who speaks which version, and what it grants.
 ///
 /// ```
-///  16        18       20         28        44      45                   49             53         61
-/// +---------+--------+----------+---------+-------+--------------------+--------------+----------+
-/// | version | oldest | features | session | flags | requests in flight | write credit | instance |
-/// +---------+--------+----------+---------+-------+--------------------+--------------+----------+
+///  16        18       20         28        44      45                   49             53         61         69
+/// +---------+--------+----------+---------+-------+--------------------+--------------+----------+----------+
+/// | version | oldest | features | session | flags | requests in flight | write credit | instance | machine  |
+/// +---------+--------+----------+---------+-------+--------------------+--------------+----------+----------+
 /// ```
 package struct Hello: Sendable, Equatable {
   /// What a side says of itself.
@@ -17,6 +17,9 @@ package struct Hello: Sendable, Equatable {
     package static let exports = Flags(rawValue: 1)
     /// Its export refuses every change.
     package static let readOnly = Flags(rawValue: 2)
+    /// It knows from a journal which changes of this session an earlier instance of it has made: requests without
+    /// an answer may be sent to it again, and files be opened again (`Request.reopen`).
+    package static let remembers = Flags(rawValue: 4)
   }
 
   /// The version of the protocol that this program speaks.
@@ -45,9 +48,14 @@ package struct Hello: Sendable, Equatable {
   /// A number that the sender has chosen at random when it began with this session. While it stays the same the
   /// sender has all that belongs to the session from earlier connections: handles, answers, numbers, channels.
   package var instance: UInt64
+  /// A number that stays the same while what the sender has acknowledged is sure to be in its kernel's memory or on
+  /// its disk: another one says that the machine was started again, so that what was not synced may be lost.
+  package var machine: UInt64
 
   /// A hello of this program.
-  package init(session: [UInt8], flags: Flags, requests: UInt32, writeCredit: UInt32, instance: UInt64) {
+  package init(
+    session: [UInt8], flags: Flags, requests: UInt32, writeCredit: UInt32, instance: UInt64, machine: UInt64
+  ) {
     precondition(session.count == 16)
     version = Hello.currentVersion
     oldest = 1
@@ -57,6 +65,7 @@ package struct Hello: Sendable, Equatable {
     self.requests = requests
     self.writeCredit = writeCredit
     self.instance = instance
+    self.machine = machine
   }
 
   /// Reads a hello behind its header. Fields that a later version adds behind these are ignored.
@@ -69,11 +78,12 @@ package struct Hello: Sendable, Equatable {
     requests = try reader.integer()
     writeCredit = try reader.integer()
     instance = try reader.integer()
+    machine = try reader.integer()
   }
 
   /// The whole message.
   package func encoded() -> Frame {
-    let frame = Frame(capacity: Header.length + 45)
+    let frame = Frame(capacity: Header.length + 53)
     Header(kind: .hello).write(to: frame)
     frame.write(version)
     frame.write(oldest)
@@ -83,6 +93,7 @@ package struct Hello: Sendable, Equatable {
     frame.write(requests)
     frame.write(writeCredit)
     frame.write(instance)
+    frame.write(machine)
     return frame
   }
 }

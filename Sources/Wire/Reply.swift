@@ -49,20 +49,84 @@ package struct Reply: Sendable {
     return offset
   }
 
-  /// Decodes a piece of file contents: where it lies in the file, and the bytes, in place.
-  package func piece() throws(MalformedMessage) -> (offset: Int64, data: FrameSlice) {
+  /// Decodes a piece of file contents, in place.
+  package func piece() throws(MalformedMessage) -> Piece {
     var reader = body.reader
     let offset: Int64 = try reader.integer()
     guard (0...Limits.Wire.fileSize).contains(offset) else { throw MalformedMessage("offset out of range") }
+    let version = try Attributes.Version(&reader)
     let data = reader.rest()
     guard data.count <= Limits.Wire.data else { throw MalformedMessage("piece too long") }
-    return (offset, data)
+    return Piece(offset: offset, version: version, data: data)
+  }
+
+  /// Decodes the body of an `append`.
+  package func appended() throws(MalformedMessage) -> Appended {
+    var reader = body.reader
+    return try Appended(&reader)
   }
 
   /// Decodes a page of a listing.
   package func listing() throws(MalformedMessage) -> Listing {
     var reader = body.reader
     return try Listing(&reader)
+  }
+}
+
+/// A piece of a file's contents.
+///
+/// ```
+///  0        8              40
+/// +--------+--------------+-------+
+/// | offset | version      | bytes |
+/// +--------+--------------+-------+
+/// ```
+package struct Piece: Sendable {
+  /// Where the bytes lie in the file.
+  package let offset: Int64
+  /// The state of the contents just before the bytes were read: they are of that one, or newer.
+  package let version: Attributes.Version
+  package let data: FrameSlice
+
+  /// Length of the fields before the bytes.
+  package static let prefixLength = 8 + Attributes.Version.length
+
+  /// A piece of the given values.
+  package init(offset: Int64, version: Attributes.Version, data: FrameSlice) {
+    self.offset = offset
+    self.version = version
+    self.data = data
+  }
+}
+
+/// What an append has done.
+package struct Appended: Sendable, Equatable {
+  /// Where in the file the first byte is.
+  package var offset: Int64
+  /// How many bytes were written.
+  package var count: UInt32
+
+  /// Length on the wire in bytes.
+  package static let length = 12
+
+  /// An append of the given values.
+  package init(offset: Int64, count: UInt32) {
+    self.offset = offset
+    self.count = count
+  }
+
+  init(_ reader: inout Reader) throws(MalformedMessage) {
+    offset = try reader.integer()
+    count = try reader.integer()
+    guard (0...Limits.Wire.fileSize).contains(offset), count <= Limits.Wire.append else {
+      throw MalformedMessage("an append out of range")
+    }
+  }
+
+  /// Appends the fields.
+  package func write(to frame: Frame) {
+    frame.write(offset)
+    frame.write(count)
   }
 }
 
@@ -87,9 +151,12 @@ extension Frame {
   }
 
   /// A piece of file contents for `request`, without the bytes, for which there is room.
-  package static func piece(for request: Header, offset: Int64, more: Bool, room: Int) -> Frame {
-    let frame = Frame.reply(to: request, more: more, body: 8 + room)
+  package static func piece(
+    for request: Header, offset: Int64, version: Attributes.Version, more: Bool, room: Int
+  ) -> Frame {
+    let frame = Frame.reply(to: request, more: more, body: Piece.prefixLength + room)
     frame.write(offset)
+    version.write(to: frame)
     return frame
   }
 

@@ -15,14 +15,15 @@ extension Request {
     var room = Header.length + 64
     switch self {
     case .lookup(let target), .setattr(let target, _): room += target.room
-    case .list(_, let path, _), .readlink(let path), .mkdir(let path, _), .mknod(let path, _), .unlink(let path),
-      .rmdir(let path), .create(_, let path, _, _), .open(_, let path, _, _), .statfs(let path):
+    case .list(_, let path, _), .readlink(let path), .mkdir(let path, _, _), .mknod(let path, _, _),
+      .unlink(let path), .rmdir(let path), .create(_, let path, _, _, _), .open(_, let path, _, _), .statfs(let path),
+      .reopen(_, let path, _, _):
       room += path.bytes.count
     case .symlink(let path, let target): room += path.bytes.count + target.count
     case .link(let existing, let path): room += existing.room + path.bytes.count
     case .rename(let path, let to, _): room += path.bytes.count + to.bytes.count
-    case .write(_, _, let data): room += data.count
-    case .read, .fsync, .close, .seek, .allocate: break
+    case .write(_, _, let data), .append(_, _, let data): room += data.count
+    case .read, .fsync, .close, .seek, .allocate, .flush: break
     }
     let frame = Frame(capacity: room)
     Header(kind: .request, operation: operation.rawValue).write(to: frame)
@@ -37,6 +38,15 @@ extension Request {
     Header(kind: .request, operation: Operation.write.rawValue).write(to: frame)
     frame.write(handle.rawValue)
     frame.write(offset)
+    return frame
+  }
+
+  /// Starts an append request in place, as `writeFrame` does.
+  package static func appendFrame(_ handle: Handle, more: Bool, count: Int) -> Frame {
+    let frame = Frame(capacity: Header.length + 9 + count)
+    Header(kind: .request, operation: Operation.append.rawValue).write(to: frame)
+    frame.write(handle.rawValue)
+    frame.write(more ? 1 : 0 as UInt8)
     return frame
   }
 
@@ -57,18 +67,30 @@ extension Request {
     case .link(let existing, let path):
       existing.write(to: frame)
       frame.write(string: path.bytes)
-    case .mkdir(let path, let mode), .mknod(let path, let mode):
+    case .mkdir(let path, let mode, let umask), .mknod(let path, let mode, let umask):
       frame.write(string: path.bytes)
       frame.write(mode)
+      frame.write(umask)
     case .rename(let path, let to, let mode):
       frame.write(string: path.bytes)
       frame.write(string: to.bytes)
       frame.write(mode.rawValue)
-    case .create(let handle, let path, let options, let last), .open(let handle, let path, let options, let last):
+    case .create(let handle, let path, let options, let mode, let umask):
       frame.write(handle.rawValue)
       frame.write(string: path.bytes)
       frame.write(options.rawValue)
-      frame.write(last)
+      frame.write(mode)
+      frame.write(umask)
+    case .open(let handle, let path, let options, let prefetch):
+      frame.write(handle.rawValue)
+      frame.write(string: path.bytes)
+      frame.write(options.rawValue)
+      frame.write(prefetch)
+    case .reopen(let handle, let path, let options, let identity):
+      frame.write(handle.rawValue)
+      frame.write(string: path.bytes)
+      frame.write(options.rawValue)
+      identity.write(to: frame)
     case .read(let handle, let offset, let count):
       frame.write(handle.rawValue)
       frame.write(offset)
@@ -80,7 +102,14 @@ extension Request {
     case .fsync(let handle, let dataOnly):
       frame.write(handle.rawValue)
       frame.write(dataOnly ? 1 : 0 as UInt8)
-    case .close(let handle): frame.write(handle.rawValue)
+    case .append(let handle, let more, let data):
+      frame.write(handle.rawValue)
+      frame.write(more ? 1 : 0 as UInt8)
+      frame.write(data.bytes)
+    case .flush(let handle): frame.write(handle.rawValue)
+    case .close(let handle, let accessed):
+      frame.write(handle.rawValue)
+      frame.write(accessed ? 1 : 0 as UInt8)
     case .seek(let handle, let offset, let target):
       frame.write(handle.rawValue)
       frame.write(offset)
@@ -124,13 +153,14 @@ extension Request {
       guard !target.contains(0) else { throw Errno.invalidArgument }
       return .symlink(path, target: Array(target))
     case .link: return .link(existing: try Target(&reader), try Path(&reader))
-    case .mkdir: return .mkdir(try Path(&reader), mode: try permissions(&reader))
+    case .mkdir:
+      return .mkdir(try Path(&reader), mode: try permissions(&reader), umask: try permissions(&reader))
     case .mknod:
       let path = try Path(&reader)
       let mode: UInt32 = try reader.integer()
       let type = FileType(mode: mode)
-      guard type == .fifo || type == .regular else { throw Errno.notPermitted }
-      return .mknod(path, mode: mode & 0o171777)
+      guard type == .fifo || type == .regular || type == .socket else { throw Errno.notPermitted }
+      return .mknod(path, mode: mode & 0o171777, umask: try permissions(&reader))
     case .unlink: return .unlink(try Path(&reader))
     case .rmdir: return .rmdir(try Path(&reader))
     case .rename:
@@ -139,7 +169,8 @@ extension Request {
       return .rename(from, to: to, mode)
     case .create:
       return .create(
-        try Handle(&reader), try Path(&reader), try OpenOptions(&reader), mode: try permissions(&reader))
+        try Handle(&reader), try Path(&reader), try OpenOptions(&reader), mode: try permissions(&reader),
+        umask: try permissions(&reader))
     case .open:
       let (handle, path) = (try Handle(&reader), try Path(&reader))
       let options = try OpenOptions(&reader)
@@ -157,7 +188,16 @@ extension Request {
       guard data.count <= Limits.Wire.data else { throw Errno.invalidArgument }
       return .write(handle, offset: offset, data)
     case .fsync: return .fsync(try Handle(&reader), dataOnly: try reader.integer(UInt8.self) != 0)
-    case .close: return .close(try Handle(&reader))
+    case .append:
+      let (handle, more) = (try Handle(&reader), try reader.integer(UInt8.self) != 0)
+      let data = reader.rest()
+      guard data.count <= Limits.Wire.data else { throw Errno.invalidArgument }
+      return .append(handle, more: more, data)
+    case .flush: return .flush(try Handle(&reader))
+    case .reopen:
+      return .reopen(
+        try Handle(&reader), try Path(&reader), try OpenOptions(&reader), try FileIdentity(&reader))
+    case .close: return .close(try Handle(&reader), accessed: try reader.integer(UInt8.self) != 0)
     case .statfs: return .statfs(try Path(&reader))
     case .seek:
       let (handle, offset) = (try Handle(&reader), try Request.offset(&reader))

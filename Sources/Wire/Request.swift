@@ -21,7 +21,8 @@ package struct OpenOptions: OptionSet, Sendable, Equatable {
   package init(rawValue: UInt8) { self.rawValue = rawValue }
   package static let read = OpenOptions(rawValue: 1)
   package static let write = OpenOptions(rawValue: 2)
-  /// Every write goes to the end, wherever that is when the exporter writes.
+  /// Some writes will be appends: `append` requests. A file that the exporter's system opens for appending only
+  /// (chattr(1) +a) can be opened with this.
   package static let append = OpenOptions(rawValue: 4)
   package static let truncate = OpenOptions(rawValue: 8)
   /// `create` fails with EEXIST if there is something.
@@ -87,13 +88,18 @@ package enum Operation: UInt8, Sendable, CaseIterable {
   case statfs = 18
   case seek = 19
   case allocate = 20
+  case append = 21
+  case flush = 22
+  case reopen = 23
 
   /// Whether doing it twice differs from doing it once. The exporter keeps the answers to these until they
   /// are acknowledged; the others are simply done again after a reconnection.
   package var changes: Bool {
     switch self {
-    case .lookup, .list, .readlink, .read, .fsync, .statfs, .seek: false
-    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open, .write, .close, .allocate:
+    case .lookup, .list, .readlink, .read, .statfs, .seek: false
+    // An fsync, a flush or a close tells of an error once: what was told must not be asked for again.
+    case .setattr, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open, .write, .close, .allocate,
+      .fsync, .append, .flush, .reopen:
       true
     }
   }
@@ -114,24 +120,38 @@ package enum Request: Sendable {
   case symlink(Path, target: [UInt8])
   /// Gives the file `existing` the further name. (`Attributes`)
   case link(existing: Target, Path)
-  /// (`Attributes`)
-  case mkdir(Path, mode: UInt32)
-  /// A FIFO or an empty regular file. (`Attributes`)
-  case mknod(Path, mode: UInt32)
+  /// `mode` is that of the program, `umask` what it is masked with unless the directory has a default ACL
+  /// (umask(2)). The same for `mknod` and `create`. (`Attributes`)
+  case mkdir(Path, mode: UInt32, umask: UInt32 = 0)
+  /// A FIFO, a socket or an empty regular file. (`Attributes`)
+  case mknod(Path, mode: UInt32, umask: UInt32 = 0)
   case unlink(Path)
   case rmdir(Path)
   case rename(Path, to: Path, RenameMode)
   /// Opens a file, which it creates if there is none. (`Attributes`)
-  case create(Handle, Path, OpenOptions, mode: UInt32)
+  case create(Handle, Path, OpenOptions, mode: UInt32, umask: UInt32 = 0)
   /// (`Attributes`, then up to `prefetch` bytes of contents from the start as the answers to a `read`)
   case open(Handle, Path, OpenOptions, prefetch: UInt32)
-  /// (pieces: offset, then bytes; fewer than asked for at the end of the file)
+  /// (pieces: offset, the state of the file's contents before they were read, then bytes; fewer than asked for at
+  /// the end of the file)
   case read(Handle, offset: Int64, count: UInt32)
-  /// The offset means nothing if the handle was opened with `append`. (nothing; all of it was written)
+  /// (nothing; all of it was written)
   case write(Handle, offset: Int64, FrameSlice)
+  /// A part of what is to be added to the end of the file, wherever that is when the exporter writes. While
+  /// `more` follows the exporter gathers the parts, up to `Limits.Wire.append` bytes; the last one writes all of
+  /// them by one write(2). None is answered before that, and all with the same.
+  /// (`Appended`; fewer bytes than were asked for only if the next one failed)
+  case append(Handle, more: Bool, FrameSlice)
+  /// Closes what the exporter has open of the file for writing, which is opened again for the next write:
+  /// a program that has called close(2) finds the file as closed at the exporter. (nothing, or close(2)'s error)
+  case flush(Handle)
+  /// Opens a file again that was open under this handle before the exporter was started again, if what is at the
+  /// path is the same file; else ESTALE. Nothing is truncated or made. (`Attributes`)
+  case reopen(Handle, Path, OpenOptions, FileIdentity)
   /// Returns when the disk has it. Of a file or a directory.
   case fsync(Handle, dataOnly: Bool)
-  case close(Handle)
+  /// `accessed` says that a program has read it, which the access time is to show; reading ahead does not count.
+  case close(Handle, accessed: Bool = false)
   /// (`FilesystemStatistics`)
   case statfs(Path)
   /// lseek(2) with SEEK_DATA or SEEK_HOLE. (the offset, 64 bits)
@@ -162,6 +182,9 @@ package enum Request: Sendable {
     case .statfs: .statfs
     case .seek: .seek
     case .allocate: .allocate
+    case .append: .append
+    case .flush: .flush
+    case .reopen: .reopen
     }
   }
 }

@@ -39,7 +39,7 @@ struct Exported {
     let attributes = try e.peer.done(.lookup(.path(file))).attributes()
     #expect(attributes.size == 5)
     #expect(attributes.mode == 0o100640)
-    #expect(try e.peer.done(.lookup(.handle(handle))).attributes().inode == attributes.inode)
+    #expect(try e.peer.done(.lookup(.handle(handle))).attributes().identity == attributes.identity)
     try e.peer.done(.fsync(handle, dataOnly: false))
     try e.peer.done(.fsync(handle, dataOnly: true))
     try e.peer.done(.close(handle))

@@ -86,7 +86,7 @@ final class Stranger: LinkReceiver {
     (greeted, feed) = AsyncStream.makeStream()
     (resets, resetFeed) = AsyncStream.makeStream()
     link.attach(self)
-    let hello = Hello(session: met.identity, flags: [], requests: 1_024, writeCredit: 0, instance: 1)
+    let hello = Hello(session: met.identity, flags: [], requests: 1_024, writeCredit: 0, instance: 1, machine: 0)
     link.send(hello.encoded(), on: .control)
   }
 
@@ -195,7 +195,8 @@ private let sessionActs: [String: Act] = {
     "lane-empty": lanes([(frame([]), .control)]),
     "lane-second-hello": lanes([
       (
-        Hello(session: .init(repeating: 0, count: 16), flags: [], requests: 1, writeCredit: 1, instance: 2).encoded(),
+        Hello(session: .init(repeating: 0, count: 16), flags: [], requests: 1, writeCredit: 1, instance: 2, machine: 0)
+          .encoded(),
         .control
       )
     ]),

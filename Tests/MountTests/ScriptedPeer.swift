@@ -67,9 +67,12 @@ extension Reply {
     .with(isLast: isLast) { attributes.write(to: $0) }
   }
 
-  static func piece(_ offset: Int64, _ bytes: [UInt8], isLast: Bool = true) -> Reply {
+  static func piece(
+    _ offset: Int64, _ bytes: [UInt8], isLast: Bool = true, version: Attributes.Version = Attributes.root.version
+  ) -> Reply {
     .with(isLast: isLast) { frame in
       frame.write(offset)
+      version.write(to: frame)
       bytes.withUnsafeBytes { frame.write($0) }
     }
   }
@@ -91,8 +94,9 @@ extension Attributes {
   {
     let time = Timestamp(seconds: 1_700_000_000, nanoseconds: 1)
     return Attributes(
-      mode: type.rawValue | mode, links: links, device: 1, inode: inode, size: size, blocks: 0, accessed: time,
-      modified: time, changed: time)
+      mode: type.rawValue | mode, links: links, identity: FileIdentity(device: 1, inode: inode, generation: 0),
+      size: size, blocks: 0, accessed: time,
+      modified: time, changed: time, rights: [.read, .write, .execute, .owner])
   }
 
   static let root = Attributes.made(.directory, inode: 10, mode: 0o755)

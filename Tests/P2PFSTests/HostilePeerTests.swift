@@ -46,9 +46,10 @@ import Wire
   private static func attributes(_ type: Wire.FileType, size: Int64 = 0) -> Attributes {
     let time = Timestamp(seconds: .max, nanoseconds: 1)
     return Attributes(
-      mode: type.rawValue | 0o6755, links: 1, device: 1, inode: 1, size: size, blocks: 0, accessed: time,
+      mode: type.rawValue | 0o6755, links: 1, identity: FileIdentity(device: 1, inode: 1, generation: 0), size: size,
+      blocks: 0, accessed: time,
       modified: time,
-      changed: time)
+      changed: time, rights: [.read, .write, .execute, .owner])
   }
 
   private static func page(
@@ -67,7 +68,8 @@ import Wire
   }
 
   private static func piece(_ exchange: Exchange, _ offset: Int64, _ count: Int, isLast: Bool = true) {
-    let frame = Frame.piece(for: exchange.header, offset: offset, more: !isLast, room: count)
+    let frame = Frame.piece(
+      for: exchange.header, offset: offset, version: Self.attributes(.regular).version, more: !isLast, room: count)
     frame.count += count
     exchange.reply(frame, isLast: isLast, on: .bulk)
   }

@@ -23,7 +23,8 @@ import Wire
       links.1.attach(Deaf())
       session.connect(links.0)
       links.1.send(
-        Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1).encoded(), on: .control)
+        Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded(),
+        on: .control)
     }
 
     /// Opens a data channel by hand and says `messages` on it. Returns what is answered.

@@ -90,7 +90,8 @@ import Wire
     #expect(eventually { pair.client.isOnline && pair.exporter.isOnline })
     let second = pair.connect()
     #expect(eventually { pair.client.isOnline && pair.exporter.isOnline })
-    let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1).encoded()
+    let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0)
+      .encoded()
     for frame in [hello, Frame(copying: [9, 9, 9])] { pair.client.received(frame, on: .control, from: first.client) }
     #expect(pair.client.isOnline && pair.client.state.withLock { $0.link === second.client })
     let answers = pair.ask(look)
@@ -163,9 +164,9 @@ import Wire
 
     func serve(_ request: Frame, _ exchange: Exchange) {
       state.withLock { state in
-        // A `mkdir` carries its number as the mode.
+        // A `mkdir` carries its number as the mode, in front of the umask.
         if exchange.header.operation == Operation.mkdir.rawValue {
-          let number = (request.base + request.count - 4).loadUnaligned(as: UInt32.self)
+          let number = (request.base + request.count - 8).loadUnaligned(as: UInt32.self)
           state.done[UInt64(number), default: 0] += 1
         }
         state.waiting.append(exchange)

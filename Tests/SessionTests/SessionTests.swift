@@ -264,7 +264,7 @@ let look = Request.lookup(.path(.root))
     let exporter = Session(.init(identity: Pair.identity, grantedWriteCredit: 1 << 16), responder: recorder)
     let (one, other) = MemoryLink.pair()
     exporter.connect(one)
-    let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1)
+    let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0)
     other.send(hello.encoded(), on: .control)
     for (frame, lane) in frames { other.send(frame, on: lane) }
     return (exporter, recorder, (one, other))
@@ -309,7 +309,8 @@ let look = Request.lookup(.path(.root))
     let (one, other) = MemoryLink.pair()
     exporter.connect(one)
     other.send(
-      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1).encoded(), on: .control)
+      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded(),
+      on: .control)
     for (frame, lane) in recorderKeeps { other.send(frame, on: lane) }
     #expect(eventually { recorder.count >= 2 && exporter.status == .offline })
     withExtendedLifetime((one, other)) {}
@@ -322,7 +323,8 @@ let look = Request.lookup(.path(.root))
     let (one, other) = MemoryLink.pair()
     exporter.connect(one)
     other.send(
-      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1).encoded(), on: .control)
+      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded(),
+      on: .control)
     for slot in 0..<100 as Range<UInt64> {
       let frame = Request.read(Handle(rawValue: 1), offset: 0, count: UInt32(Limits.Wire.read)).encoded()
       frame.number(1 << 16 | slot)
@@ -352,7 +354,8 @@ let look = Request.lookup(.path(.root))
     let exporter = Session(.init(identity: Pair.identity), responder: Recorder())
     let link = StuckLink()
     exporter.connect(link)
-    link.deliver(Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1).encoded())
+    link.deliver(
+      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded())
     #expect(exporter.isOnline)
     var answered = 0
     while !link.isClosed, answered < 1_000 {

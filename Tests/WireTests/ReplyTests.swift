@@ -60,23 +60,40 @@ import Wire
     for twin in twins { #expect(throws: MalformedMessage.self) { try twin.attributes() } }
   }
 
+  @Test func `an append comes back, within bounds`() throws {
+    func twin(_ offset: Int64, _ count: UInt32) throws -> Reply {
+      let frame = Frame.reply(to: request, body: Appended.length)
+      Appended(offset: offset, count: count).write(to: frame)
+      return try reply(frame)
+    }
+    let most = UInt32(Limits.Wire.append)
+    #expect(try twin(5, most).appended() == Appended(offset: 5, count: most))
+    for (offset, count) in [(-1, 0), (Limits.Wire.fileSize + 1, 0), (0, most + 1)] as [(Int64, UInt32)] {
+      let twin = try twin(offset, count)
+      #expect(throws: MalformedMessage.self) { try twin.appended() }
+    }
+  }
+
   @Test func `pieces of contents come back where they lie`() throws {
-    let frame = Frame.piece(for: request, offset: 1 << 40, more: true, room: 3)
+    let version = Samples.attributes.version
+    let frame = Frame.piece(for: request, offset: 1 << 40, version: version, more: true, room: 3)
     for byte: UInt8 in [7, 8, 9] { frame.write(byte) }
     let piece = try reply(frame).piece()
     #expect(piece.offset == 1 << 40)
+    #expect(piece.version == version)
     withExtendedLifetime(piece) { #expect(Array(piece.data.bytes) == [7, 8, 9]) }
-    let empty = try reply(Frame.piece(for: request, offset: 0, more: false, room: 0)).piece()
+    let empty = try reply(Frame.piece(for: request, offset: 0, version: version, more: false, room: 0)).piece()
     #expect(empty.data.count == 0)
     for offset in [-1, Int64.min, Int64.max, Limits.Wire.fileSize + 1] {
-      let twin = try reply(Frame.piece(for: request, offset: offset, more: false, room: 0))
+      let twin = try reply(Frame.piece(for: request, offset: offset, version: version, more: false, room: 0))
       #expect(throws: MalformedMessage.self) { try twin.piece() }
     }
-    let large = Frame.piece(for: request, offset: 0, more: false, room: Limits.Wire.data + 1)
+    let large = Frame.piece(
+      for: request, offset: 0, version: version, more: false, room: Limits.Wire.data + 1)
     for _ in 0...Limits.Wire.data { large.write(0 as UInt8) }
     let twin = try reply(large)
     #expect(throws: MalformedMessage.self) { try twin.piece() }
-    let short = try reply(cut(frame, Header.length + 7))
+    let short = try reply(cut(frame, Header.length + Piece.prefixLength - 1))
     #expect(throws: MalformedMessage.self) { try short.piece() }
   }
 
@@ -119,7 +136,8 @@ import Wire
 
 @Suite struct HelloTests {
   private let hello = Hello(
-    session: (0..<16).map { UInt8($0) }, flags: [.exports, .readOnly], requests: .max, writeCredit: 7, instance: 8)
+    session: (0..<16).map { UInt8($0) }, flags: [.exports, .readOnly], requests: .max, writeCredit: 7, instance: 8,
+    machine: 9)
 
   private func decode(_ frame: Frame) throws -> Hello {
     var reader = Reader(frame)
@@ -162,7 +180,7 @@ import Wire
     let name = [UInt8](repeating: 0xff, count: 255)
     #expect(try Path(name).components.count == 1)
     #expect(throws: Errno.fileNameTooLong) { try Path(name + [65]) }
-    let deepest = Array([[UInt8]](repeating: [65], count: 2_048).joined(separator: [47]))
+    let deepest = Array([[UInt8]](repeating: [65], count: Limits.Wire.depth).joined(separator: [47]))
     #expect(deepest.count == Limits.Wire.path)
     #expect(try Path(deepest).components.count == Limits.Wire.depth)
     #expect(throws: Errno.fileNameTooLong) { try Path(deepest + [65]) }

@@ -21,7 +21,12 @@ import Wire
     for request in try Samples.requests() {
       let whole = bytes(request.encoded())
       // The data of a write ends where the message ends.
-      let shortest = request.operation == .write ? Header.length + 16 : whole.count
+      let shortest =
+        switch request.operation {
+        case .write: Header.length + 16
+        case .append: Header.length + 9
+        default: whole.count
+        }
       for count in stride(from: 0, to: shortest, by: whole.count > 1_000 ? 7 : 1) {
         #expect(throws: (any Error).self) { try decode(Frame(copying: whole[..<count])) }
       }
@@ -29,7 +34,7 @@ import Wire
   }
 
   @Test func `a request with something behind it is malformed`() throws {
-    for request in try Samples.requests() where request.operation != .write {
+    for request in try Samples.requests() where ![.write, .append].contains(request.operation) {
       let error = #expect(throws: RequestError.self) {
         try decode(Frame(copying: bytes(request.encoded()) + [0]))
       }
@@ -40,7 +45,7 @@ import Wire
     }
   }
 
-  @Test(arguments: [UInt8(0), 21, 128, 255]) func `an unknown operation is answered ENOSYS`(operation: UInt8) {
+  @Test(arguments: [UInt8(0), 24, 128, 255]) func `an unknown operation is answered ENOSYS`(operation: UInt8) {
     var reader = Reader(Frame(copying: [1, 2, 3]))
     #expect(throws: RequestError.refused(.noFunction)) { try Request(operation: operation, &reader) }
   }
@@ -89,18 +94,18 @@ import Wire
     }
   }
 
-  @Test(arguments: [UInt32(0o020644), 0o060644, 0o140644, 0o120644, 0o040755, 0, 0o644, .max])
-  func `only FIFOs and regular files are nodes`(mode: UInt32) throws {
+  @Test(arguments: [UInt32(0o020644), 0o060644, 0o120644, 0o040755, 0, 0o644, .max])
+  func `only FIFOs, sockets and regular files are nodes`(mode: UInt32) throws {
     let path = try Path([65])
     #expect(throws: RequestError.refused(.notPermitted)) { try decode(Request.mknod(path, mode: mode).encoded()) }
   }
 
   @Test func `setuid and setgid bits are stripped`() throws {
     let path = try Path([65])
-    guard case .mkdir(_, mode: 0o1777) = try decode(Request.mkdir(path, mode: .max).encoded()),
-      case .mknod(_, mode: 0o101777) = try decode(Request.mknod(path, mode: 0o107777).encoded()),
-      case .create(_, _, _, mode: 0o755) = try decode(
-        Request.create(Handle(rawValue: 1), path, .write, mode: 0o6755).encoded()),
+    guard case .mkdir(_, mode: 0o1777, umask: 0) = try decode(Request.mkdir(path, mode: .max).encoded()),
+      case .mknod(_, mode: 0o101777, umask: 0) = try decode(Request.mknod(path, mode: 0o107777).encoded()),
+      case .create(_, _, _, mode: 0o755, umask: 0o22) = try decode(
+        Request.create(Handle(rawValue: 1), path, .write, mode: 0o6755, umask: 0o22).encoded()),
       case .setattr(_, let changes) = try decode(
         Request.setattr(.path(path), AttributeChanges(mode: 0o4711)).encoded())
     else {

@@ -7,8 +7,10 @@ enum Samples {
   static let time = Timestamp(seconds: -1, nanoseconds: 999_999_999)
 
   static let attributes = Attributes(
-    mode: 0o100644, links: 2, device: .max, inode: 7, size: Limits.Wire.fileSize, blocks: 8, accessed: time,
-    modified: Timestamp(seconds: .max, nanoseconds: 0), changed: Timestamp(seconds: .min, nanoseconds: 1))
+    mode: 0o100644, links: 2, identity: FileIdentity(device: .max, inode: 7, generation: 0), size: Limits.Wire.fileSize,
+    blocks: 8, accessed: time,
+    modified: Timestamp(seconds: .max, nanoseconds: 0), changed: Timestamp(seconds: .min, nanoseconds: 1),
+    rights: [.read, .owner])
 
   static func slice(_ bytes: [UInt8]) -> FrameSlice {
     let frame = Frame(copying: bytes)
@@ -27,15 +29,20 @@ enum Samples {
       .setattr(.path(path), AttributeChanges(accessed: .set(time), modified: .now)),
       .list(handle, path, cookie: .max), .readlink(path), .symlink(path, target: Array("../x".utf8)),
       .symlink(path, target: [UInt8](repeating: 66, count: Limits.Wire.linkTarget)),
-      .link(existing: .path(path), longest), .link(existing: .handle(handle), path), .mkdir(path, mode: 0o1777),
-      .mknod(path, mode: 0o010644), .mknod(path, mode: 0o100600), .unlink(path), .rmdir(path),
+      .link(existing: .path(path), longest), .link(existing: .handle(handle), path),
+      .mkdir(path, mode: 0o1777, umask: 0o777),
+      .mknod(path, mode: 0o010644), .mknod(path, mode: 0o100600), .mknod(path, mode: 0o140600, umask: 0o77),
+      .unlink(path), .rmdir(path),
       .rename(path, to: longest, .replace), .rename(path, to: longest, .noReplace),
       .rename(path, to: longest, .exchange), .create(handle, path, [.read, .write, .exclusive], mode: 0o644),
       .open(handle, path, [.read, .append], prefetch: UInt32(Limits.Wire.read)),
       .read(handle, offset: Limits.Wire.fileSize, count: UInt32(Limits.Wire.read)),
       .write(handle, offset: Limits.Wire.fileSize, slice([UInt8](repeating: 1, count: Limits.Wire.data))),
       .write(handle, offset: 0, slice([])), .fsync(handle, dataOnly: true), .fsync(handle, dataOnly: false),
-      .close(handle), .statfs(.root), .seek(handle, offset: 0, .data), .seek(handle, offset: 1, .hole),
+      .close(handle), .close(handle, accessed: true), .flush(handle),
+      .append(handle, more: true, slice([UInt8](repeating: 1, count: Limits.Wire.data))),
+      .append(handle, more: false, slice([])), .reopen(handle, path, [.read, .write], attributes.identity),
+      .statfs(.root), .seek(handle, offset: 0, .data), .seek(handle, offset: 1, .hole),
       .allocate(handle, offset: 1, count: Limits.Wire.fileSize, mode: .max),
     ]
   }
