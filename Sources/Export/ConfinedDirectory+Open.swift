@@ -13,6 +13,13 @@ extension ConfinedDirectory {
     return try reopen(object(at: path), flags)
   }
 
+  /// Opens what is open once more, even if it has no name any more.
+  func open(_ descriptor: CInt, _ options: OpenOptions) throws(Errno) -> Descriptor {
+    let flags = try ConfinedDirectory.flags(options)
+    return try reopen(
+      Descriptor(p2pfs_openat(AT_FDCWD, procPathOfDescriptor(descriptor), O_PATH | O_CLOEXEC, 0)), flags)
+  }
+
   /// Opens the regular file at `path`, which it makes if nothing is there.
   package func create(_ path: Path, _ options: OpenOptions, mode: UInt32) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)

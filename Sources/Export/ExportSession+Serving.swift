@@ -66,8 +66,16 @@ extension ExportSession {
     case .create(let handle, let path, let options, let mode, _):
       let file = try open(handle, options) { () throws(Errno) in try directory.create(path, options, mode: mode) }
       answer(exchange, file.attributes)
-    case .open(let handle, let path, let options, let prefetch):
-      let (file, attributes) = try open(handle, options) { () throws(Errno) in try directory.open(path, options) }
+    case .open(let handle, let target, let options, let prefetch):
+      let (file, attributes) = try open(handle, options) { () throws(Errno) in
+        switch target {
+        case .path(let path): return try directory.open(path, options)
+        case .handle(let known):
+          let known = try table.file(known)
+          defer { withExtendedLifetime(known) {} }
+          return try directory.open(known.number, options)
+        }
+      }
       if prefetch > 0, options.contains(.read), attributes.type == .regular {
         answer(exchange, attributes, more: true, on: .bulk)
         send(file, from: 0, count: Int(prefetch), exchange)

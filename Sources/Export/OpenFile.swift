@@ -31,6 +31,9 @@ final class OpenFile: Sendable {
     try withDescriptor { file throws(Errno) in try FileStatus(file).attributes }
   }
 
+  /// The number, valid while the file is held.
+  var number: CInt { rawValue }
+
   /// Calls `body` with the number, which is valid until it returns.
   func withDescriptor<Result>(_ body: (CInt) throws(Errno) -> Result) throws(Errno) -> Result {
     defer { withExtendedLifetime(self) {} }
