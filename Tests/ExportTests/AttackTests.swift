@@ -387,7 +387,7 @@ enum Forged {
       .read(handle, offset: 0, count: 1), .write(handle, offset: 0, slice([1])), .fsync(handle, dataOnly: false),
       .close(handle), .seek(handle, offset: 0, .data), .allocate(handle, offset: 0, count: 1, mode: 0),
       .lookup(.handle(handle)), .setattr(.handle(handle), AttributeChanges(size: 0)),
-      .link(existing: .handle(handle), try path("h")),
+      .link(existing: .handle(handle), try path("h")), .append(handle, more: true, slice([1])), .flush(handle),
     ]
     for request in uses { #expect(try other.error(request) == .badFileDescriptor) }
     try e.peer.done(.close(handle))
@@ -426,12 +426,14 @@ enum Forged {
       .rename(f, to: try path("g"), .replace), .create(e.peer.newHandle(), f, .read, mode: 0o644),
       .open(e.peer.newHandle(), f, .write, prefetch: 0), .open(e.peer.newHandle(), f, [.read, .append], prefetch: 0),
       .open(e.peer.newHandle(), f, [.read, .truncate], prefetch: 0), .write(handle, offset: 0, slice([1])),
-      .allocate(handle, offset: 0, count: 1, mode: 0),
+      .allocate(handle, offset: 0, count: 1, mode: 0), .append(handle, more: false, slice([1])),
       .open(e.peer.newHandle(), f, OpenOptions(rawValue: 0xff), prefetch: 0),
     ]
     for request in changes { #expect(try e.peer.error(request) == .readOnlyFileSystem) }
     let covered = Set(changes.map(\.operation))
-    let harmless: Set<Operation> = [.lookup, .list, .readlink, .read, .fsync, .close, .statfs, .seek, .open]
+    let harmless: Set<Operation> = [
+      .lookup, .list, .readlink, .read, .fsync, .flush, .close, .statfs, .seek, .open, .reopen,
+    ]
     #expect(covered.union(harmless) == Set(Operation.allCases))
     #expect(try e.peer.read(handle) == Array("x".utf8))
     #expect(try e.peer.list(.root).count == 2)
