@@ -1,5 +1,6 @@
 internal import CFuse3
 import Glibc
+import Synchronization
 import SystemPackage
 
 /// What libfuse calls: finds the filesystem by the session's user data and forwards to it.
@@ -8,6 +9,8 @@ import SystemPackage
 final class Callbacks: Sendable {
   let filesystem: any FUSEFilesystem
   let maxRead: UInt32?
+  /// Whether the answer to FUSE_INIT, the first of all, has gone.
+  let hasAnswered = Atomic(false)
   // Set once, before the first worker starts, and only read from then on. The workers hold the reference.
   nonisolated(unsafe) var connection: Unmanaged<FUSEConnection>?
 

@@ -94,7 +94,8 @@ extension FUSESession {
       detach(mountpoint)
       throw refused("no descriptor for the mount on \(mountpoint)")
     }
-    guard fuse_session_mount(serving, "/dev/fd/\(descriptor)") == 0 else {
+    var transport = FUSETransport.functions
+    guard fuse_session_custom_io(serving, &transport, descriptor) == 0 else {
       fuse_session_destroy(serving)
       close(descriptor)
       detach(mountpoint)

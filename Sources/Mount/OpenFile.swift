@@ -123,7 +123,8 @@ final class WriteOperation: @unchecked Sendable {
   /// Where the kernel believes the bytes to go.
   let offset: Int64
   let isAppend: Bool
-  /// It is done only when the peer's disk has it (O_SYNC, O_DSYNC): answered by an fsync behind it.
+  /// It is done only when the peer's disk has it (O_SYNC, O_DSYNC): answered by an fsync behind it. Of files that are
+  /// written through the page cache the kernel asks for that by itself.
   let isSynchronous: Bool
   /// More of the same append follows in another request of the kernel, or some of it came in an earlier one.
   let hasMore: Bool

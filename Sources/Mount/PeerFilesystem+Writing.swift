@@ -31,7 +31,7 @@ extension PeerFilesystem {
     let frames = PeerFilesystem.frames(file.handle, offset, bytes, isAppend: isAppend, hasMore: hasMore)
     let operation = WriteOperation(
       file: file, count: bytes.count, offset: offset, isAppend: isAppend,
-      isSynchronous: flags & (O_SYNC | O_DSYNC) != 0 && !isWriteback && !hasMore, hasMore: hasMore,
+      isSynchronous: flags & (O_SYNC | O_DSYNC) != 0 && file.options.contains(.append) && !hasMore, hasMore: hasMore,
       continues: continues)
     let pending = wait(request) { [self] in withdraw(operation) }
     locked { state in

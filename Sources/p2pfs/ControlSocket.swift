@@ -8,7 +8,8 @@ import Synchronization
 /// `mount-PID.sock`. A command connects and writes one line; the answer is lines until the end:
 /// ```
 /// where     -> the mount point
-/// umount    -> "waiting BYTES" as often as it changes, then "done", "busy REASON" or "lost WHAT"
+/// umount    -> "busy PROCESSES", or "waiting BYTES" as often as it changes, then "done" or "lost WHAT"
+/// umount lazy -> as umount, but never busy
 /// ```
 enum ControlSocket {
   /// The directory of the sockets, made if it is not there. It must belong to the user and nobody else.

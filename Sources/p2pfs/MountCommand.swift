@@ -174,7 +174,10 @@ struct MountCommand: AsyncParsableCommand {
       control = try ControlSocket.serve { request, write in
         switch request {
         case "where": write(mountpoint.path)
-        case "umount": ending.unmount(write)
+        case "umount":
+          let users = MountUsers.of(mountpoint.path)
+          if users.isEmpty { ending.unmount(write) } else { write("busy " + users.joined(separator: ", ")) }
+        case "umount lazy": ending.unmount(write)
         default: break
         }
       }

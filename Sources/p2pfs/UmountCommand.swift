@@ -10,8 +10,12 @@ struct UmountCommand: ParsableCommand {
     abstract: "Unmount a folder that p2pfs has mounted.",
     discussion: """
       While the other computer can be reached, waits for what is not yet written there. If it cannot, says what is \
-      lost, unmounts all the same, and exits with 1. Also clears a mount point whose process has died.
+      lost, unmounts all the same, and exits with 1. A mount that is in use stays, as with umount(8), unless --lazy is \
+      given. Also clears a mount point whose process has died.
       """)
+
+  @Flag(name: .shortAndLong, help: "Unmount although it is in use: open files end with errors.")
+  var lazy = false
 
   @Argument(help: "Where it is mounted.", completion: .mounted)
   var mountpoint: String
@@ -35,13 +39,16 @@ struct UmountCommand: ParsableCommand {
       try mountpoint.detach()
       return
     }
-    daemon.stream.write("umount")
+    daemon.stream.write(lazy ? "umount lazy" : "umount")
     var lost: String?
     while let line = daemon.next() {
       let (word, rest) = line.splitAtSpace
       switch word {
       case "waiting": Console.say("Waiting for \(rest) to be written on the other computer…")
-      case "busy": throw Failure(.failed, "\(mountpoint.path) is in use: \(rest)")
+      case "busy":
+        throw Failure(
+          .failed,
+          "\(mountpoint.path) is in use by \(rest); end that first, or unmount all the same with --lazy")
       case "lost": lost = rest
       default: break
       }
