@@ -167,18 +167,19 @@ static inline uint64_t p2pfs_turn_capabilities(uint64_t bits, int raised) {
   return turned != 0 && syscall(SYS_capset, &header, data) == 0 ? turned : 0;
 }
 
+/// Gives the calling thread alone, unlike setresuid(3), another user and other groups; for tests.
+static inline int p2pfs_become(unsigned user, unsigned *groups, int count) {
+  if (syscall(SYS_setgroups, (long)count, groups) != 0) return -1;
+  if (user != 0 && syscall(SYS_setresgid, 65534, 65534, 65534) != 0) return -1;
+  return (int)syscall(SYS_setresuid, user, user, user);
+}
+
 /// The effective capabilities of the calling thread; 0 if they cannot be had.
 static inline uint64_t p2pfs_capabilities(void) {
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct data[2];
   if (syscall(SYS_capget, &header, data) != 0) return 0;
   return data[0].effective | (uint64_t)data[1].effective << 32;
-}
-
-/// pthread_timedjoin_np(3), a glibc extension.
-int pthread_timedjoin_np(pthread_t thread, void **result, const struct timespec *deadline);
-static inline int p2pfs_timedjoin(pthread_t thread, const struct timespec *deadline) {
-  return pthread_timedjoin_np(thread, NULL, deadline);
 }
 
 /// The version of Landlock's interface that the kernel has; below 1 if it has none.

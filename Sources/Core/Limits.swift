@@ -322,11 +322,21 @@ package enum Limits {
 
   /// Serving a directory.
   package enum Export {
-    /// Threads that serve requests: enough that some blocked in a dead disk leave others at work, few enough
-    /// that the transport thread keeps its core.
+    /// Requests that are served at once, besides those that wait for a disk: enough for both cores of a small machine
+    /// and a few short waits, few enough that the transport thread keeps its core. As many threads are there all the time.
     package static let workers = 4
-    /// Threads that one session may occupy at once, so that its stuck requests leave one to the others.
+    /// Those of one session, so that one is left to the others.
     package static let workersPerSession = 3
+    /// Requests of one session that are served at once, those included that wait for a disk: what hangs in a dead one
+    /// holds up the session only when there are so many.
+    package static let threadsPerSession = 12
+    /// Those of one session that are known to wait for a disk, such as fsync: the quick ones keep the others.
+    package static let slowPerSession = 4
+    /// All threads of a share, so that no guest's stuck requests leave another without.
+    package static let threads = workers + Session.guests * threadsPerSession
+    /// Seconds in a system call after which another thread takes the place of one that serves requests: a user's patience
+    /// with `ls` is not tried, and a disk's seek is no reason for a thread.
+    package static let slowCall = 0.1
     /// Requests of one session that wait or run: what the session layer lets through.
     package static let queue = Session.requests
     /// Open files and listings of one session, even where the process may open more: each costs kernel memory.

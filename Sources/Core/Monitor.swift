@@ -12,7 +12,11 @@ package final class Monitor<Value>: @unchecked Sendable {
   package init(_ value: sending Value) {
     self.value = value
     pthread_mutex_init(lock, nil)
-    pthread_cond_init(change, nil)
+    var attributes = pthread_condattr_t()
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(change, &attributes)
+    pthread_condattr_destroy(&attributes)
   }
 
   deinit {
@@ -42,6 +46,44 @@ package final class Monitor<Value>: @unchecked Sendable {
     }
     while true {
       if let result = body(&value) { return result }
+      pthread_cond_wait(change, lock)
+    }
+  }
+
+  /// As `wait`, until `deadline` at most; nil then.
+  package func wait<Result>(until deadline: Instant, _ body: (inout Value) -> Result?) -> Result? {
+    pthread_mutex_lock(lock)
+    defer {
+      pthread_cond_broadcast(change)
+      pthread_mutex_unlock(lock)
+    }
+    var time = timespec(
+      tv_sec: Int(deadline.nanoseconds / 1_000_000_000), tv_nsec: Int(deadline.nanoseconds % 1_000_000_000))
+    while true {
+      if let result = body(&value) { return result }
+      if pthread_cond_timedwait(change, lock, &time) == ETIMEDOUT { return body(&value) }
+    }
+  }
+
+  // MARK: - Where any of those who wait will do
+
+  /// As `change`, but tells only one of those who wait, and nobody unless `body` says so.
+  package func update<Result>(_ body: (inout Value) -> (Result, wakesOne: Bool)) -> Result {
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    let (result, wakesOne) = body(&value)
+    if wakesOne { pthread_cond_signal(change) }
+    return result
+  }
+
+  /// As `wait`, but tells others as `update` does.
+  package func take<Result>(_ body: (inout Value) -> (Result?, wakesOne: Bool)) -> Result {
+    pthread_mutex_lock(lock)
+    defer { pthread_mutex_unlock(lock) }
+    while true {
+      let (result, wakesOne) = body(&value)
+      if wakesOne { pthread_cond_signal(change) }
+      if let result { return result }
       pthread_cond_wait(change, lock)
     }
   }

@@ -10,6 +10,13 @@ package struct Worker: @unchecked Sendable {
   /// thread's. But not those of a terminal for a process in the background: a thread that blocks them would get EIO
   /// instead of being stopped (termios(3)). `name` has at most 15 bytes.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
+    let (thread, result) = Worker.start(name, body)
+    precondition(result == 0, "no thread to be had: \(result)")
+    self.thread = thread
+  }
+
+  /// - Returns: the thread, and pthread_create(3)'s error.
+  private static func start(_ name: String, _ body: @escaping @Sendable () -> Void) -> (pthread_t, CInt) {
     final class Start: Sendable {
       let name: String
       let body: @Sendable () -> Void
@@ -35,13 +42,20 @@ package struct Worker: @unchecked Sendable {
         return nil
       }, start.toOpaque())
     pthread_sigmask(SIG_SETMASK, &before, nil)
-    precondition(result == 0, "no thread to be had: \(result)")
-    self.thread = thread
+    if result != 0 { start.release() }
+    return (thread, result)
   }
 
   /// Starts a thread that nobody waits for.
   package static func detached(_ name: String, _ body: @escaping @Sendable () -> Void) {
     pthread_detach(Worker(name, body).thread)
+  }
+
+  /// As `detached`, for a thread that can be done without: false if the system allows no more.
+  package static func detachedIfPossible(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
+    let (thread, result) = start(name, body)
+    if result == 0 { pthread_detach(thread) }
+    return result == 0
   }
 
   /// Waits until the thread has ended.

@@ -12,7 +12,7 @@ extension ConfinedDirectory {
   package func attributes(at path: Path) throws(Errno) -> Attributes {
     let object = try objectOrBarrier(at: path)
     guard !object.isBarred else { return try barredAttributes(object.descriptor.rawValue, "") }
-    return try FileStatus(object.descriptor.rawValue).attributes
+    return try FileStatus(object.descriptor.rawValue).attributes(object.descriptor.rawValue)
   }
 
   /// The attributes of the entry `name` of an open directory on `device`, without asking a barred mount anything.
@@ -33,14 +33,14 @@ extension ConfinedDirectory {
     }
     if found.device != device {
       if try isBarred(found, in: device) { return try barredAttributes(directory, name) }
-      return try FileStatus(directory, name).attributes
+      return try FileStatus(directory, name).attributes(directory, name)
     }
-    return isRemote ? try FileStatus(directory, name).attributes : found.attributes
+    return (isRemote ? try FileStatus(directory, name) : found).attributes(directory, name)
   }
 
   private func barredAttributes(_ directory: CInt, _ name: UnsafePointer<CChar>) throws(Errno) -> Attributes {
     if let status = try? FileStatus(directory, name, isCached: true), let type = status.type, type != .directory {
-      return status.attributes
+      return status.attributes(rights: [])
     }
     return FileStatus.barred(device: try FileStatus(directory, name, isCached: true, mask: 0).device)
   }
@@ -84,7 +84,7 @@ extension ConfinedDirectory {
   /// - Throws: `EINVAL` if it is none.
   package func target(ofLinkAt path: Path) throws(Errno) -> [UInt8] {
     let link = try object(at: path)
-    guard try FileStatus(link.rawValue).type == .symbolicLink else { throw .invalidArgument }
+    guard try FileStatus(link.rawValue, mask: FileStatus.type).type == .symbolicLink else { throw .invalidArgument }
     var buffer = [CChar](repeating: 0, count: Limits.Wire.linkTarget + 1)
     let count = readlinkat(link.rawValue, "", &buffer, buffer.count)
     guard count >= 0 else { throw Errno(rawValue: errno) }
@@ -134,7 +134,7 @@ extension ConfinedDirectory {
 
   private func attributes(of entry: borrowing Entry) throws(Errno) -> Attributes {
     let directory = entry.directory.rawValue
-    let device = try FileStatus(directory).device
+    let device = try FileStatus(directory, mask: FileStatus.type).device
     return try attributes(of: entry.name, in: directory, on: device, isRemote: true)
   }
 }

@@ -31,7 +31,7 @@ extension ConfinedDirectory {
       }
       do throws(Errno) {
         let existing = try openReally(object(at: path), flags, options)
-        guard try FileStatus(existing.rawValue).type == .regular else { throw Errno.isDirectory }
+        guard try FileStatus(existing.rawValue, mask: FileStatus.type).type == .regular else { throw Errno.isDirectory }
         return existing
       } catch {
         // Removed in between: make it after all.
@@ -46,7 +46,7 @@ extension ConfinedDirectory {
     let object = try objectOrBarrier(at: path)
     guard !object.isBarred else { return nil }
     let directory = object.unbarred()
-    guard try FileStatus(directory.rawValue).type == .directory else { throw .notDirectory }
+    guard try FileStatus(directory.rawValue, mask: FileStatus.type).type == .directory else { throw .notDirectory }
     return try openReally(directory, O_RDONLY | O_CLOEXEC | O_NONBLOCK, .read)
   }
 
@@ -55,7 +55,7 @@ extension ConfinedDirectory {
     _ object: consuming Descriptor, _ flags: CInt, _ options: OpenOptions
   ) throws(Errno) -> Descriptor {
     let object = object
-    switch try FileStatus(object.rawValue).type {
+    switch try FileStatus(object.rawValue, mask: FileStatus.type).type {
     case .regular: break
     case .directory:
       guard flags & (O_ACCMODE | O_TRUNC) == O_RDONLY else { throw .isDirectory }
@@ -103,7 +103,7 @@ extension ConfinedDirectory {
 
   /// Changes attributes of an open file, or of what is open with O_PATH.
   package func change(_ descriptor: CInt, _ changes: AttributeChanges) throws(Errno) -> Attributes {
-    let status = try FileStatus(descriptor)
+    let status = try FileStatus(descriptor, mask: FileStatus.type)
     let path = procPathOfDescriptor(descriptor)
     if let size = changes.size {
       switch status.type {
@@ -127,7 +127,7 @@ extension ConfinedDirectory {
       let times = [timespec(changes.accessed), timespec(changes.modified)]
       try check(utimensat(AT_FDCWD, path, times, 0))
     }
-    return try FileStatus(descriptor).attributes
+    return try FileStatus(descriptor).attributes(descriptor)
   }
 
   /// statvfs(3) of the filesystem that holds `path`.

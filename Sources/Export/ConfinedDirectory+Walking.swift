@@ -38,6 +38,6 @@ extension ConfinedDirectory {
 
   /// The attributes of an open file.
   package func attributes(of file: borrowing Descriptor) throws(Errno) -> Attributes {
-    try FileStatus(file.rawValue).attributes
+    try FileStatus(file.rawValue).attributes(file.rawValue)
   }
 }

@@ -75,19 +75,42 @@ package final class ConfinedDirectory: Sendable {
   /// As `object`, but a barred mount is no error: for `lookup` and `list`.
   func objectOrBarrier(at path: Path) throws(Errno) -> Object {
     guard !path.isRoot else { return Object(descriptor: try duplicateRoot(), isBarred: false) }
-    if usesOpenat2 {
-      let name = cString(path.bytes)
-      for _ in 0..<Limits.Export.resolutionTries {
-        let result = p2pfs_openat2(
-          root.rawValue, name, UInt64(O_PATH | O_NOFOLLOW | O_CLOEXEC), ConfinedDirectory.confined)
-        if result >= 0 { return Object(descriptor: try Descriptor(result), isBarred: false) }
-        // A rename came in between: the next try sees one state or the other.
-        if errno == EAGAIN || errno == EINTR { continue }
-        if errno == EXDEV { break }
-        throw Errno(rawValue: errno)
-      }
-    }
+    if usesOpenat2, let found = try resolve(path) { return Object(descriptor: found, isBarred: false) }
     return try walk(path)
+  }
+
+  /// Resolves the path by openat2(2); nil if that does not work, because of a mount on the way or too many renames.
+  ///
+  /// A path of more than PATH_MAX is resolved in parts, each beneath the directory that the one before has led to, which
+  /// is held open. It cannot lead out of the share any more than in one call: no part has a link or `..`, so each step
+  /// goes down from a directory that lay in the share when it was reached. If that is moved out meanwhile, what is found
+  /// is beneath it still, as it is for a program that is in the middle of a path in the kernel.
+  private func resolve(_ path: Path) throws(Errno) -> Descriptor? {
+    try resolve(path.bytes[...], from: root.rawValue)
+  }
+
+  private func resolve(_ path: ArraySlice<UInt8>, from directory: CInt) throws(Errno) -> Descriptor? {
+    guard path.count > Limits.Wire.pathPart else { return try step(path, O_NOFOLLOW, from: directory) }
+    guard let slash = path.prefix(Limits.Wire.pathPart + 1).lastIndex(of: UInt8(ascii: "/")) else {
+      throw .fileNameTooLong
+    }
+    // Not O_NOFOLLOW: a link is to be refused as one. At most eight levels.
+    guard let next = try step(path[..<slash], O_DIRECTORY, from: directory) else { return nil }
+    return try resolve(path[(slash + 1)...], from: next.rawValue)
+  }
+
+  private func step(_ part: ArraySlice<UInt8>, _ flags: CInt, from directory: CInt) throws(Errno) -> Descriptor? {
+    let name = cString(part)
+    for _ in 0..<Limits.Export.resolutionTries {
+      let result = p2pfs_openat2(
+        directory, name, UInt64(O_PATH | O_CLOEXEC | flags), ConfinedDirectory.confined)
+      if result >= 0 { return try Descriptor(result) }
+      // A rename came in between: the next try sees one state or the other.
+      if errno == EAGAIN || errno == EINTR { continue }
+      if errno == EXDEV { return nil }
+      throw Errno(rawValue: errno)
+    }
+    return nil
   }
 
   /// The directory that holds `path`, and the name in it.
@@ -114,7 +137,7 @@ package final class ConfinedDirectory: Sendable {
       if result < 0 {
         let error = Errno(rawValue: errno)
         guard error == .notDirectory else { throw error }
-        let isLink = try FileStatus(current.descriptor.rawValue).type == .symbolicLink
+        let isLink = try FileStatus(current.descriptor.rawValue, mask: FileStatus.type).type == .symbolicLink
         throw isLink ? .tooManySymbolicLinkLevels : .notDirectory
       }
       let descriptor = try Descriptor(result)

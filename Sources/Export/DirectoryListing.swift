@@ -27,7 +27,10 @@ final class DirectoryListing: @unchecked Sendable {
   init(_ descriptor: consuming Descriptor) throws(Errno) {
     let file = OpenFile(descriptor, [])
     (device, isRemote) = try file.withDescriptor { file throws(Errno) in
-      (try FileStatus(file).device, DirectoryListing.remote.contains(p2pfs_filesystem_type(file)))
+      (
+        try FileStatus(file, mask: FileStatus.type).device,
+        DirectoryListing.remote.contains(p2pfs_filesystem_type(file))
+      )
     }
     self.file = file
     buffer = .allocate(byteCount: Limits.Export.directoryBuffer, alignment: 8)

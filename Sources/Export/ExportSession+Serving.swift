@@ -8,7 +8,7 @@ internal import Wire
 /// Serving one request, on a worker.
 extension ExportSession {
   /// Decodes a request and answers it; or ends the session.
-  func perform(_ work: ExportWorkers.Work, arrival: UInt64) {
+  func perform(_ work: Work, arrival: UInt64) {
     guard let (request, exchange) = work.request else { return table.end() }
     do {
       var reader = Reader(request, from: min(Header.length, request.count))

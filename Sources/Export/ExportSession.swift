@@ -8,6 +8,13 @@ internal import Wire
 ///
 /// The link's thread only queues; workers decode and serve (`ExportSession+Serving.swift`).
 final class ExportSession: Responder {
+  /// What a worker runs.
+  struct Work {
+    let session: ExportSession
+    /// nil: the session is over.
+    let request: (frame: Frame, exchange: Exchange)?
+  }
+
   let share: Share
   /// Its number in the queue of the workers.
   let number: Int
@@ -26,9 +33,10 @@ final class ExportSession: Responder {
   var isReadOnly: Bool { share.isReadOnly }
 
   func serve(_ request: Frame, _ exchange: Exchange) {
-    let work = ExportWorkers.Work(session: self, request: (request, exchange))
+    let work = Work(session: self, request: (request, exchange))
     let use = ExportSession.use(of: request, exchange.header)
-    guard !isEnded.load(ordering: .acquiring), share.workers.enqueue(work, use: use) else {
+    let isSlow = Operation(rawValue: exchange.header.operation)?.isSlow ?? false
+    guard !isEnded.load(ordering: .acquiring), share.workers.enqueue(work, use: use, isSlow: isSlow, of: number) else {
       return exchange.fail(.ioError)
     }
   }
@@ -36,16 +44,14 @@ final class ExportSession: Responder {
   /// A worker closes what is open, since close(2) may wait for a disk.
   func end() {
     guard !isEnded.exchange(true, ordering: .acquiringAndReleasing) else { return }
-    let (dropped, isQueued) = share.workers.replace(with: ExportWorkers.Work(session: self, request: nil))
+    let (dropped, isQueued) = share.workers.replace(with: Work(session: self, request: nil), of: number)
     for work in dropped { work.request?.exchange.fail(.ioError) }
     if !isQueued { table.end() }
   }
 
   /// Which handle a request speaks of, and whether it must have it alone: read off the message without decoding
   /// it, because the order is decided when it arrives.
-  private static func use(
-    of request: Frame, _ header: Header
-  ) -> WorkQueue<ExportWorkers.Work>.HandleUse? {
+  private static func use(of request: Frame, _ header: Header) -> WorkQueue<Work>.HandleUse? {
     guard let operation = Operation(rawValue: header.operation) else { return nil }
     var body = Header.length
     switch operation {
@@ -70,5 +76,17 @@ final class ExportSession: Responder {
       default: false
       }
     return .init(handle: handle, isExclusive: !(isShared || opensAgain))
+  }
+}
+
+extension Operation {
+  /// Whether it waits for a disk or a server as a rule, and not only when that is dead.
+  fileprivate var isSlow: Bool {
+    switch self {
+    case .fsync, .flush, .close, .statfs, .allocate: true
+    case .lookup, .setattr, .list, .readlink, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open,
+      .reopen, .read, .write, .append, .seek:
+      false
+    }
   }
 }

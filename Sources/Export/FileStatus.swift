@@ -14,6 +14,9 @@ struct FileStatus {
   /// Asks for everything that travels.
   static let all = UInt32(0xfff)  // STATX_BASIC_STATS, STATX_BTIME
 
+  /// Asks for the type, the mode and the device alone.
+  static let type = UInt32(0x3)  // STATX_TYPE, STATX_MODE
+
   /// The status of what `name` in the directory open at `directory` is, without following anything or waking an
   /// automounter; an empty name means the descriptor itself.
   ///
@@ -35,21 +38,37 @@ struct FileStatus {
   var device: UInt64 { status.device }
   /// The type and permissions, as the exporter's kernel has them.
   var mode: UInt32 { status.mode }
+  var owner: UInt32 { status.owner }
+  var group: UInt32 { status.group }
+  /// Whether nobody may change it, root included (chattr(1) +i); false where the filesystem does not say.
+  var isImmutable: Bool { status.is_immutable != 0 }
   /// The type; nil for one that Linux does not know.
   var type: FileType? { FileType(mode: status.mode) }
   /// Whether something is mounted here; nil on kernels that do not say (before 5.8).
   var isMountRoot: Bool? { status.knows_mount_root != 0 ? status.is_mount_root != 0 : nil }
 
+  /// The attributes as they travel, of what this is the status of: that may be asked for the rights to it, so it must not
+  /// be a barred mount.
+  func attributes(_ directory: CInt, _ name: UnsafePointer<CChar>) -> Attributes {
+    attributes(rights: Credentials.ofProcess.rights(of: self, directory, name))
+  }
+
+  /// The attributes of an open file.
+  func attributes(_ descriptor: CInt) -> Attributes { attributes(descriptor, "") }
+
+  /// The size, in range.
+  var size: Int64 { Int64(min(status.size, UInt64(Limits.Wire.fileSize))) }
+
   /// The attributes as they travel: no setuid and setgid bits of files, a size in range.
-  var attributes: Attributes {
+  func attributes(rights: Attributes.Rights) -> Attributes {
     var mode = status.mode & 0o177777
     if type != .directory { mode &= ~0o6000 }
     return Attributes(
       mode: mode, links: status.links,
       identity: FileIdentity(device: status.device, inode: status.inode, generation: status.birth),
-      size: Int64(min(status.size, UInt64(Limits.Wire.fileSize))), blocks: status.blocks,
+      size: size, blocks: status.blocks,
       accessed: time(status.seconds.0, status.nanoseconds.0), modified: time(status.seconds.1, status.nanoseconds.1),
-      changed: time(status.seconds.2, status.nanoseconds.2), rights: [.read, .write, .execute, .owner])
+      changed: time(status.seconds.2, status.nanoseconds.2), rights: rights)
   }
 
   private func time(_ seconds: Int64, _ nanoseconds: UInt32) -> Timestamp {

@@ -53,7 +53,7 @@ final class OpenFile: @unchecked Sendable {
 
   /// Its attributes now.
   func attributes() throws(Errno) -> Attributes {
-    try withDescriptor { file throws(Errno) in try FileStatus(file).attributes }
+    try withDescriptor { file throws(Errno) in try FileStatus(file).attributes(file) }
   }
 
   /// Opens it once more, wherever its names are. The caller shares the handle, so that nothing closes it meanwhile.
@@ -135,7 +135,7 @@ final class OpenFile: @unchecked Sendable {
       withExtendedLifetime(parts) {}
       guard count > 0 || wanted == 0 else { throw count == 0 ? .ioError : Errno(rawValue: errno) }
       // The write has left the position of this descriptor behind its last byte, and nothing else uses that.
-      let end = wanted == 0 ? Int64(try FileStatus(file).attributes.size) : Int64(lseek(file, 0, SEEK_CUR))
+      let end = wanted == 0 ? try FileStatus(file).size : Int64(lseek(file, 0, SEEK_CUR))
       // Nearly always the disk is full.
       if count < wanted { failure = (.noSpace, lastArrival()) }
       return Appended(offset: min(max(end - Int64(count), 0), Limits.Wire.fileSize), count: UInt32(max(count, 0)))

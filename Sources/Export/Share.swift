@@ -9,7 +9,7 @@ package final class Share: Sendable {
   let directory: ConfinedDirectory
   /// Whether every change is refused with EROFS.
   package let isReadOnly: Bool
-  let workers: ExportWorkers
+  let workers: WorkerPool<ExportSession.Work>
   /// Handles that one session may have in use.
   package let openFiles: Int
 
@@ -30,10 +30,17 @@ package final class Share: Sendable {
     isReadOnly = readOnly
     openFiles = Share.openFiles(limit: Share.raiseDescriptorLimit())
     signal(SIGXFSZ, SIG_IGN)
-    workers = ExportWorkers { WorkerConfinement.enter(root: directory.root.rawValue, isReadOnly: readOnly) }
+    // Before a worker gives up anything.
+    _ = Credentials.ofProcess
+    workers = WorkerPool {
+      WorkerConfinement.enter(root: directory.root.rawValue, isReadOnly: readOnly)
+    } perform: { work, arrival in
+      work.session.perform(work, arrival: arrival)
+    }
   }
 
-  deinit { workers.stop() }
+  // On a worker, if that has the last reference: so it does not wait.
+  deinit { workers.end() }
 
   /// The responder of one peer; end it with `end`. Any number of these.
   package func session() -> any Responder { ExportSession(self) }
