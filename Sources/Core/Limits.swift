@@ -78,8 +78,8 @@ package enum Limits {
     /// Longest time from the beginning of one try to reach the signaling server or the peer again to the next.
     package static let longestBackoff = 5.0
     /// The same while the server cannot be reached at all, which costs it nothing: for so many tries, and later.
-    package static let redial = 1.0
-    package static let redials = 60
+    package static let redial = 0.7
+    package static let redials = 90
     package static let laterRedial = 2.0
     /// The time in which a connection is to be made again, once the exporter is there, before it is tried anew: the first
     /// time, and doubling up to `handshake` and `Transport.connecting`. What it began with may not hold any more.

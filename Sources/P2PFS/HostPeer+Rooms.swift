@@ -25,8 +25,8 @@ extension HostPeer {
         if Instant.now.seconds(since: began) > Limits.Session.longestBackoff { backoff.reset() }
       } catch {
         log.debug("cannot hold the room of a guest: \(error)")
-        // As long as the room of the code is held, too, one of them tries often, and the others follow it.
-        if serving == nil || configuration.isOnce { failure = error.kind }
+        // Where the guest is connected it has time, and the room of the code tells when the server is back.
+        if serving == nil || configuration.isOnce || session.needsConnection { failure = error.kind }
       }
       if !Task.isCancelled { await backoff.wait(after: failure) }
     }
