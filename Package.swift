@@ -104,7 +104,7 @@ let package = Package(
     tests("PairingTests", ["Pairing", "Core"]),
     tests("SignalingTests", ["Signaling", "Core"] + nio),
     .testTarget(
-      name: "TransportTests", dependencies: ["Transport", "Core", "CLinux"], exclude: ["aiortc_peer.py"],
+      name: "TransportTests", dependencies: ["Transport", "Core", "CLinux", "CNice"], exclude: ["aiortc_peer.py"],
       swiftSettings: settings),
     tests("SessionTests", ["Rig", "Session", "Wire", "Core", system]),
     tests(

@@ -214,3 +214,50 @@ static inline void p2pfs_widen_pipe(int descriptor, int bytes) {
   const int now = fcntl(descriptor, get);
   if (now >= 0 && now < bytes) (void)fcntl(descriptor, set, bytes);
 }
+
+// Changes of the network, rtnetlink(7).
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/socket.h>
+
+/// A non-blocking rtnetlink socket, which is told of changes of links, addresses and routes if it `listens`; -1 if there
+/// is none.
+static inline int p2pfs_network_socket(int listens) {
+  int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+  struct sockaddr_nl address;
+  memset(&address, 0, sizeof address);
+  address.nl_family = AF_NETLINK;
+  if (listens)
+    address.nl_groups =
+        RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+  if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+    close(fd);
+    return -1;
+  }
+  return fd;
+}
+
+/// Receives one message of a netlink socket from the kernel, without waiting; -1 and errno if there is none, 0 if it came
+/// from somebody else.
+static inline long p2pfs_network_event(int fd, void *buffer, size_t size) {
+  struct sockaddr_nl from;
+  socklen_t length = sizeof from;
+  long count = recvfrom(fd, buffer, size, MSG_DONTWAIT, (struct sockaddr *)&from, &length);
+  return count > 0 && from.nl_pid != 0 ? 0 : count;
+}
+
+/// Asks the kernel for the route to an address of 4 or 16 bytes. The answer comes to the same socket.
+static inline int p2pfs_ask_route(int fd, const void *address, unsigned length) {
+  struct { struct nlmsghdr header; struct rtmsg route; struct rtattr attribute; unsigned char address[16]; } request;
+  memset(&request, 0, sizeof request);
+  request.header.nlmsg_len = sizeof request - 16 + length;
+  request.header.nlmsg_type = RTM_GETROUTE;
+  request.header.nlmsg_flags = NLM_F_REQUEST;
+  request.route.rtm_family = length == 4 ? AF_INET : AF_INET6;
+  request.route.rtm_dst_len = (unsigned char)(length * 8);
+  request.attribute.rta_type = RTA_DST;
+  request.attribute.rta_len = (unsigned short)RTA_LENGTH(length);
+  memcpy(request.address, address, length);
+  return send(fd, &request, request.header.nlmsg_len, 0) < 0 ? -1 : 0;
+}

@@ -56,6 +56,20 @@ package enum Limits {
     package static let leastVanished = 3.0
     /// The part of this time after which a silent peer is asked for a sign of life, once a second until it is over.
     package static let heartbeat = 0.25
+    /// The silence, or a round trip if that is longer, after which it is asked while something is under way, and the time
+    /// that it has for its answer at least.
+    package static let quiet = 0.5
+    /// The silence, or two round trips if that is longer, with such a question open, after which another connection is
+    /// made beside the old one: a program should not stall for more than three seconds, and the meeting takes one.
+    package static let leastDoubt = 1.0
+    /// How long something counts as under way after the last request, answer or piece of a channel.
+    package static let busy = 5.0
+    /// The time, or two round trips if that is longer, in which the peer is to answer when the network has changed,
+    /// before another connection is made.
+    package static let headStart = 0.2
+    /// The ticks in which time is counted: when something is under way, and otherwise.
+    package static let shortTick = 0.2
+    package static let tick = 1.0
     /// Default of `-o timeout=`: without the peer for this long, operations fail.
     package static let timeout = 30.0
     /// ICE servers taken from a signaling server's word: a peer asks each for its address.
@@ -68,8 +82,18 @@ package enum Limits {
     package static let meetings = 32
     /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
     package static let greeting = 10.0
-    /// Longest wait between two tries to reach the signaling server or the peer again.
+    /// Longest time from the beginning of one try to reach the signaling server or the peer again to the next.
     package static let longestBackoff = 5.0
+    /// The same while the server cannot be reached at all, which costs it nothing: for so many tries, and later.
+    package static let redial = 0.7
+    package static let redials = 90
+    package static let laterRedial = 2.0
+    /// The time in which a connection is to be made again, once the exporter is there, before it is tried anew: the first
+    /// time, and doubling up to `handshake` and `Transport.connecting`. What it began with may not hold any more.
+    package static let firstPatience = 4.0
+    /// A connection made since was heard of again by itself: the next one is not made within this time for silence alone,
+    /// so that a link that stalls now and then does not have the server asked all the time.
+    package static let falseAlarm = 5.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
   }
@@ -239,6 +263,26 @@ package enum Limits {
     package static let receiveBatch = 16
   }
 
+  /// Watching over this computer's own network.
+  package enum Network {
+    /// Seconds of quiet after which a change counts as complete: DHCP clients change address and route one by one.
+    package static let settling = 0.1
+    /// Times that this is waited for, where the kernel tells of changes all the time.
+    package static let settlings = 5
+    /// Bytes of one message of the kernel: NLMSG_GOODSIZE with large pages.
+    package static let message = 32_768
+    /// Messages read in a row before it is looked at the state itself.
+    package static let messages = 1_024
+    /// Addresses that are compared: four times as many as candidates are gathered of.
+    package static let addresses = 256
+    /// Seconds between two looks at the clocks, and how much more than that shows that the machine slept or the process
+    /// was stopped.
+    package static let clock = 1.0
+    package static let slept = 2.0
+    /// Seconds that the kernel has for the answer which route a packet would take.
+    package static let answer = 0.2
+  }
+
   /// Codes and the handshake.
   package enum Pairing {
     /// Wrong attempts after which a code is spent: a stranger's chance to guess two words (32 bits) stays below
@@ -298,6 +342,11 @@ package enum Limits {
     package static let ping = 20.0
     /// Time a client gives the server to answer a ping.
     package static let pong = 10.0
+    /// The same when the network has changed or the peer fell silent: a slow link's round trip, with one packet lost.
+    package static let probe = 1.5
+    /// While TCP does not stand it is dialled anew this often, beside what was begun: its own second try comes after a
+    /// second, its third after three, and a path that is back should not wait for them.
+    package static let dial = 1.0
     /// Time for a room's host to come back with its token, after a connection that broke.
     package static let reservation = 120.0
     /// Time a client gives a server for TCP, TLS, upgrade and welcome together.

@@ -10,7 +10,14 @@ import Transport
 package actor GuestPeer {
   private let meeting: GuestMeeting
   private let log = Logger(label: "p2pfs.guest")
-  private var reconnection: Task<Void, Never>?
+  private let backoff = Backoff()
+  private var watches: [Task<Void, Never>] = []
+  /// Makes another connection; nil if none is wanted.
+  private var attempt: Task<Void, Never>?
+  private var attempts = 0
+  /// When the last connection stood, and when one turned out not to be wanted after all.
+  private var connectedAt = Instant.now
+  private var falseAlarm: Instant?
 
   /// The session, which outlives its connections.
   package nonisolated let session: Session
@@ -64,9 +71,10 @@ package actor GuestPeer {
 
   /// The first meeting. Who waits for the exporter goes on waiting when it comes, and goes again in the middle.
   private static func firstMeeting(_ meeting: GuestMeeting) async throws(MeetingError) -> Met {
-    var backoff = Backoff()
+    let backoff = Backoff()
     var wasThere = false
     while true {
+      backoff.begin()
       do throws(MeetingError) {
         return try await meeting.meet()
       } catch {
@@ -77,42 +85,113 @@ package actor GuestPeer {
         case .signaling where wasThere: break
         default: throw error
         }
-        await backoff.wait()
+        await backoff.wait(after: error.kind)
       }
     }
   }
 
   private func keepConnected() {
-    reconnection = Task { [meeting, session, log] in
-      var backoff = Backoff()
-      var since = Instant.now
-      for await state in session.states() where state == .offline || state == .expired {
-        // A connection that breaks as soon as it stands is not made again and again without a pause.
-        if Instant.now.seconds(since: since) > Limits.Session.longestBackoff {
-          backoff.reset()
-        } else {
-          await backoff.wait()
-        }
-        while !Task.isCancelled, session.status == .offline || session.status == .expired {
-          do throws(MeetingError) {
-            let met = try await meeting.meet()
-            session.connect(met.link)
-            // It counts when the exporter has greeted. One that does not is given up by the session's clock.
-            while !Task.isCancelled, session.isBeingGreeted { try? await Task.sleep(for: .milliseconds(50)) }
-            since = Instant.now
-            if session.status != .online { await backoff.wait() }
-          } catch {
-            log.debug("not connected again yet: \(error)")
-            await backoff.wait()
-          }
-        }
-      }
+    let needs = Task { [weak self, session] in
+      for await isNeeded in session.needs() { await self?.connectionIsNeeded(isNeeded) }
+    }
+    let changes = Task { [weak self] in
+      for await change in NetworkWatch.shared.changes() { await self?.networkChanged(change) }
+    }
+    watches = [needs, changes]
+  }
+
+  private func connectionIsNeeded(_ isNeeded: Bool) {
+    if isNeeded {
+      begin()
+    } else if let attempt {
+      // It is another connection that stands, or the old one was heard again.
+      if session.isOnline, !session.isBeingGreeted, Instant.now.seconds(since: connectedAt) > 1 { falseAlarm = .now }
+      attempt.cancel()
+      self.attempt = nil
     }
   }
 
+  private func networkChanged(_ change: NetworkWatch.Change) async {
+    log.debug("the network has changed: \(change)")
+    falseAlarm = nil
+    backoff.reset()
+    if let attempt {
+      // It began in a network that is no more.
+      attempt.cancel()
+      self.attempt = nil
+      begin()
+    }
+    await session.networkChanged()
+  }
+
+  /// Starts to meet the exporter again. The connection in use serves on until another one stands.
+  private func begin() {
+    guard attempt == nil, session.status != .over else { return }
+    // A connection that breaks as soon as it stands is not made again and again without a pause.
+    let isEarly = Instant.now.seconds(since: connectedAt) < Limits.Session.longestBackoff
+    var pause = 0.0
+    if session.isOnline, let falseAlarm {
+      pause = Limits.Session.falseAlarm - Instant.now.seconds(since: falseAlarm)
+    }
+    attempts += 1
+    attempt = Task { [weak self, meeting, session, backoff, log, attempts] in
+      if pause > 0 { try? await Task.sleep(for: .seconds(pause)) }
+      if isEarly { await backoff.wait() } else { backoff.reset() }
+      var meeting = meeting
+      meeting.patience = Limits.Session.firstPatience
+      while !Task.isCancelled, session.needsConnection {
+        backoff.begin()
+        do throws(MeetingError) {
+          let met = try await meeting.meet()
+          await self?.isConnected()
+          session.connect(met.link)
+          // It counts when the exporter has greeted. One that does not is given up by the session's clock.
+          while !Task.isCancelled, session.isBeingGreeted { try? await Task.sleep(for: .milliseconds(50)) }
+          if session.needsConnection { await backoff.wait() }
+        } catch {
+          guard !Task.isCancelled else { return }
+          log.debug("not connected again yet: \(error)")
+          meeting.patience *= 2
+          await backoff.wait(after: error.kind)
+        }
+      }
+      await self?.attemptIsOver(attempts)
+    }
+  }
+
+  private func attemptIsOver(_ number: Int) {
+    guard number == attempts, attempt != nil else { return }
+    attempt = nil
+    // It may have broken again meanwhile.
+    if session.needsConnection { begin() }
+  }
+
+  private func isConnected() { connectedAt = .now }
+
   /// Ends the session and everything that belongs to it. Returns when the exporter has heard it, or had a moment to.
   package func end() async {
-    reconnection?.cancel()
+    for watch in watches { watch.cancel() }
+    attempt?.cancel()
     await session.leave()
+  }
+
+  deinit {
+    for watch in watches { watch.cancel() }
+    attempt?.cancel()
+  }
+}
+
+extension MeetingError {
+  /// How it counts for the time of the next try.
+  var kind: Backoff.Failure { if case .signaling(let error) = self { error.kind } else { .other } }
+}
+
+extension SignalingError {
+  /// How it counts for the time of the next try.
+  var kind: Backoff.Failure {
+    switch self {
+    case .unreachable, .timedOut: .unreachable
+    default: .other
+    }
   }
 }

@@ -55,12 +55,19 @@ package actor HostPeer {
     case signalingBack
   }
 
-  private final class Guest {
+  final class Guest {
     let session: Session
     let resumption: ResumptionSecret
     let credit: Int
+    /// Whether it came to this export before that was started again.
+    var isRestored = false
     var room: Task<Void, Never>?
-    var watch: Task<Void, Never>?
+    var watches: [Task<Void, Never>] = []
+    /// The room where it is met again, while it is held, and the times between the tries to hold it.
+    var connection: HostConnection?
+    let backoff = Backoff()
+    /// How it is reached.
+    var path: ConnectionPath?
     /// Since when it is not connected; a guest that has not greeted yet is not.
     var awaySince: Instant? = Instant.now
     init(_ session: Session, _ resumption: ResumptionSecret, credit: Int) {
@@ -70,18 +77,21 @@ package actor HostPeer {
     }
   }
 
-  private let configuration: Configuration
-  private let server: ServerAddress
+  let configuration: Configuration
+  let server: ServerAddress
   private let report: @Sendable (Event) -> Void
-  private let log = Logger(label: "p2pfs.export")
+  let log = Logger(label: "p2pfs.export")
   private let pool = WritePool()
   private let savePath: String?
   private let claim: StateDirectory.Claim?
-  private var saved: SavedExport
+  private(set) var saved: SavedExport
   private var code: Code
   private var attempts: AttemptLimit
-  private var guests: [[UInt8]: Guest] = [:]
-  private var serving: Task<Void, Never>?
+  private(set) var guests: [[UInt8]: Guest] = [:]
+  private(set) var serving: Task<Void, Never>?
+  /// The room of the code, while it is held, and the times between the tries to hold it.
+  private(set) var room: HostConnection?
+  let backoff = Backoff()
   private var hadGuest = false
 
   /// An export that is met at `server`. `report` is called from the host's tasks and must not block.
@@ -125,9 +135,14 @@ package actor HostPeer {
         await self?.dropExpired()
       }
     }
-    defer { expiry.cancel() }
+    let changes = Task { [weak self] in
+      for await change in NetworkWatch.shared.changes() { await self?.networkChanged(change) }
+    }
+    defer {
+      expiry.cancel()
+      changes.cancel()
+    }
     var announced: Code?
-    var backoff = Backoff()
     var isLost = false
     var credential: (code: Code, credential: Credential)?
     var occupied = 0
@@ -142,6 +157,8 @@ package actor HostPeer {
         credential = (code, await Task.detached { Credential(code) }.value)
       }
       guard let credential = credential?.credential else { preconditionFailure("it was just made") }
+      backoff.begin()
+      var failure = Backoff.Failure.other
       do throws(SignalingError) {
         let room = try await configuration.client.host(
           server, room: code.room, token: token, isTransient: configuration.sharesRoom)
@@ -149,6 +166,9 @@ package actor HostPeer {
           isLost = false
           report(.signalingBack)
         }
+        self.room = room
+        // Those that wait for the server, too.
+        for guest in guests.values { guest.backoff.reset() }
         let since = Instant.now
         // What somebody was told must hold after a crash, too.
         save()
@@ -166,6 +186,7 @@ package actor HostPeer {
           serving.cancel()
         }
         room.close()
+        self.room = nil
         // A server that throws us out at once is not asked without a pause.
         if Instant.now.seconds(since: since) > Limits.Session.longestBackoff { backoff.reset() }
       } catch {
@@ -179,8 +200,11 @@ package actor HostPeer {
           isLost = true
           report(.signalingLost("\(error)"))
         }
+        failure = error.kind
       }
-      if !attempts.isSpent, !Task.isCancelled, !(configuration.isOnce && hadGuest) { await backoff.wait() }
+      if !attempts.isSpent, !Task.isCancelled, !(configuration.isOnce && hadGuest) {
+        await backoff.wait(after: failure)
+      }
     }
     while !Task.isCancelled, !guests.isEmpty { try? await Task.sleep(for: .milliseconds(200)) }
   }
@@ -241,8 +265,8 @@ package actor HostPeer {
   func admit(_ met: Met) async {
     if let guest = guests[met.identity], guest.session.status == .over { forget(guest) }
     if let guest = guests[met.identity] {
+      guest.path = await met.link.path()
       guest.session.connect(met.link)
-      report(.back(await met.link.path()))
       return
     }
     if let why = refusal() {
@@ -278,7 +302,7 @@ package actor HostPeer {
     guests[identity] = guest
     // One reader, so that the changes come in their order.
     let states = session.states()
-    guest.watch = Task { [weak self, weak session] in
+    let watch = Task { [weak self, weak session] in
       var wasOnline = false
       for await state in states {
         guard let self, let session else { return }
@@ -286,34 +310,23 @@ package actor HostPeer {
         if state == .online { wasOnline = true }
       }
     }
-    SessionClock.start(session)
-    guest.room = Task { [weak self] in await self?.holdRoom(resumption, of: session) }
-    return guest
-  }
-
-  /// Holds the room where a guest that has lost its connection is met again.
-  private func holdRoom(_ resumption: ResumptionSecret, of session: Session) async {
-    let credential = Credential(resumption)
-    let token = RoomToken(bytes: saved.token) ?? RoomToken.random()
-    var backoff = Backoff()
-    while !Task.isCancelled, session.status != .over {
-      do {
-        let room = try await configuration.client.host(server, room: resumption.room, token: token)
-        backoff.reset()
-        let door = KnownGuestDoor(self)
-        await RoomHost(room, credential: credential, ice: configuration.ice, doorkeeper: door, log: log).serve()
-        room.close()
-      } catch {
-        log.debug("cannot hold the room of a guest: \(error)")
-      }
-      if !Task.isCancelled { await backoff.wait() }
+    let needs = Task { [weak self, needs = session.needs()] in
+      for await isNeeded in needs where isNeeded { await self?.doubts(identity) }
     }
+    guest.watches = [watch, needs]
+    SessionClock.start(session)
+    guest.room = Task { [weak self, backoff = guest.backoff] in
+      await self?.holdRoom(resumption, of: session, backoff)
+    }
+    return guest
   }
 
   private func changed(_ session: Session, _ state: SessionState, wasOnline: Bool) {
     guard let guest = guests[session.identity], guest.session === session else { return }
     switch state {
-    case .online: guest.awaySince = nil
+    case .online:
+      guest.awaySince = nil
+      if wasOnline || guest.isRestored { report(.back(guest.path)) }
     case .offline:
       if guest.awaySince == nil { guest.awaySince = Instant.now }
       if wasOnline { report(.away) }
@@ -335,7 +348,7 @@ package actor HostPeer {
   private func restoreGuests() {
     for known in saved.guests.prefix(Limits.Session.guests) {
       guard let resumption = ResumptionSecret(bytes: known.resumption), guests[known.identity] == nil else { continue }
-      take(known.identity, resumption)
+      take(known.identity, resumption).isRestored = true
     }
   }
 

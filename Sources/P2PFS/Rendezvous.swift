@@ -53,8 +53,9 @@ package struct Rendezvous: Sendable {
   /// Meets the other side. Ends early with `.abandoned` if the task is cancelled.
   /// - Parameter report: called from tasks; must not block. Also during the life of the peer that is returned.
   package func meet(report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
-    var backoff = Backoff()
+    let backoff = Backoff()
     while true {
+      backoff.begin()
       if role != .host, let code {
         do throws(MeetingError) {
           return try await beGuest(code, report)

@@ -64,6 +64,8 @@ package final class DataChannelLink: Link {
 
   package var lastHeard: Instant { connection.lastHeard ?? Instant(nanoseconds: 0) }
 
+  package var isFailing: Bool { connection.isFailing }
+
   package func attach(_ receiver: any LinkReceiver) {
     self.receiver.withLock { $0 = receiver }
     for (channel, lane) in [(control, Lane.control), (bulk, Lane.bulk)] {

@@ -11,6 +11,9 @@ package struct GuestMeeting: Sendable {
   package var credential: Credential
   /// Whether to wait for an exporter that is not there yet.
   package var waits: Bool
+  /// The time in which a connection is to stand, in seconds: the handshake, and then ICE, DTLS and SCTP, as far as their own
+  /// limits are not shorter.
+  package var patience = Limits.Transport.connecting
   package var ice: ICEConfiguration
   package var client: SignalClient
 
@@ -36,7 +39,8 @@ package struct GuestMeeting: Sendable {
     do {
       return try await meet(in: room, over: connection)
     } catch {
-      await connection.close()
+      // In the background: the next try does not wait for it.
+      Task { await connection.close() }
       throw error
     }
   }
@@ -70,17 +74,22 @@ package struct GuestMeeting: Sendable {
     defer { for task in [signaling, candidates, outcome, deadline] { task?.cancel() } }
     if room.isHostThere { feed.yield(.hostArrived) }
     // The server's word does not lengthen the time of who does not wait.
-    if !waits { deadline = feed.limit(seconds: Limits.Session.handshake) }
+    let handshakeLimit = min(patience, Limits.Session.handshake)
+    if !waits { deadline = feed.limit(seconds: handshakeLimit) }
 
     for await event in events {
       switch event {
       case .hostArrived:
-        guard negotiation == nil else { continue }
+        guard negotiation == nil else {
+          // It has come back, perhaps from elsewhere: what it has said of itself may not hold any more.
+          if waits { throw .abandoned }
+          continue
+        }
         handshake = GuestHandshake(credential, offer: encoded)
         room.send(handshake.opening)
         guard waits else { continue }
         deadline?.cancel()
-        deadline = feed.limit(seconds: Limits.Session.handshake)
+        deadline = feed.limit(seconds: handshakeLimit)
       case .hostLeft:
         // The next one begins anew.
         if negotiation == nil { deadline?.cancel() }
@@ -100,6 +109,7 @@ package struct GuestMeeting: Sendable {
         guard try await negotiation?.hear(payload) ?? false, outcome == nil else { continue }
         deadline?.cancel()
         outcome = feed.await(connection)
+        if patience < Limits.Transport.connecting { deadline = feed.limit(seconds: patience) }
       case .candidate(let candidate):
         let message = MeetingMessage.candidate(candidate.description)
         if negotiation == nil { early.append(message) } else { try negotiation?.say(message) }

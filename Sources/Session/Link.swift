@@ -18,6 +18,9 @@ package protocol Link: AnyObject, Sendable {
   var backlog: Int { get }
   /// When the last authenticated packet came from the peer. From any thread.
   var lastHeard: Instant { get }
+  /// Whether the kernel refused to send the last packet: this computer's address is gone, or there is no route. From any
+  /// thread.
+  var isFailing: Bool { get }
   /// Closes the link; `lost` is not called any more. From any thread.
   func close()
   /// Closes it, and returns when what was sent has arrived, or had a moment to; also in a task that was cancelled.

@@ -121,6 +121,7 @@ extension Session {
     do {
       // As for the RPC: answers to what the peer says must not fill the memory.
       guard link.backlog <= Limits.Session.undrained else { throw MalformedMessage("it does not take its answers") }
+      isStirred.store(true, ordering: .relaxed)
       try channel.received(ChannelMessage(parsing: frame), from: linkChannel)
     } catch {
       violated("\(error)", on: link)
@@ -151,6 +152,13 @@ extension Session {
 
   /// The peer has opened a data channel: its first message says what it carries.
   func opened(_ linkChannel: any LinkChannel, on link: any Link) {
+    let isEarly = state.withLock { state in
+      guard let next = state.next, next.link === link else { return false }
+      // It has overtaken the peer's hello, on a stream of its own.
+      if next.earlyChannels.count < Limits.Transport.channels { state.next?.earlyChannels.append(linkChannel) }
+      return true
+    }
+    guard !isEarly else { return }
     enum Carried {
       case nothingYet
       case channel(Channel)

@@ -38,12 +38,13 @@ extension Session {
       let header = try Header(&reader)
       // Long answers wait for the backlog; short ones, many times over, would fill the memory all the same.
       guard link.backlog <= Limits.Session.undrained else { throw MalformedMessage("it does not take its answers") }
+      if header.kind == .reply || header.kind == .request { isStirred.store(true, ordering: .relaxed) }
       switch header.kind {
       case .reply: complete(header, frame, from: link)
       case .request: try admit(header, frame, on: lane, from: link)
       case .hello: try greet(try Hello(&reader), from: link)
       case .ping: link.send(Session.message(.pong, sequence: header.sequence), on: .control)
-      case .pong: measure(since: Instant(nanoseconds: header.sequence))
+      case .pong: heardAnswer(to: Instant(nanoseconds: header.sequence), from: link)
       case .goodbye:
         log.debug("the peer has left")
         finish()
@@ -72,18 +73,27 @@ extension Session {
     }
     guard hello.session == configuration.identity else { throw MalformedMessage("the hello is of another session") }
     typealias Greeted = (
-      lost: [@Sendable (Reply) -> Void], channels: [Channel], observers: [@Sendable (SessionState) -> Void]
+      old: (any Link)?, next: NextLink, lost: [@Sendable (Reply) -> Void], channels: [Channel],
+      observers: [(@Sendable (SessionState) -> Void, SessionState)]
     )
     // Under one lock with the change of state, so that no request slips between what is sent again and what is new.
-    let outcome = state.withLock {
-      state -> Greeted? in
+    let outcome = try state.withLock { state throws(MalformedMessage) -> Greeted? in
+      guard state.link !== link else { throw MalformedMessage("a second hello") }
       // A connection that was replaced before it was greeted on.
-      guard state.link === link else { return ([], [], []) }
-      guard state.status == .offline || state.status == .expired else { return nil }
+      guard let next = state.next, next.link === link else { return nil }
+      let old = state.link
+      state.next = nil
+      state.link = link
+      state.vigil = Vigil()
+      state.connection += 1
+      state.executingHere = 0
+      state.dropUnbegun()
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [Channel] = []
+      var observers: [(@Sendable (SessionState) -> Void, SessionState)] = []
       if let known = state.peer, known.instance != hello.instance {
         // It was started again: whether it did what it was asked last is not known.
+        observers += state.turn(.offline).map { ($0, .offline) }
         lost = state.pending.removeAll(onlyChanges: true)
         state.slots = SlotTable(count: Limits.Session.requests)
         state.slotsSince = state.connection
@@ -91,24 +101,32 @@ extension Session {
       }
       state.pending.restrict(to: Int(hello.requests))
       state.peer = hello
-      let observers = state.turn(.online)
-      state.silence = 0
+      // Who only gets another connection is told nothing: it has been online all the time.
+      observers += state.turn(.online).map { ($0, .online) }
+      state.tellNeed()
       for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
       _ = state.pending.promote().map { link.send($0.frame, on: $0.lane) }
-      return (lost, channels, observers)
+      return (old, next, lost, channels, observers)
     }
-    guard let outcome else { throw MalformedMessage("a second hello") }
-    // What overtook the hello on the other lane.
-    let early = state.withLock { state in
-      defer { state.early = [] }
-      return state.early
-    }
-    for frame in early { received(frame, on: .bulk, from: link) }
+    guard let outcome else { return }
+    // What it still brings is not listened to any more: what has no answer was asked again.
+    outcome.old?.close()
+    for frame in outcome.next.early { received(frame, on: .bulk, from: link) }
     for completion in outcome.lost { completion(.failed(.ioError)) }
     for channel in outcome.channels { channel.fail(.reset(.lost, "")) }
     carryChannels(by: link)
+    for channel in outcome.next.earlyChannels { opened(channel, on: link) }
     ping(link)
-    for observer in outcome.observers { observer(.online) }
+    for (observer, state) in outcome.observers { observer(state) }
+  }
+
+  private func heardAnswer(to asked: Instant, from link: any Link) {
+    measure(since: asked)
+    state.withLock { state in
+      guard state.link === link else { return }
+      state.vigil.answered(askedAt: asked)
+      state.tellNeed()
+    }
   }
 
   private func measure(since asked: Instant) {
@@ -130,14 +148,15 @@ extension Session {
     let reserve = Session.answerBytes(operation, frame)
     let (verdict, exchange) = try state.withLock {
       state throws(MalformedMessage) -> (SlotTable.Verdict, Exchange?) in
-      guard state.link === link else { return (.ignore, nil) }
-      guard state.executingHere + state.parked.count + state.early.count < Limits.Session.requests else {
-        throw MalformedMessage("more than \(Limits.Session.requests) requests at once")
-      }
-      guard state.status == .online else {
+      if let next = state.next, next.link === link {
         guard lane == .bulk else { throw MalformedMessage("a request before the hello") }
-        state.early.append(frame)
+        guard next.early.count < Limits.Session.requests else { throw MalformedMessage.tooManyRequests }
+        state.next?.early.append(frame)
         return (.ignore, nil)
+      }
+      guard state.link === link else { return (.ignore, nil) }
+      guard state.executingHere + state.parked.count < Limits.Session.requests else {
+        throw MalformedMessage.tooManyRequests
       }
       // With what an earlier connection has left behind there may be more than one peer's worth of them.
       if state.executing >= Limits.Session.requests { state.parksAll = true }
@@ -237,4 +256,8 @@ extension Session {
     }
     if isLast { serveParked() }
   }
+}
+
+extension MalformedMessage {
+  fileprivate static let tooManyRequests = MalformedMessage("more than \(Limits.Session.requests) requests at once")
 }

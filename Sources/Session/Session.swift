@@ -48,17 +48,19 @@ package final class Session: Requester, ReplySink {
 
   struct State {
     var status = SessionState.offline
-    /// The connection in use or being greeted on.
+    /// The connection in use: the peer has greeted on it. There is one as long as the session is online.
     var link: (any Link)?
-    /// How many connections there were; tells the replies of one from those of the next.
+    /// How many connections were in use; tells the replies of one from those of the next.
     var connection: UInt64 = 0
-    /// Seconds without a sign of life on the link, and when it had the last one.
-    var silence = 0.0
-    var lastHeard = Instant(nanoseconds: 0)
-    /// Seconds that the link, if there is one, has waited for the peer's hello.
-    var greeting = 0.0
+    /// Watches over `link`.
+    var vigil = Vigil()
+    /// The connection that takes its place as soon as the peer greets on it.
+    var next: NextLink?
     /// Seconds since the peer was heard last, while it is not greeted.
     var away = 0.0
+    /// Who makes connections, and what it was told last (`needs`).
+    var makers: [AsyncStream<Bool>.Continuation] = []
+    var isNeeded = true
     var pending = PendingRequests(limit: Limits.Session.requests)
     var slots = SlotTable(count: Limits.Session.requests)
     /// What the peer has said of itself last.
@@ -80,8 +82,6 @@ package final class Session: Requester, ReplySink {
     var parked = Deque<Frame>()
     /// Whether all further requests must wait behind these.
     var parksAll = false
-    /// Requests that overtook the peer's hello, on the other lane.
-    var early: [Frame] = []
     var channels = ChannelTable()
 
     /// Changes the state; returns whom to tell, without the lock.
@@ -102,8 +102,25 @@ package final class Session: Requester, ReplySink {
     mutating func dropUnbegun() {
       parked = []
       parksAll = false
-      early = []
     }
+
+    /// Tells who makes connections whether one is needed, if that has changed.
+    mutating func tellNeed() {
+      let isNeeded = status == .offline || status == .expired || status == .online && vigil.isDoubted
+      guard isNeeded != self.isNeeded else { return }
+      self.isNeeded = isNeeded
+      for maker in makers { maker.yield(isNeeded) }
+    }
+  }
+
+  /// A connection that the peer has not greeted on yet.
+  struct NextLink {
+    let link: any Link
+    /// Seconds that it has waited for the peer's hello.
+    var waited = 0.0
+    /// Requests and channels that overtook the hello, on other streams.
+    var early: [Frame] = []
+    var earlyChannels: [any LinkChannel] = []
   }
 
   let configuration: Configuration
@@ -111,7 +128,7 @@ package final class Session: Requester, ReplySink {
   let log: Logger
   let state = Mutex(State())
   /// Tells the peer whether this is still the session that it knows.
-  private let instance = UInt64.random(in: .min ... .max)
+  let instance = UInt64.random(in: .min ... .max)
   /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
   private let handles = Atomic<UInt64>(UInt64.random(in: 1...UInt64.max / 2))
   /// What the windows of all channels may take beyond the least, in either direction.
@@ -120,12 +137,8 @@ package final class Session: Requester, ReplySink {
   /// Smoothed round trip time in nanoseconds.
   let roundTripNanoseconds = Atomic<UInt64>(0)
 
-  /// Seconds of silence after which the connection is given up: sooner if the peer may not be away for that long.
-  private var vanished: Double {
-    min(Limits.Session.vanished, max(Limits.Session.leastVanished, configuration.timeout))
-  }
-  /// Seconds of silence after which the peer is asked for a sign of life: it has several chances.
-  private var heartbeat: Double { vanished * Limits.Session.heartbeat }
+  /// Whether anything but signs of life was sent or received since the last tick.
+  let isStirred = Atomic<Bool>(false)
 
   /// A session that has no connection yet. `responder` serves the peer, if something is exported to it.
   package init(
@@ -167,110 +180,25 @@ package final class Session: Requester, ReplySink {
     return stream
   }
 
-  /// Takes a new connection, which replaces the one before. The session is online when the peer has greeted.
-  package func connect(_ link: any Link) {
-    let (old, isOver, observers) = state.withLock { state in
-      let old = state.link
-      guard state.status != .over else {
-        return (nil as (any Link)?, true, [@Sendable (SessionState) -> Void]())
-      }
-      state.link = link
-      state.connection += 1
-      state.executingHere = 0
-      state.dropUnbegun()
-      state.silence = 0
-      state.greeting = 0
-      // From here on nothing is sent until the peer has greeted on the new connection.
-      guard state.status == .online else { return (old, false, []) }
-      state.away = 0
-      return (old, false, state.turn(.offline))
-    }
-    old?.close()
-    guard !isOver else {
-      link.close()
-      return
-    }
-    for observer in observers { observer(.offline) }
-    var flags = Hello.Flags()
-    if let responder {
-      flags.insert(.exports)
-      if responder.isReadOnly { flags.insert(.readOnly) }
-    }
-    let hello = Hello(
-      session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
-      writeCredit: UInt32(configuration.grantedWriteCredit), instance: instance,
-      machine: 0)
-    link.send(hello.encoded(), on: .control)
-    // Only now: the peer's hello may be here already, and what it sets free must not overtake ours.
-    link.attach(LinkReceiverOfConnection(session: self, link: link))
-  }
-
   /// Ends the session: tells the peer, fails what has no answer, closes what the peer had open.
   package func end() {
-    let link = state.withLock { $0.link }
-    link?.send(Session.message(.goodbye), on: .control)
+    for link in links { link.send(Session.message(.goodbye), on: .control) }
     finish()
   }
 
+  /// The connection in use, and the one that is to take its place.
+  private var links: [any Link] { state.withLock { state in [state.link, state.next?.link].compactMap { $0 } } }
+
   /// As `end`, and returns when the peer has heard it, or had a moment to; also in a task that was cancelled.
   package func leave() async {
-    let link = state.withLock { $0.link }
+    let links = links
     end()
-    await link?.closed()
+    for link in links { await link.closed() }
   }
 
   /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
   /// started again: closes the connection and what the peer had open.
   package func suspend() { finish() }
-
-  /// Whether there is a connection on which the peer has not greeted yet.
-  package var isBeingGreeted: Bool { state.withLock { $0.link != nil && $0.status != .online } }
-
-  /// Counts time, in steps of at most a second: to be called about once a second with what has gone by.
-  package func tick(_ seconds: Double) {
-    enum Action {
-      case none
-      case ping(any Link)
-      case drop(any Link, why: String)
-      case expire([@Sendable (Reply) -> Void], [@Sendable (SessionState) -> Void])
-    }
-    let step = min(max(seconds, 0), 1)
-    let action = state.withLock { state -> Action in
-      guard state.status != .over else { return .none }
-      if state.status != .online {
-        // A peer that connects and never greets is as good as away.
-        state.away += step
-        if state.status == .offline, state.away >= configuration.timeout {
-          return .expire(state.pending.removeAll(), state.turn(.expired))
-        }
-        state.greeting += step
-        guard let link = state.link, state.greeting >= Limits.Session.greeting else { return .none }
-        return .drop(link, why: "no greeting for \(Limits.Session.greeting) s")
-      }
-      guard let link = state.link else { return .none }
-      state.silence += step
-      let heard = link.lastHeard
-      if heard > state.lastHeard {
-        state.lastHeard = heard
-        state.silence = 0
-      }
-      if state.silence >= vanished { return .drop(link, why: "no sign of life for \(vanished) s") }
-      return state.silence >= heartbeat ? .ping(link) : .none
-    }
-    switch action {
-    case .none: break
-    case .ping(let link): ping(link)
-    case .drop(let link, let why):
-      log.debug("\(why)")
-      link.close()
-      lost(link)
-    case .expire(let completions, let observers):
-      for observer in observers { observer(.expired) }
-      failChannels()
-      for completion in completions { completion(.failed(.ioError)) }
-    }
-    countChannels(step)
-  }
 
   // MARK: - Requester
 
@@ -307,21 +235,6 @@ package final class Session: Requester, ReplySink {
     state.withLock { $0.pending.abandon(ticket) }
   }
 
-  // MARK: - What LinkReceiverOfConnection tells
-
-  func lost(_ link: any Link) {
-    // In one step: a new connection may be made and greeted on at this moment, on another thread.
-    let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
-      guard state.link === link else { return [] }
-      state.link = nil
-      state.dropUnbegun()
-      guard state.status == .online else { return [] }
-      state.away = state.silence
-      return state.turn(.offline)
-    }
-    for observer in observers { observer(.offline) }
-  }
-
   // MARK: - Inside
 
   /// A message that is only a header.
@@ -331,29 +244,27 @@ package final class Session: Requester, ReplySink {
     return frame
   }
 
-  /// Asks for a sign of life; the answer carries the time of asking back.
-  func ping(_ link: any Link) {
-    link.send(Session.message(.ping, sequence: Instant.now.nanoseconds), on: .control)
-  }
-
   func finish() {
     typealias Outcome = (
-      link: (any Link)?, completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
+      links: [any Link], completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
     )
     let outcome = state.withLock { state -> Outcome? in
       guard state.status != .over else { return nil }
+      let links = [state.link, state.next?.link].compactMap { $0 }
       defer {
-        state.link = nil
+        (state.link, state.next) = (nil, nil)
         state.dropUnbegun()
         state.observers = []
+        for maker in state.makers { maker.finish() }
+        state.makers = []
       }
-      return (state.link, state.pending.removeAll(), state.turn(.over))
+      return (links, state.pending.removeAll(), state.turn(.over))
     }
     guard let outcome else { return }
     for observer in outcome.observers { observer(.over) }
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }
-    outcome.link?.close()
+    for link in outcome.links { link.close() }
     responder?.end()
   }
 

@@ -63,6 +63,9 @@ final class ClientSocket: @unchecked Sendable {
     return true
   }
 
+  /// Whether TCP does not stand yet. On the loop.
+  var isDialling: Bool { !isOver && channel == nil }
+
   /// Sends a message, from any thread. One that is too long is a bug of the caller.
   func send(_ message: SignalMessage) {
     loop.execute {
@@ -88,8 +91,25 @@ final class ClientSocket: @unchecked Sendable {
     }
   }
 
+  /// The network has changed, or the peer fell silent: finds out at once whether the server is still reached, instead of
+  /// at the next ping. From any thread.
+  func probe() {
+    loop.execute {
+      guard !self.isOver, case .success = self.outcome, let channel = self.channel else { return }
+      // Nothing can be sent from an address that is gone, and TCP would try for minutes.
+      if let local = channel.localAddress, !local.isOfThisComputer {
+        return self.finish(.closed("the network has changed"))
+      }
+      self.write(.ping, ByteBuffer())
+      self.awaitPong(self.patience.probe)
+    }
+  }
+
   /// Breaks off without saying so, as a network that goes away does. From any thread.
   func abort(_ reason: SignalingError) { fail(reason) }
+
+  /// A TCP connection could not be made; of no interest if another one stands. On the loop.
+  func dialFailed(_ reason: SignalingError) { if isDialling { finish(reason) } }
 
   /// Ends it with a reason, from any thread; only the first counts.
   func fail(_ reason: SignalingError) {
@@ -180,10 +200,14 @@ final class ClientSocket: @unchecked Sendable {
       [weak self] _ in
       guard let self, !self.isOver else { return }
       self.write(.ping, ByteBuffer())
-      guard self.awaitsPong == nil else { return }
-      self.awaitsPong = self.loop.scheduleTask(in: TimeAmount(self.patience.pong)) { [weak self] in
-        self?.finish(.closed("it does not answer any more"))
-      }
+      if self.awaitsPong == nil { self.awaitPong(self.patience.pong) }
+    }
+  }
+
+  private func awaitPong(_ seconds: Double) {
+    awaitsPong?.cancel()
+    awaitsPong = loop.scheduleTask(in: TimeAmount(seconds)) { [weak self] in
+      self?.finish(.closed("it does not answer any more"))
     }
   }
 
@@ -206,5 +230,17 @@ final class ClientFrames: ChannelInboundHandler {
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     socket.fail(error is NIOWebSocketError ? .violation("a bad frame") : .closed(describe(error)))
+  }
+}
+
+extension SocketAddress {
+  /// Whether this computer has the address now: a socket can be bound to it.
+  fileprivate var isOfThisComputer: Bool {
+    var address = self
+    address.port = 0
+    let descriptor = Glibc.socket(address.protocol.rawValue, Int32(SOCK_DGRAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { return true }
+    defer { Glibc.close(descriptor) }
+    return address.withSockAddr { bind(descriptor, $0, socklen_t($1)) == 0 || errno != EADDRNOTAVAIL }
   }
 }

@@ -54,6 +54,10 @@ package final class HostConnection: Sendable {
   /// Has the server hang up on a guest. From any thread.
   package func dismiss(_ guest: GuestID) { socket.send(.guestLeft(guest)) }
 
+  /// Finds out at once whether the server is still reached, as when the network has changed; ends if it is not. From any
+  /// thread.
+  package func probe() { socket.probe() }
+
   /// Gives the room up. From any thread.
   package func close() { socket.close() }
 

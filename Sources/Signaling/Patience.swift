@@ -9,6 +9,10 @@ struct Patience: Sendable {
   var ping = Limits.Signaling.ping
   /// See `Limits.Signaling.pong`.
   var pong = Limits.Signaling.pong
+  /// See `Limits.Signaling.probe`.
+  var probe = Limits.Signaling.probe
+  /// See `Limits.Signaling.dial`.
+  var dial = Limits.Signaling.dial
 }
 
 extension TimeAmount {

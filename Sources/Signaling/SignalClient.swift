@@ -56,15 +56,13 @@ package struct SignalClient: Sendable {
     let deadline = loop.scheduleTask(in: TimeAmount(patience.answer)) {
       socket.fail(.timedOut)
     }
-    let bootstrap = ClientBootstrap(group: loop)
-      .connectTimeout(TimeAmount(patience.answer))
-      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-      .channelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture { try Self.configure(channel, server, join, tls, socket) }
-      }
-    bootstrap.connect(host: server.host, port: Int(server.port)).whenFailure { error in
-      socket.fail(.unreachable(Self.reason(error)))
+    let patience = patience
+    let dial = { @Sendable in Self.dial(server, join, tls, socket, loop, patience) }
+    dial()
+    let again = loop.scheduleRepeatedTask(initialDelay: TimeAmount(patience.dial), delay: TimeAmount(patience.dial)) {
+      if socket.isDialling { dial() } else { $0.cancel() }
     }
+    defer { again.cancel() }
     let welcome = await withTaskCancellationHandler {
       await socket.welcome()
     } onCancel: {
@@ -73,6 +71,22 @@ package struct SignalClient: Sendable {
     deadline.cancel()
     let (isHostThere, servers) = try welcome.get()
     return (socket, isHostThere, servers)
+  }
+
+  /// Begins one TCP connection; the first that stands is taken.
+  private static func dial(
+    _ server: ServerAddress, _ join: Join, _ tls: NIOSSLContext?, _ socket: ClientSocket, _ loop: any EventLoop,
+    _ patience: Patience
+  ) {
+    let bootstrap = ClientBootstrap(group: loop)
+      .connectTimeout(TimeAmount(patience.answer))
+      .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture { try Self.configure(channel, server, join, tls, socket) }
+      }
+    bootstrap.connect(host: server.host, port: Int(server.port)).whenFailure { error in
+      socket.dialFailed(.unreachable(Self.reason(error)))
+    }
   }
 
   private func tlsContext() throws(SignalingError) -> NIOSSLContext {

@@ -10,13 +10,15 @@ internal import Synchronization
 ///   └──────────────────────────────── any error, or close ──────────────────────────────────→ ended → torn down
 /// ```
 /// `end` may happen within a callback of a library; the tear-down is a job of its own, outside of all of them.
-// @unchecked: everything but `lastHeard`, `outbox` and the streams belongs to the transport thread.
+// @unchecked: everything but `lastHeard`, `isFailing`, `outbox` and the streams belongs to the transport thread.
 final class Connection: @unchecked Sendable {
   let role: PeerConnection.Role
   let configuration: ICEConfiguration
   let thread = TransportThread.shared
   /// When the last record that decrypted came in, nanoseconds of the monotonic clock; 0 before the first.
   let lastHeard = Atomic<UInt64>(0)
+  /// Whether the kernel refused to send the last datagram.
+  let isFailing = Atomic<Bool>(false)
 
   private(set) var outbox: Outbox!
   let candidates: AsyncStream<Candidate>.Continuation
@@ -211,7 +213,9 @@ extension Connection: EndOfTurn {
       batch.removeAll()
       return
     }
-    if !direct.send(&batch) {
+    let isSent = direct.send(&batch)
+    isFailing.store(direct.isFailing, ordering: .relaxed)
+    if !isSent {
       // The socket's buffer is full: it empties at the speed of the interface.
       if retry == nil { retry = Timer(on: thread) { [weak self] in self?.markDirty() } }
       retry?.set(after: 0.001)

@@ -57,6 +57,8 @@ final class DirectSocket {
   private let descriptor: Int32
   private var address: [UInt8]
   private var segments = true
+  /// Whether the kernel refused the last datagram: its sender's address is gone, or there is no route.
+  private(set) var isFailing = false
 
   /// Takes over a reference.
   init(_ socket: UnsafeMutablePointer<GSocket>, to address: [UInt8]) {
@@ -100,12 +102,16 @@ final class DirectSocket {
       case EAGAIN, ENOBUFS:
         batch.removeFirst(index)
         return false
-      case EINVAL, EIO,
-        EMSGSIZE where end - index > 1:
-        // No segmentation on this route (old kernels, fragments needed): one by one from now on.
-        segments = false
-        continue
-      default: break  // sent, or lost as any datagram may be
+      case EINVAL, EIO, EMSGSIZE:
+        // No segmentation on this route (old kernels, fragments needed): one by one from now on. A single datagram that
+        // fails is lost: its sender's address may be gone.
+        if end - index > 1 {
+          segments = false
+          continue
+        }
+        isFailing = true
+      case 0: isFailing = false
+      default: isFailing = true  // lost, as any datagram may be
       }
       index = end
       offset += total

@@ -63,6 +63,9 @@ package actor PeerConnection {
     return time == 0 ? nil : Instant(nanoseconds: time)
   }
 
+  /// Whether the kernel refused to send the last datagram. From any thread.
+  package nonisolated var isFailing: Bool { connection.isFailing.load(ordering: .relaxed) }
+
   /// Our description: the offer, or, once the peer's is set, the answer. The first call starts gathering and returns
   /// with the host candidates; later ones return the same with what was gathered since.
   package func localDescription() throws(TransportError) -> SessionDescription { try connection.describe() }

@@ -51,12 +51,14 @@ struct Lab {
   }()
 
   /// Starts `p2pfs signal` in the Internet, with a relay if `relay` gives one's address.
-  func signal(relay: String? = nil, port: Int = 11_985) throws {
+  @discardableResult
+  func signal(relay: String? = nil, port: Int = 11_985) throws -> Child {
     let options = relay.map { ["--turn", $0, "--turn-secret", Lab.secret] } ?? []
     let child = try net.startP2PFS(["signal", "--listen", "\(Lab.server):\(port)"] + options)
     guard eventually(within: 10, { net.isListening(port: port) }) else {
       throw StageError("the signaling server does not listen: \(child.lines)")
     }
+    return child
   }
 
   /// Starts Debian's TURN server in the Internet.

@@ -69,6 +69,7 @@ package final class MemoryLink: Link {
   fileprivate var isSilent: Bool { silent.load(ordering: .relaxed) }
 
   package var lastHeard: Instant { Instant(nanoseconds: heard.load(ordering: .relaxed)) }
+  package var isFailing: Bool { false }
   package var backlog: Int { queued.load(ordering: .relaxed) }
 
   package func attach(_ receiver: any LinkReceiver) {

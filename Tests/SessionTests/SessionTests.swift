@@ -340,6 +340,7 @@ let look = Request.lookup(.path(.root))
   private final class StuckLink: Link {
     private let state = Mutex<(receiver: (any LinkReceiver)?, sent: Int, isClosed: Bool)>((nil, 0, false))
     let lastHeard = Instant(nanoseconds: 0)
+    let isFailing = false
     func send(_ frame: Frame, on lane: Lane) { state.withLock { $0.sent += 1 } }
     var backlog: Int { state.withLock { $0.sent << 20 } }
     var isClosed: Bool { state.withLock { $0.isClosed } }
