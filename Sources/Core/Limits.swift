@@ -30,18 +30,32 @@ package enum Limits {
     /// Requests without an answer that one side may have at the other. More is a violation of the
     /// protocol and ends the connection. Bounds the exporter's queue and reply cache.
     package static let requests = 1_024
+    /// Bytes of requests that one side may have at the other without an answer, without the data of writes and with
+    /// `requestCost` for each: as many as there may be, with 250 bytes each, or fewer with long paths. The client keeps
+    /// to it by waiting; more is a violation of the protocol and ends the connection.
+    package static let requestBytes = 524_288
+    /// What a request takes in memory besides its message: objects of the session and of the workers' queue.
+    package static let requestCost = 256
     /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
     package static let writeCredit = 4_194_304
     /// The least write credit, when many guests share the pool: eight messages.
     package static let leastWriteCredit = 262_144
-    /// All write credits of one exporter together: half of its memory budget of 64 MB.
-    package static let writePool = 33_554_432
-    /// Bytes of answers queued for one peer above which its further requests wait.
+    /// All write credits of one exporter together, but for the least ones.
+    package static let writePool = 10_485_760
+    /// Bytes of answers queued for one peer above which its further requests wait, granted per session from
+    /// `backlogPool`.
     package static let backlog = 2_097_152
-    /// Bytes queued for one peer at which it is cut off: it asks on and on and takes no answer. Far above what a peer
-    /// on a slow link can bring about: `backlog`, one answer more, and what we ourselves write on its side.
-    package static let undrained = 16_777_216
-    /// Guests of one exporter at the same time: times `backlog`, the other half of the memory budget.
+    /// The least of it, when many guests share the pool: eight pieces.
+    package static let leastBacklog = 262_144
+    /// All backlogs of one exporter together, but for the least ones, and for one long answer to each guest, which may
+    /// exceed them.
+    package static let backlogPool = 4_194_304
+    /// Bytes of short answers that may be queued for one peer besides `backlog` before it is cut off: it asks on and on
+    /// and takes no answer. As many as it may have requests under way, at 256 bytes each.
+    package static let shortAnswers = 262_144
+    /// What the exporter keeps of one answer in each slot: a header, attributes, the objects.
+    package static let keptAnswer = 256
+    /// Guests of one exporter at the same time.
     package static let guests = 16
     /// A connection without one authenticated packet for this long is given up and made again.
     package static let vanished = 8.0
@@ -205,8 +219,8 @@ package enum Limits {
     /// Data channels one connection may have at a time: what either side may have open, twice on the peer's (see
     /// `Channel.accepted`), and the lanes. Each is a stream of the association, and costs memory in SCTP.
     package static let channels = 3 * Channel.open + 8
-    /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet: all that fits into the
-    /// window of a channel that was just opened. More ends the connection.
+    /// Messages, and bytes of them, kept for channels of one connection to whose messages nobody listens yet: the windows
+    /// of some channels that were just opened. More ends the connection.
     package static let kept = 4_608
     package static let keptBytes = 4_194_304
     /// Bytes that may wait in one connection's channels to be sent. The layers above stay far below by watching
@@ -214,6 +228,14 @@ package enum Limits {
     package static let queuedBytes = 134_217_728
     /// Most bytes in flight: a bandwidth-delay product of 84 MB/s at 100 ms, with the gain.
     package static let flight = 16_777_216
+    /// Most bytes in flight of all connections of this process together, where there are several: a peer that
+    /// acknowledges late makes its path look long, and many such ones must not fill the memory.
+    package static let flightPool = 8_388_608
+    /// What each connection may have in flight all the same.
+    package static let sureFlight = 262_144
+    /// What a guest's connection may hold here that came out of order or in parts, until the exporter has granted more
+    /// (as much as the write credit): a few messages.
+    package static let guestBuffer = 262_144
     /// Least bytes that may be in flight: two messages of data with their neighbours, so that a short path is not
     /// starved by the rhythm of two threads; well below a default UDP receive buffer of 208 KiB.
     package static let leastFlight = 98_304
@@ -322,14 +344,15 @@ package enum Limits {
     package static let workersPerSession = 3
     /// Requests of one session that wait or run: what the session layer lets through.
     package static let queue = Session.requests
-    /// Open files and listings of one session, even where the process may open more: each costs kernel memory.
-    package static let openFiles = 4_096
+    /// Open files and listings of one session, even where the process may open more: each costs kernel memory, and
+    /// some 150 bytes here.
+    package static let openFiles = 2_048
     /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
     /// the descriptors of a mount in the same process.
     package static let reservedDescriptors = 256
     /// Listings of one session that are open at once; the least recently used one is closed for a further
     /// one, and opened again where it was if it is asked for.
-    package static let listings = 64
+    package static let listings = 16
     /// Bytes of directory entries read from the kernel at once.
     package static let directoryBuffer = 32_768
     /// Tries of a resolution that collides with renames before it is done step by step.

@@ -58,15 +58,15 @@ package actor HostPeer {
   private final class Guest {
     let session: Session
     let resumption: ResumptionSecret
-    let credit: Int
+    let allowance: GuestPool.Allowance
     var room: Task<Void, Never>?
     var watch: Task<Void, Never>?
     /// Since when it is not connected; a guest that has not greeted yet is not.
     var awaySince: Instant? = Instant.now
-    init(_ session: Session, _ resumption: ResumptionSecret, credit: Int) {
+    init(_ session: Session, _ resumption: ResumptionSecret, _ allowance: GuestPool.Allowance) {
       self.session = session
       self.resumption = resumption
-      self.credit = credit
+      self.allowance = allowance
     }
   }
 
@@ -74,7 +74,7 @@ package actor HostPeer {
   private let server: ServerAddress
   private let report: @Sendable (Event) -> Void
   private let log = Logger(label: "p2pfs.export")
-  private let pool = WritePool()
+  private var pool = GuestPool()
   private let savePath: String?
   private let claim: StateDirectory.Claim?
   private var saved: SavedExport
@@ -88,6 +88,9 @@ package actor HostPeer {
   package init(
     _ configuration: Configuration, server: ServerAddress, report: @escaping @Sendable (Event) -> Void
   ) {
+    var configuration = configuration
+    // One of many guests holds what it is granted when it is let in; the only one whatever its path bears.
+    if !configuration.isOnce { configuration.ice.receiveBuffer = Limits.Transport.guestBuffer }
     self.configuration = configuration
     self.server = server
     self.report = report
@@ -241,7 +244,7 @@ package actor HostPeer {
   func admit(_ met: Met) async {
     if let guest = guests[met.identity], guest.session.status == .over { forget(guest) }
     if let guest = guests[met.identity] {
-      guest.session.connect(met.link)
+      await connect(guest, met.link)
       report(.back(await met.link.path()))
       return
     }
@@ -260,21 +263,28 @@ package actor HostPeer {
     hadGuest = true
     let guest = take(met.identity, met.resumption)
     if configuration.isOnce { serving?.cancel() }
-    guest.session.connect(met.link)
+    await connect(guest, met.link)
     save()
     report(.arrived(guest.session, await met.link.path()))
   }
 
+  private func connect(_ guest: Guest, _ link: DataChannelLink) async {
+    if !configuration.isOnce { await link.grant(receiveBuffer: guest.allowance.writeCredit) }
+    guest.session.connect(link)
+  }
+
   @discardableResult
   private func take(_ identity: [UInt8], _ resumption: ResumptionSecret) -> Guest {
-    let credit = pool.grant()
+    let allowance = pool.grant()
     let session = Session(
-      .init(identity: identity, timeout: configuration.timeout, grantedWriteCredit: credit),
+      .init(
+        identity: identity, timeout: configuration.timeout, grantedWriteCredit: allowance.writeCredit,
+        backlog: allowance.backlog),
       responder: configuration.makeResponder?(), log: log)
     if let onChannel = configuration.onChannel {
       session.acceptChannels { [weak session] channel in if let session { onChannel(channel, session) } }
     }
-    let guest = Guest(session, resumption, credit: credit)
+    let guest = Guest(session, resumption, allowance)
     guests[identity] = guest
     // One reader, so that the changes come in their order.
     let states = session.states()
@@ -329,7 +339,7 @@ package actor HostPeer {
     guard guests[guest.session.identity] === guest else { return }
     guests[guest.session.identity] = nil
     guest.room?.cancel()
-    pool.reclaim(guest.credit)
+    pool.reclaim(guest.allowance)
   }
 
   private func restoreGuests() {

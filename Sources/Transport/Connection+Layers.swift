@@ -76,7 +76,8 @@ extension Connection: DTLSOwner {
     guard ended == nil, let remote, let local else { return }
     do {
       let association = try Association(
-        owner: self, carrier: self, stack: thread.stack, port: local.port, remotePort: remote.port)
+        owner: self, carrier: self, stack: thread.stack, port: local.port, remotePort: remote.port,
+        receiveBuffer: configuration.receiveBuffer)
       self.association = association
       try association.connect(mtu: payload - DTLS.overhead)
     } catch {

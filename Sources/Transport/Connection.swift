@@ -50,6 +50,7 @@ final class Connection: @unchecked Sendable {
 
   // Channels
   var channels: [UInt16: DataChannel] = [:]
+  let kept = KeptMessages()
   var ready = Deque<DataChannel>()
   var taken: [(DataChannel, DataChannel.Outgoing)] = []
   var resets: [UInt16] = []
