@@ -73,12 +73,23 @@ package enum Limits {
     package static let meetingEvents = 256
     /// Guests that may be in the middle of a handshake at once; others are turned away.
     package static let meetings = 32
+    /// Seconds in which a guest says its first word: a client does so at once.
+    package static let firstWord = 5.0
+    /// What one guest may say while it meets its host, in bytes: a session description, which is below 10 KiB as a rule,
+    /// and candidates. More is a flood, and the guest is turned away.
+    package static let meetingBytes = 131_072
+    /// Seconds without success after which a user on a terminal is told what is being tried.
+    package static let notice = 3.0
     /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
     package static let greeting = 10.0
     /// Longest wait between two tries to reach the signaling server or the peer again.
     package static let longestBackoff = 5.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
+    /// Seconds after which the exporter closes what a guest that is away had open, locks among it, for others: it then
+    /// finds an exporter as after a restart. Operations fail long before (`timeout`), and a suspended laptop comes back to
+    /// its open files in this time.
+    package static let rest = 3_600.0
   }
 
   /// Channels between programs: pipes, forwarded connections, what a library's user opens.
@@ -214,6 +225,14 @@ package enum Limits {
     /// Remote candidates taken for one connection: libnice takes no more (NICE_AGENT_MAX_REMOTE_CANDIDATES), and
     /// each is a destination that our checks are sent to.
     package static let candidates = 25
+    /// Those of them that are addresses of the peer's interfaces, and that a STUN server has told it; the rest are relays.
+    package static let hostCandidates = 14
+    package static let reflexiveCandidates = 5
+    /// Addresses of this computer that are offered, of each family: far below the 64 that libnice gathers, since each is a
+    /// socket that asks every STUN and TURN server and is checked with each candidate of the peer.
+    package static let addresses = 7
+    /// Pairs of candidates that are checked: all local addresses with all of the peer's.
+    package static let checks = hostCandidates * candidates
     /// Longest label or protocol of a data channel that is accepted.
     package static let label = 256
     /// Data channels one connection may have at a time: what either side may have open, twice on the peer's (see
@@ -303,8 +322,13 @@ package enum Limits {
     package static let byteBurst = 262_144.0
     /// A host speaks to many guests: its connection may send this many times as much.
     package static let hostShare = 4.0
-    /// Bytes that wait for a slow receiver before it is dropped.
+    /// Bytes that wait for a slow receiver before it is dropped; of a host, `hostShare` times as many.
     package static let backlog = 1_048_576
+    /// Bytes of one guest that wait for its host before the guest is dropped: the part of the host's backlog that is one
+    /// guest's of `guests`, and two of the largest messages. So no stranger fills what others share.
+    package static let guestBacklog = 131_072
+    /// Bytes that wait for a slow receiver above which pings are not answered any more.
+    package static let pongs = 4_096
     /// Time from accepting a connection to the end of its upgrade, TLS included.
     package static let handshake = 10.0
     /// A connection from which nothing came for this long is closed: clients ping every `ping`.
@@ -327,8 +351,11 @@ package enum Limits {
     package static let iceServers = 16
     /// Longest URI, username or credential of an ICE server.
     package static let iceText = 512
-    /// Seconds that TURN credentials are good for: a mount that asks for new ones only when it reconnects.
-    package static let turnLifetime = 86_400
+    /// Seconds that TURN credentials are good for: they are given to two that meet at this moment, and a relay asks for
+    /// them when its use begins. Some clocks are minutes off.
+    package static let turnLifetime = 600
+    /// Seconds in which a guest says its first word once there is a host: a client does so at once.
+    package static let silence = 10.0
     /// Events that wait in a client for whoever reads them; more is a server that floods.
     package static let events = 1_024
     /// Ports tried after 11985 by a server that an export starts by itself.

@@ -61,6 +61,8 @@ package actor HostPeer {
     let allowance: GuestPool.Allowance
     var room: Task<Void, Never>?
     var watch: Task<Void, Never>?
+    /// Whether it was connected in this session, so that it may have something open.
+    var wasOnline = false
     /// Since when it is not connected; a guest that has not greeted yet is not.
     var awaySince: Instant? = Instant.now
     init(_ session: Session, _ resumption: ResumptionSecret, _ allowance: GuestPool.Allowance) {
@@ -244,8 +246,11 @@ package actor HostPeer {
   func admit(_ met: Met) async {
     if let guest = guests[met.identity], guest.session.status == .over { forget(guest) }
     if let guest = guests[met.identity] {
+      // With a session of its own that was never connected, what serves the guest is to hear of it as of a new one.
+      let isKnown = guest.wasOnline
       await connect(guest, met.link)
-      report(.back(await met.link.path()))
+      let path = await met.link.path()
+      report(isKnown ? .back(path) : .arrived(guest.session, path))
       return
     }
     if let why = refusal() {
@@ -323,7 +328,9 @@ package actor HostPeer {
   private func changed(_ session: Session, _ state: SessionState, wasOnline: Bool) {
     guard let guest = guests[session.identity], guest.session === session else { return }
     switch state {
-    case .online: guest.awaySince = nil
+    case .online:
+      guest.awaySince = nil
+      guest.wasOnline = true
     case .offline:
       if guest.awaySince == nil { guest.awaySince = Instant.now }
       if wasOnline { report(.away) }
@@ -342,6 +349,15 @@ package actor HostPeer {
     pool.reclaim(guest.allowance)
   }
 
+  /// Closes what a guest had open that has been away for long: its place is taken by a session that knows the guest and
+  /// nothing else, with an instance of its own, as if the exporter had been started again.
+  private func rest(_ guest: Guest) {
+    let (identity, since) = (guest.session.identity, guest.awaySince)
+    forget(guest)
+    guest.session.suspend()
+    take(identity, guest.resumption).awaySince = since
+  }
+
   private func restoreGuests() {
     for known in saved.guests.prefix(Limits.Session.guests) {
       guard let resumption = ResumptionSecret(bytes: known.resumption), guests[known.identity] == nil else { continue }
@@ -349,12 +365,16 @@ package actor HostPeer {
     }
   }
 
-  private func dropExpired() {
-    let now = Instant.now
+  func dropExpired(now: Instant = .now) {
     for guest in Array(guests.values) where !guest.session.isOnline {
-      guard let since = guest.awaySince, now.seconds(since: since) > Limits.Session.expiry else { continue }
-      guest.session.end()
-      forget(guest)
+      guard let since = guest.awaySince else { continue }
+      let away = now.seconds(since: since)
+      if away > Limits.Session.expiry {
+        guest.session.end()
+        forget(guest)
+      } else if away > Limits.Session.rest, guest.wasOnline {
+        rest(guest)
+      }
     }
     save()
   }
