@@ -4,7 +4,9 @@ internal import Synchronization
 
 extension Connection: ICEOwner {
   func ice(gathered candidate: Candidate) {
-    guard ended == nil else { return }
+    // The peer takes no more of a kind.
+    guard ended == nil, localCount.admits(candidate.kind) else { return }
+    localCount.add(candidate.kind)
     local?.candidates.append(candidate)
     if isDescribed { candidates.yield(candidate) }
   }

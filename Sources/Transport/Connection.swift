@@ -29,6 +29,7 @@ final class Connection: @unchecked Sendable {
   var isGathered = false
   var isDescribed = false
   var isClient = false
+  var localCount = CandidateCount()
   var earlyCandidates: [Candidate] = []
   var remoteEnded = false
 
