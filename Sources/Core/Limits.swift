@@ -36,19 +36,33 @@ package enum Limits {
     /// Requests without an answer that one side may have at the other. More is a violation of the
     /// protocol and ends the connection. Bounds the exporter's queue and reply cache.
     package static let requests = 1_024
+    /// Bytes of requests that one side may have at the other without an answer, without the data of writes and with
+    /// `requestCost` for each: as many as there may be, with 250 bytes each, or fewer with long paths. The client keeps
+    /// to it by waiting; more is a violation of the protocol and ends the connection.
+    package static let requestBytes = 524_288
+    /// What a request takes in memory besides its message: objects of the session and of the workers' queue.
+    package static let requestCost = 256
     /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
     package static let writeCredit = 4_194_304
-    /// The least write credit, when many guests share the pool: what an append leaves with at once, the kernel's largest
-    /// request (of which `Wire.append` allows two, the second within what the exporter takes beyond the credit).
+    /// The least write credit, when many guests share the pool: the kernel's largest request, which an append of that size
+    /// needs at once.
     package static let leastWriteCredit = 1_048_576
-    /// All write credits of one exporter together: half of its memory budget of 64 MB.
-    package static let writePool = 33_554_432
-    /// Bytes of answers queued for one peer above which its further requests wait.
+    /// All write credits of one exporter together, but for the least ones.
+    package static let writePool = 10_485_760
+    /// Bytes of answers queued for one peer above which its further requests wait, granted per session from
+    /// `backlogPool`.
     package static let backlog = 2_097_152
-    /// Bytes queued for one peer at which it is cut off: it asks on and on and takes no answer. Far above what a peer
-    /// on a slow link can bring about: `backlog`, one answer more, and what we ourselves write on its side.
-    package static let undrained = 16_777_216
-    /// Guests of one exporter at the same time: times `backlog`, the other half of the memory budget.
+    /// The least of it, when many guests share the pool: eight pieces.
+    package static let leastBacklog = 262_144
+    /// All backlogs of one exporter together, but for the least ones, and for one long answer to each guest, which may
+    /// exceed them.
+    package static let backlogPool = 4_194_304
+    /// Bytes of short answers that may be queued for one peer besides `backlog` before it is cut off: it asks on and on
+    /// and takes no answer. As many as it may have requests under way, at 256 bytes each.
+    package static let shortAnswers = 262_144
+    /// What the exporter keeps of one answer in each slot: a header, attributes, the objects.
+    package static let keptAnswer = 256
+    /// Guests of one exporter at the same time.
     package static let guests = 16
     /// A connection without one authenticated packet for this long is given up and made again.
     package static let vanished = 8.0
@@ -80,6 +94,13 @@ package enum Limits {
     package static let meetingEvents = 256
     /// Guests that may be in the middle of a handshake at once; others are turned away.
     package static let meetings = 32
+    /// Seconds in which a guest says its first word: a client does so at once.
+    package static let firstWord = 5.0
+    /// What one guest may say while it meets its host, in bytes: a session description, which is below 10 KiB as a rule,
+    /// and candidates. More is a flood, and the guest is turned away.
+    package static let meetingBytes = 131_072
+    /// Seconds without success after which a user on a terminal is told what is being tried.
+    package static let notice = 3.0
     /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
     package static let greeting = 10.0
     /// Longest time from the beginning of one try to reach the signaling server or the peer again to the next.
@@ -96,6 +117,10 @@ package enum Limits {
     package static let falseAlarm = 5.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
+    /// Seconds after which the exporter closes what a guest that is away had open, locks among it, for others: it then
+    /// finds an exporter as after a restart. Operations fail long before (`timeout`), and a suspended laptop comes back to
+    /// its open files in this time.
+    package static let rest = 3_600.0
   }
 
   /// Channels between programs: pipes, forwarded connections, what a library's user opens.
@@ -231,13 +256,21 @@ package enum Limits {
     /// Remote candidates taken for one connection: libnice takes no more (NICE_AGENT_MAX_REMOTE_CANDIDATES), and
     /// each is a destination that our checks are sent to.
     package static let candidates = 25
+    /// Those of them that are addresses of the peer's interfaces, and that a STUN server has told it; the rest are relays.
+    package static let hostCandidates = 14
+    package static let reflexiveCandidates = 5
+    /// Addresses of this computer that are offered, of each family: far below the 64 that libnice gathers, since each is a
+    /// socket that asks every STUN and TURN server and is checked with each candidate of the peer.
+    package static let addresses = 7
+    /// Pairs of candidates that are checked: all local addresses with all of the peer's.
+    package static let checks = hostCandidates * candidates
     /// Longest label or protocol of a data channel that is accepted.
     package static let label = 256
     /// Data channels one connection may have at a time: what either side may have open, twice on the peer's (see
     /// `Channel.accepted`), and the lanes. Each is a stream of the association, and costs memory in SCTP.
     package static let channels = 3 * Channel.open + 8
-    /// Messages, and bytes of them, kept for a channel to whose messages nobody listens yet: all that fits into the
-    /// window of a channel that was just opened. More ends the connection.
+    /// Messages, and bytes of them, kept for channels of one connection to whose messages nobody listens yet: the windows
+    /// of some channels that were just opened. More ends the connection.
     package static let kept = 4_608
     package static let keptBytes = 4_194_304
     /// Bytes that may wait in one connection's channels to be sent. The layers above stay far below by watching
@@ -245,6 +278,14 @@ package enum Limits {
     package static let queuedBytes = 134_217_728
     /// Most bytes in flight: a bandwidth-delay product of 84 MB/s at 100 ms, with the gain.
     package static let flight = 16_777_216
+    /// Most bytes in flight of all connections of this process together, where there are several: a peer that
+    /// acknowledges late makes its path look long, and many such ones must not fill the memory.
+    package static let flightPool = 8_388_608
+    /// What each connection may have in flight all the same.
+    package static let sureFlight = 262_144
+    /// What a guest's connection may hold here that came out of order or in parts, until the exporter has granted more
+    /// (as much as the write credit): a few messages.
+    package static let guestBuffer = 262_144
     /// Least bytes that may be in flight: two messages of data with their neighbours, so that a short path is not
     /// starved by the rhythm of two threads; well below a default UDP receive buffer of 208 KiB.
     package static let leastFlight = 98_304
@@ -332,8 +373,13 @@ package enum Limits {
     package static let byteBurst = 262_144.0
     /// A host speaks to many guests: its connection may send this many times as much.
     package static let hostShare = 4.0
-    /// Bytes that wait for a slow receiver before it is dropped.
+    /// Bytes that wait for a slow receiver before it is dropped; of a host, `hostShare` times as many.
     package static let backlog = 1_048_576
+    /// Bytes of one guest that wait for its host before the guest is dropped: the part of the host's backlog that is one
+    /// guest's of `guests`, and two of the largest messages. So no stranger fills what others share.
+    package static let guestBacklog = 131_072
+    /// Bytes that wait for a slow receiver above which pings are not answered any more.
+    package static let pongs = 4_096
     /// Time from accepting a connection to the end of its upgrade, TLS included.
     package static let handshake = 10.0
     /// A connection from which nothing came for this long is closed: clients ping every `ping`.
@@ -361,8 +407,11 @@ package enum Limits {
     package static let iceServers = 16
     /// Longest URI, username or credential of an ICE server.
     package static let iceText = 512
-    /// Seconds that TURN credentials are good for: a mount that asks for new ones only when it reconnects.
-    package static let turnLifetime = 86_400
+    /// Seconds that TURN credentials are good for: they are given to two that meet at this moment, and a relay asks for
+    /// them when its use begins. Some clocks are minutes off.
+    package static let turnLifetime = 600
+    /// Seconds in which a guest says its first word once there is a host: a client does so at once.
+    package static let silence = 10.0
     /// Events that wait in a client for whoever reads them; more is a server that floods.
     package static let events = 1_024
     /// Ports tried after 11985 by a server that an export starts by itself.
@@ -388,14 +437,15 @@ package enum Limits {
     package static let slowCall = 0.1
     /// Requests of one session that wait or run: what the session layer lets through.
     package static let queue = Session.requests
-    /// Open files and listings of one session, even where the process may open more: each costs kernel memory.
-    package static let openFiles = 4_096
+    /// Open files and listings of one session, even where the process may open more: each costs kernel memory, and
+    /// some 150 bytes here.
+    package static let openFiles = 2_048
     /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
     /// the descriptors of a mount in the same process.
     package static let reservedDescriptors = 256
     /// Listings of one session that are open at once; the least recently used one is closed for a further
     /// one, and opened again where it was if it is asked for.
-    package static let listings = 64
+    package static let listings = 16
     /// Parts of one append: IOV_MAX of Linux, which one system call takes.
     package static let appendParts = 1_024
     /// Bytes of directory entries read from the kernel at once.

@@ -21,7 +21,7 @@ final class OpenFile: @unchecked Sendable {
   var isRead = false
   /// Whether the peer's first answer to the opening has come.
   var isAnswered = false
-  /// An append whose parts have gone out, but for the last one.
+  /// The beginning of an append of which the kernel has more.
   var append: AppendGroup?
   /// Why the peer does not know it any more: it was started again, and the file could not be opened again.
   var lost: Errno?
@@ -33,14 +33,15 @@ final class OpenFile: @unchecked Sendable {
   }
 }
 
-/// An append that the kernel has cut into several requests.
+/// The beginning of an append that the kernel has cut into several requests: it leaves when all of it is here.
 struct AppendGroup {
   /// The thread that makes it.
   let process: Int32
   /// Where the next request of the kernel begins, as it counts.
   var next: Int64
-  /// Bytes so far.
-  var bytes: Int
+  var bytes = 0
+  /// The messages, each of which says that more follows.
+  var frames: [Frame] = []
 }
 
 /// What writing behind the program's back ended with, and who has been told: as errseq_t of Linux has it, an fsync
@@ -126,9 +127,8 @@ final class WriteOperation: @unchecked Sendable {
   /// It is done only when the peer's disk has it (O_SYNC, O_DSYNC): answered by an fsync behind it. Of files that are
   /// written through the page cache the kernel asks for that by itself.
   let isSynchronous: Bool
-  /// More of the same append follows in another request of the kernel, or some of it came in an earlier one.
-  let hasMore: Bool
-  let continues: Bool
+  /// Bytes of the same append that came in earlier requests of the kernel, which were answered.
+  let before: Int
   /// The kernel's request, until it is answered.
   var pending: PendingRequest?
   /// Pieces not yet sent, and not yet answered.
@@ -142,16 +142,14 @@ final class WriteOperation: @unchecked Sendable {
   var error: Errno?
 
   init(
-    file: OpenFile, count: Int, offset: Int64, isAppend: Bool, isSynchronous: Bool, hasMore: Bool,
-    continues: Bool
+    file: OpenFile, count: Int, offset: Int64, isAppend: Bool, isSynchronous: Bool, before: Int = 0
   ) {
     self.file = file
     self.count = count
     self.offset = offset
     self.isAppend = isAppend
     self.isSynchronous = isSynchronous
-    self.hasMore = hasMore
-    self.continues = continues
+    self.before = before
   }
 }
 

@@ -96,9 +96,9 @@ extension PeerFilesystem {
   func giveUp(_ file: OpenFile) {
     let (count, path, barriers) = locked { state -> (Int, [UInt8], [@Sendable () -> Void]) in
       let node = file.node
-      let unsent = node.writes.unsentBytes { $0.operation?.file === file && $0.operation?.isPart == false }
+      let unsent = node.writes.unsentBytes { $0.operation?.file === file }
       guard unsent > Limits.Mount.unsentOfKilled else { return (0, [], []) }
-      let (_, barriers) = node.writes.withdraw { $0.operation?.file === file && $0.operation?.isPart == false }
+      let (_, barriers) = node.writes.withdraw { $0.operation?.file === file }
       state.tree.collect(node)
       return (unsent, (try? state.tree.path(of: node))?.bytes ?? [], barriers + node.writes.departed())
     }

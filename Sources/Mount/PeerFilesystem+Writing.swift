@@ -25,103 +25,84 @@ extension PeerFilesystem {
     guard let file else { return _ = request.fail(.badFileDescriptor) }
     if let error { return _ = request.fail(error) }
     guard bytes.count > 0 else { return _ = request.reply(written: 0) }
-    let isAppend = flags & O_APPEND != 0 && !isWriteback
-    let process = request.process
-    let (continues, hasMore) = isAppend ? appendGoesOn(file, process, offset, bytes.count) : (false, false)
-    let frames = PeerFilesystem.frames(file.handle, offset, bytes, isAppend: isAppend, hasMore: hasMore)
+    if flags & O_APPEND != 0, !isWriteback { return append(request, file, offset, bytes, flags) }
     let operation = WriteOperation(
-      file: file, count: bytes.count, offset: offset, isAppend: isAppend,
-      isSynchronous: flags & (O_SYNC | O_DSYNC) != 0 && file.options.contains(.append) && !hasMore, hasMore: hasMore,
-      continues: continues)
+      file: file, count: bytes.count, offset: offset, isAppend: false, isSynchronous: false)
+    let parts = PeerFilesystem.cut(bytes.count).map { range in
+      let frame = Request.writeFrame(file.handle, offset: offset + Int64(range.lowerBound), count: range.count)
+      frame.write(UnsafeRawBufferPointer(rebasing: bytes[range]))
+      return (WritePart(operation: operation, frames: [frame], bytes: range.count), range)
+    }
     let pending = wait(request) { [self] in withdraw(operation) }
     locked { state in
       operation.pending = pending
-      operation.unsent = isAppend ? 1 : frames.count
-      operation.unanswered = operation.unsent
       let node = file.node
-      let wasIdle = node.writes.isIdle
-      if isAppend {
-        let part = WritePart(operation: operation, frames: frames.map(\.frame), bytes: bytes.count)
-        node.writes.add(part, range: 0..<0, bytes: bytes.count)
-      } else {
-        for (frame, range) in frames {
-          node.writes.add(
-            WritePart(operation: operation, frames: [frame], bytes: range.count),
-            range: offset + Int64(range.lowerBound)..<offset + Int64(range.upperBound), bytes: range.count)
-        }
+      for (part, range) in parts {
+        let place = offset + Int64(range.lowerBound)..<offset + Int64(range.upperBound)
+        node.writes.add(part, range: place, bytes: range.count)
       }
-      state.settle(again: node, isWriteback: isWriteback)
-      file.isWritten = true
-      node.touch(at: .now)
-      node.cachedVersion = nil
-      node.hasPages = true
-      if wasIdle { state.noteChange(ofLinks: node, .now) }
-      state.ready.append(node)
-      state.tree.effects.abandoned += node.invalidateStreams()
+      state.begin(operation, pieces: parts.count, isWriteback: isWriteback)
     }
     pump()
   }
 
-  /// Cuts a write into messages: the only copy, from FUSE's buffer.
-  private static func frames(
-    _ handle: Handle, _ offset: Int64, _ bytes: UnsafeRawBufferPointer, isAppend: Bool, hasMore: Bool
-  ) -> [(frame: Frame, range: Range<Int>)] {
-    var parts: [(frame: Frame, range: Range<Int>)] = []
-    parts.reserveCapacity((bytes.count + Limits.Wire.data - 1) / Limits.Wire.data)
-    var start = 0
-    while start < bytes.count {
-      let end = min(start + Limits.Wire.data, bytes.count)
-      let frame =
-        isAppend
-        ? Request.appendFrame(handle, more: hasMore || end < bytes.count, count: end - start)
-        : Request.writeFrame(handle, offset: offset + Int64(start), count: end - start)
-      frame.write(UnsafeRawBufferPointer(rebasing: bytes[start..<end]))
-      parts.append((frame, start..<end))
-      start = end
-    }
-    return parts
+  /// The ranges of a write, one for each message: the only copy is from FUSE's buffer into these.
+  private static func cut(_ count: Int) -> [Range<Int>] {
+    stride(from: 0, to: count, by: Limits.Wire.data).map { $0..<min($0 + Limits.Wire.data, count) }
   }
 
-  // MARK: Appends that the kernel cuts
+  // MARK: Appends
 
-  /// Whether the kernel is going to send more of the append that this request is a part of. It cuts a write(2) at its
-  /// largest request; the whole of it is one append, as far as `Limits.Wire.append` goes.
-  /// - Returns: whether it is more of one that has begun, and whether more follows.
-  private func appendGoesOn(
-    _ file: OpenFile, _ process: Int32, _ offset: Int64, _ count: Int
-  ) -> (continues: Bool, hasMore: Bool) {
-    let before = locked { _ -> Int? in
-      guard let group = file.append else { return 0 }
-      return group.process == process && group.next == offset ? group.bytes : nil
+  /// Appends: one append at the peer for one write(2), which the kernel cuts at its largest request. Of a longer one the
+  /// beginning is kept until the rest is here, as far as `Limits.Wire.append` goes.
+  private func append(
+    _ request: consuming FUSERequest, _ file: OpenFile, _ offset: Int64, _ bytes: UnsafeRawBufferPointer, _ flags: Int32
+  ) {
+    let process = request.process
+    let frames = PeerFilesystem.cut(bytes.count).map { range in
+      let frame = Request.appendFrame(file.handle, more: true, count: range.count)
+      frame.write(UnsafeRawBufferPointer(rebasing: bytes[range]))
+      return frame
     }
-    if before == nil { endAppend(of: file) }
-    let bytes = (before ?? 0) + count
-    let total = count >= Limits.Mount.cutWrite ? ProcessThread(process).writeCount ?? bytes : bytes
-    let goesOn = total > bytes && bytes + Limits.Mount.cutWrite < Limits.Wire.append
-    locked { _ in
-      file.append = goesOn ? AppendGroup(process: process, next: offset + Int64(count), bytes: bytes) : nil
+    let continues = locked { _ in file.append.map { $0.process == process && $0.next == offset } ?? true }
+    if !continues { endAppend(of: file) }
+    let end = offset + Int64(bytes.count)
+    let total = bytes.count >= Limits.Mount.cutWrite ? ProcessThread(process).writeCount ?? 0 : 0
+    let most = min(Limits.Wire.append, requester.writeCredit)
+    let (group, isKept) = locked { _ -> (AppendGroup, Bool) in
+      var group = file.append ?? AppendGroup(process: process, next: offset)
+      group.next = end
+      group.bytes += bytes.count
+      group.frames += frames
+      let isKept = total > group.bytes && group.bytes + Limits.Mount.cutWrite < most
+      file.append = isKept ? group : nil
+      return (group, isKept)
     }
-    return ((before ?? 0) > 0, goesOn)
+    if isKept { return _ = request.reply(written: bytes.count) }
+    let operation = WriteOperation(
+      file: file, count: bytes.count, offset: offset, isAppend: true,
+      // Of files that are written through the page cache the kernel asks for that by itself.
+      isSynchronous: flags & (O_SYNC | O_DSYNC) != 0 && file.options.contains(.append),
+      before: group.bytes - bytes.count)
+    let pending = wait(request) { [self] in withdraw(operation) }
+    locked { state in
+      operation.pending = pending
+      state.append(group, operation)
+    }
+    pump()
   }
 
-  /// Ends an append whose rest does not come: its process was killed between two requests.
+  /// Sends the beginning of an append whose rest does not come: its process was killed between two requests.
   func endAppend(of file: OpenFile) {
-    let isOpen = locked { state -> Bool in
-      guard file.append != nil else { return false }
+    let isKept = locked { state -> Bool in
+      guard let group = file.append else { return false }
       file.append = nil
       let operation = WriteOperation(
-        file: file, count: 0, offset: 0, isAppend: true, isSynchronous: false, hasMore: false,
-        continues: true)
-      operation.unsent = 1
-      operation.unanswered = 1
-      file.node.writes.add(
-        WritePart(
-          operation: operation, frames: [Request.appendFrame(file.handle, more: false, count: 0)], bytes: 0),
-        range: 0..<0, bytes: 0)
-      state.ready.append(file.node)
+        file: file, count: 0, offset: 0, isAppend: true, isSynchronous: false, before: group.bytes)
+      state.append(group, operation)
       return true
     }
-    if isOpen { pump() }
+    if isKept { pump() }
   }
 
   // MARK: Sending
@@ -130,8 +111,7 @@ extension PeerFilesystem {
   private func withdraw(_ operation: WriteOperation) {
     let barriers = locked { state -> [@Sendable () -> Void] in
       operation.pending = nil
-      // Of an append that has begun to leave the exporter waits for the end.
-      guard operation.unsent > 0, !operation.isPart else { return [] }
+      guard operation.unsent > 0, operation.before == 0 else { return [] }
       let node = operation.file.node
       let (parts, barriers) = node.writes.withdraw { $0.operation === operation }
       operation.unsent -= parts.count
@@ -199,14 +179,15 @@ extension PeerFilesystem {
       var isMisplaced = false
       if let operation = part.operation {
         operation.unanswered -= 1
-        if operation.isAppend, operation.unanswered == 0, !operation.hasMore {
+        if operation.isAppend {
           operation.appended = try? reply.appended()
           // Another has appended meanwhile: the kernel believes the bytes to be elsewhere.
           isMisplaced = operation.appended?.offset != operation.offset && !operation.file.options.contains(.append)
         }
         if let error {
           operation.error = operation.error ?? error
-          if operation.pending == nil { loss = state.noteFailure(of: node, error) }
+          // Of a write that the kernel has cut the program hears only of the beginning.
+          if operation.pending == nil || operation.before > 0 { loss = state.noteFailure(of: node, error) }
         }
       }
       let barriers = node.writes.done(number)
@@ -249,9 +230,8 @@ extension PeerFilesystem.State {
   mutating func nextWrites(credit: Int) -> [(Node, UInt64, WritePart)] {
     var parts: [(Node, UInt64, WritePart)] = []
     while writesUnderWay < Limits.Mount.writes, let node = ready.first {
-      // A piece larger than all credit goes alone; and the rest of an append must not wait for its beginning.
-      let isRest = node.writes.first?.operation?.continues ?? false
-      let left = unacknowledged == 0 || isRest ? Int.max : credit - unacknowledged
+      // A piece larger than all credit goes alone.
+      let left = unacknowledged == 0 ? Int.max : credit - unacknowledged
       guard let piece = node.writes.next(credit: left) else {
         // What waits for an overlapping write comes back when that is done; what waits for credit stays.
         if node.writes.isWaiting, !node.writes.isBlocked { break }
@@ -267,6 +247,29 @@ extension PeerFilesystem.State {
       if parts.count == 64 { break }
     }
     return parts
+  }
+
+  /// A write waits to be sent, its pieces being in the queue.
+  mutating func begin(_ operation: WriteOperation, pieces: Int, isWriteback: Bool = false) {
+    operation.unsent = pieces
+    operation.unanswered = pieces
+    let node = operation.file.node
+    settle(again: node, isWriteback: isWriteback)
+    operation.file.isWritten = true
+    node.touch(at: .now)
+    node.cachedVersion = nil
+    node.hasPages = true
+    noteChange(ofLinks: node, .now)
+    ready.append(node)
+    tree.effects.abandoned += node.invalidateStreams()
+  }
+
+  /// An append waits to be sent as one piece.
+  mutating func append(_ group: AppendGroup, _ operation: WriteOperation) {
+    group.frames.last?.endAppend()
+    let part = WritePart(operation: operation, frames: group.frames, bytes: group.bytes)
+    operation.file.node.writes.add(part, range: 0..<0, bytes: group.bytes)
+    begin(operation, pieces: 1)
   }
 
   /// A write that a program was told to be done has failed: everyone who has the file open learns of it.
@@ -305,12 +308,9 @@ extension PeerFilesystem.State {
 }
 
 extension WriteOperation {
-  /// Whether it is a part of an append that the kernel has cut.
-  var isPart: Bool { hasMore || continues }
-
   /// The kernel's request, if the last piece has been sent and that is enough to answer it. Under the lock.
   func takeSent() -> (PendingRequest, Int)? {
-    guard !isAppend || hasMore, !isSynchronous, unsent == 0, error == nil, let pending else { return nil }
+    guard !isAppend, !isSynchronous, unsent == 0, error == nil, let pending else { return nil }
     self.pending = nil
     return (pending, count)
   }
@@ -335,6 +335,6 @@ extension WriteOperation {
     self.pending = nil
     if let error { return (pending, .failure(error)) }
     // Of an append the beginning may have been written.
-    return (pending, .success(appended.map { min(count, Int($0.count)) } ?? count))
+    return (pending, .success(appended.map { min(count, max(0, Int($0.count) - before)) } ?? count))
   }
 }

@@ -69,9 +69,6 @@ struct WriteQueue<Payload, Barrier> {
     return passed()
   }
 
-  /// The payload of the next piece to send.
-  var first: Payload? { waiting.first?.payload }
-
   /// The number of the piece that was added last.
   var lastNumber: UInt64 { nextNumber - 1 }
 

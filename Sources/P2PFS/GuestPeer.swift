@@ -64,6 +64,7 @@ package actor GuestPeer {
     var again = meeting
     again.credential = Credential(met.resumption)
     again.waits = true
+    again.onStage = nil
     let peer = GuestPeer(again, session, await met.link.path())
     await peer.keepConnected()
     return peer

@@ -58,7 +58,7 @@ package actor HostPeer {
   final class Guest {
     let session: Session
     let resumption: ResumptionSecret
-    let credit: Int
+    let allowance: GuestPool.Allowance
     /// Whether it came to this export before that was started again.
     var isRestored = false
     var room: Task<Void, Never>?
@@ -68,12 +68,14 @@ package actor HostPeer {
     let backoff = Backoff()
     /// How it is reached.
     var path: ConnectionPath?
+    /// Whether it was connected in this session, so that it may have something open.
+    var wasOnline = false
     /// Since when it is not connected; a guest that has not greeted yet is not.
     var awaySince: Instant? = Instant.now
-    init(_ session: Session, _ resumption: ResumptionSecret, credit: Int) {
+    init(_ session: Session, _ resumption: ResumptionSecret, _ allowance: GuestPool.Allowance) {
       self.session = session
       self.resumption = resumption
-      self.credit = credit
+      self.allowance = allowance
     }
   }
 
@@ -81,7 +83,7 @@ package actor HostPeer {
   let server: ServerAddress
   private let report: @Sendable (Event) -> Void
   let log = Logger(label: "p2pfs.export")
-  private let pool = WritePool()
+  private var pool = GuestPool()
   private let savePath: String?
   private let claim: StateDirectory.Claim?
   private(set) var saved: SavedExport
@@ -98,6 +100,9 @@ package actor HostPeer {
   package init(
     _ configuration: Configuration, server: ServerAddress, report: @escaping @Sendable (Event) -> Void
   ) {
+    var configuration = configuration
+    // One of many guests holds what it is granted when it is let in; the only one whatever its path bears.
+    if !configuration.isOnce { configuration.ice.receiveBuffer = Limits.Transport.guestBuffer }
     self.configuration = configuration
     self.server = server
     self.report = report
@@ -265,8 +270,13 @@ package actor HostPeer {
   func admit(_ met: Met) async {
     if let guest = guests[met.identity], guest.session.status == .over { forget(guest) }
     if let guest = guests[met.identity] {
-      guest.path = await met.link.path()
-      guest.session.connect(met.link)
+      // With a session that was never connected, its first one having been closed for others, what serves the guest is to
+      // hear of it as of a new one.
+      let isNew = !guest.wasOnline && !guest.isRestored
+      let path = await met.link.path()
+      guest.path = path
+      await connect(guest, met.link)
+      if isNew { report(.arrived(guest.session, path)) }
       return
     }
     if let why = refusal() {
@@ -284,21 +294,28 @@ package actor HostPeer {
     hadGuest = true
     let guest = take(met.identity, met.resumption)
     if configuration.isOnce { serving?.cancel() }
-    guest.session.connect(met.link)
+    await connect(guest, met.link)
     save()
     report(.arrived(guest.session, await met.link.path()))
   }
 
+  private func connect(_ guest: Guest, _ link: DataChannelLink) async {
+    if !configuration.isOnce { await link.grant(receiveBuffer: guest.allowance.writeCredit) }
+    guest.session.connect(link)
+  }
+
   @discardableResult
   private func take(_ identity: [UInt8], _ resumption: ResumptionSecret) -> Guest {
-    let credit = pool.grant()
+    let allowance = pool.grant()
     let session = Session(
-      .init(identity: identity, timeout: configuration.timeout, grantedWriteCredit: credit),
+      .init(
+        identity: identity, timeout: configuration.timeout, grantedWriteCredit: allowance.writeCredit,
+        backlog: allowance.backlog),
       responder: configuration.makeResponder?(), log: log)
     if let onChannel = configuration.onChannel {
       session.acceptChannels { [weak session] channel in if let session { onChannel(channel, session) } }
     }
-    let guest = Guest(session, resumption, credit: credit)
+    let guest = Guest(session, resumption, allowance)
     guests[identity] = guest
     // One reader, so that the changes come in their order.
     let states = session.states()
@@ -326,6 +343,7 @@ package actor HostPeer {
     switch state {
     case .online:
       guest.awaySince = nil
+      guest.wasOnline = true
       if wasOnline || guest.isRestored { report(.back(guest.path)) }
     case .offline:
       if guest.awaySince == nil { guest.awaySince = Instant.now }
@@ -342,7 +360,16 @@ package actor HostPeer {
     guard guests[guest.session.identity] === guest else { return }
     guests[guest.session.identity] = nil
     guest.room?.cancel()
-    pool.reclaim(guest.credit)
+    pool.reclaim(guest.allowance)
+  }
+
+  /// Closes what a guest had open that has been away for long: its place is taken by a session that knows the guest and
+  /// nothing else, with an instance of its own, as if the exporter had been started again.
+  private func rest(_ guest: Guest) {
+    let (identity, since) = (guest.session.identity, guest.awaySince)
+    forget(guest)
+    guest.session.suspend()
+    take(identity, guest.resumption).awaySince = since
   }
 
   private func restoreGuests() {
@@ -352,12 +379,16 @@ package actor HostPeer {
     }
   }
 
-  private func dropExpired() {
-    let now = Instant.now
+  func dropExpired(now: Instant = .now) {
     for guest in Array(guests.values) where !guest.session.isOnline {
-      guard let since = guest.awaySince, now.seconds(since: since) > Limits.Session.expiry else { continue }
-      guest.session.end()
-      forget(guest)
+      guard let since = guest.awaySince else { continue }
+      let away = now.seconds(since: since)
+      if away > Limits.Session.expiry {
+        guest.session.end()
+        forget(guest)
+      } else if away > Limits.Session.rest, guest.wasOnline {
+        rest(guest)
+      }
     }
     save()
   }

@@ -26,6 +26,8 @@ package struct Rendezvous: Sendable {
     case back
     case signalingLost(String)
     case signalingBack
+    /// As a guest: how far it is.
+    case stage(MeetingStage)
   }
 
   /// nil: a new one, for a host.
@@ -76,7 +78,8 @@ package struct Rendezvous: Sendable {
   private func beGuest(
     _ code: Code, _ report: @escaping @Sendable (Event) -> Void
   ) async throws(MeetingError) -> MetPeer {
-    let meeting = GuestMeeting(server: server, credential: Credential(code), waits: waits, ice: ice)
+    var meeting = GuestMeeting(server: server, credential: Credential(code), waits: waits, ice: ice)
+    meeting.onStage = { report(.stage($0)) }
     let guest = try await GuestPeer.meet(meeting, responder: responder, timeout: timeout, onChannel: onChannel)
     let watch = Task { [session = guest.session] in
       var wasAway = false

@@ -56,6 +56,9 @@ package final class DataChannelLink: Link {
   /// How the peer is reached; nil when the connection is gone.
   package func path() async -> ConnectionPath? { await connection.path }
 
+  /// Lets the peer have `bytes` here that came out of order or in parts; no less than before.
+  package func grant(receiveBuffer bytes: Int) async { await connection.grant(receiveBuffer: bytes) }
+
   package func send(_ frame: Frame, on lane: Lane) {
     (lane == .control ? control : bulk).send(frame)
   }
@@ -71,7 +74,7 @@ package final class DataChannelLink: Link {
     for (channel, lane) in [(control, Lane.control), (bulk, Lane.bulk)] {
       channel.attach(
         onMessage: { frame, _ in receiver.received(frame, on: lane) },
-        drainedBelow: Limits.Session.backlog / 2,
+        drainedBelow: receiver.drainMark,
         onDrained: { receiver.drained() },
         onClose: { [weak self] _ in self?.fail() })
     }

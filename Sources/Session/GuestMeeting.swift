@@ -16,6 +16,8 @@ package struct GuestMeeting: Sendable {
   package var patience = Limits.Transport.connecting
   package var ice: ICEConfiguration
   package var client: SignalClient
+  /// Told of each stage, from the task that meets; must not block.
+  package var onStage: (@Sendable (MeetingStage) -> Void)?
 
   /// A meeting that has not begun.
   package init(
@@ -32,12 +34,19 @@ package struct GuestMeeting: Sendable {
   /// Meets the exporter. Ends in bounded time, but for the wait for an exporter that is not there if `waits`.
   package func meet() async throws(MeetingError) -> Met {
     let room: GuestConnection
+    onStage?(.reaching(server))
     do { room = try await client.join(server, room: credential.room, wait: waits) } catch { throw .signaling(error) }
     defer { room.close() }
+    if !room.isHostThere {
+      onStage?(.waiting)
+      try await awaitHost(in: room)
+    }
+    onStage?(.greeting)
     // Candidates are gathered while the handshake goes on.
-    let connection = PeerConnection(role: .offerer, configuration: ice.adding(room.iceServers))
+    let configuration = ice.adding(room.iceServers)
+    let connection = PeerConnection(role: .offerer, configuration: configuration)
     do {
-      return try await meet(in: room, over: connection)
+      return try await meet(in: room, over: connection, servers: configuration.servers.map(\.description))
     } catch {
       // In the background: the next try does not wait for it.
       Task { await connection.close() }
@@ -45,7 +54,16 @@ package struct GuestMeeting: Sendable {
     }
   }
 
-  private func meet(in room: GuestConnection, over connection: PeerConnection) async throws(MeetingError) -> Met {
+  /// Waits for an exporter that is not there yet. Only then addresses are of use, and relays are to be had.
+  private func awaitHost(in room: GuestConnection) async throws(MeetingError) {
+    for await event in room.events where event == .hostArrived { return }
+    if let reason = room.closeReason { throw .signaling(reason) }
+    throw .abandoned
+  }
+
+  private func meet(
+    in room: GuestConnection, over connection: PeerConnection, servers: [String]
+  ) async throws(MeetingError) -> Met {
     let offer: SessionDescription
     do { offer = try await connection.localDescription() } catch { throw .transport(error) }
     let encoded = MeetingMessage.description(offer.text).encoded
@@ -72,7 +90,7 @@ package struct GuestMeeting: Sendable {
     // Until the exporter is there only its arrival is waited for; then the handshake has its time.
     var deadline: Task<Void, Never>?
     defer { for task in [signaling, candidates, outcome, deadline] { task?.cancel() } }
-    if room.isHostThere { feed.yield(.hostArrived) }
+    feed.yield(.hostArrived)
     // The server's word does not lengthen the time of who does not wait.
     let handshakeLimit = min(patience, Limits.Session.handshake)
     if !waits { deadline = feed.limit(seconds: handshakeLimit) }
@@ -99,6 +117,7 @@ package struct GuestMeeting: Sendable {
         switch step {
         case .reply(let answer): room.send(answer)
         case .established(let paired):
+          onStage?(.connecting(servers: servers))
           resumption = paired.resumption
           negotiation = Negotiation(connection, paired) { room.send($0) }
           for message in early { try negotiation?.say(message) }

@@ -53,10 +53,16 @@ package protocol LinkChannel: AnyObject, Sendable {
 package protocol LinkReceiver: AnyObject, Sendable {
   /// A message came in.
   func received(_ frame: Frame, on lane: Lane)
-  /// The backlog has fallen below half of `Limits.Session.backlog`, after having been above it.
+  /// Bytes of one lane's backlog at which `drained` is told. Does not change.
+  var drainMark: Int { get }
+  /// The backlog of a lane has fallen below `drainMark`, after having been above it.
   func drained()
   /// The peer has opened a channel beside the lanes. From any thread.
   func opened(_ channel: any LinkChannel)
   /// The link is gone: closed by the peer, or its connection failed. Called at most once, as the last call.
   func lost()
+}
+
+extension LinkReceiver {
+  package var drainMark: Int { Limits.Session.backlog / 4 }
 }

@@ -2,7 +2,8 @@ import Core
 import Wire
 import DequeModule
 
-/// The client's requests without an answer, each in a slot of its own, and those that wait for a slot.
+/// The client's requests without an answer, each in a slot of its own, and those that wait: for a slot, or for the bytes
+/// of those in slots to be few enough. They wait in their order.
 struct PendingRequests {
   /// A request on its way.
   struct Entry {
@@ -12,6 +13,8 @@ struct PendingRequests {
     /// Position among all requests, to send them again in their order.
     let order: UInt64
     let completion: @Sendable (Reply) -> Void
+    /// What it takes at the peer. The data of writes is bounded by whoever writes.
+    var cost: Int { RequestBytes(of: frame, operation: operation).others }
   }
 
   private var slots: [Entry?] = []
@@ -22,10 +25,17 @@ struct PendingRequests {
   private var abandoned: Set<UInt64> = []
   private var nextOrder: UInt64 = 0
   private var limit: Int
+  private let byteLimit: Int
+  /// What those in slots take at the peer.
+  private var bytes = 0
+  /// Bytes of the messages that have no answer, those included that wait.
+  private(set) var messageBytes = 0
 
-  /// A table of at most `limit` slots, at most 65,536.
-  init(limit: Int) {
+  /// A table of at most `limit` slots, at most 65,536, for requests that take at most `bytes` at the peer
+  /// (`RequestBytes.others`); one always may.
+  init(limit: Int, bytes: Int = Limits.Session.requestBytes) {
     self.limit = limit
+    byteLimit = bytes
   }
 
   /// Requests without an answer, those without a slot included.
@@ -39,7 +49,8 @@ struct PendingRequests {
     nextOrder += 1
     let entry = Entry(frame: frame, lane: lane, changes: changes, order: nextOrder, completion: completion)
     count += 1
-    guard let index = takeSlot() else {
+    messageBytes += frame.count
+    guard waiting.isEmpty, let index = takeSlot(for: entry) else {
       waiting.append(entry)
       return (false, entry.order)
     }
@@ -48,33 +59,20 @@ struct PendingRequests {
   }
 
   /// The completion of the request that a reply belongs to; nil if there is none (any more).
-  /// The last reply frees the slot; a request that waited for it is then to be sent.
-  mutating func completion(
-    for header: Header
-  ) -> (completion: (@Sendable (Reply) -> Void)?, next: (frame: Frame, lane: Lane)?) {
+  /// The last reply frees the slot; requests that waited for that are then to be sent: see `promote`.
+  mutating func completion(for header: Header) -> (completion: (@Sendable (Reply) -> Void)?, isFree: Bool) {
     let index = SlotTable.slot(of: header.sequence)
     guard index < slots.count, counts[index] == header.sequence >> 16, let entry = slots[index] else {
-      return (nil, nil)
+      return (nil, false)
     }
     // The peer answers what was asked, or not at all.
-    guard header.operation == entry.operation else { return (nil, nil) }
+    guard header.operation == entry.operation else { return (nil, false) }
     let isAbandoned = abandoned.contains(entry.order)
-    guard !header.more else { return (isAbandoned ? nil : entry.completion, nil) }
+    guard !header.more else { return (isAbandoned ? nil : entry.completion, false) }
     if isAbandoned { abandoned.remove(entry.order) }
-    count -= 1
-    slots[index] = nil
-    var next: (Frame, Lane)?
-    while let waiter = waiting.popFirst() {
-      if abandoned.remove(waiter.order) != nil {
-        count -= 1
-        continue
-      }
-      occupy(index, by: waiter)
-      next = (waiter.frame, waiter.lane)
-      break
-    }
-    if next == nil, index < limit { free.append(index) }
-    return (isAbandoned ? nil : entry.completion, next)
+    forget(entry)
+    vacate(index, of: entry)
+    return (isAbandoned ? nil : entry.completion, !waiting.isEmpty)
   }
 
   /// Forgets the request with this ticket. Its slot stays taken until the peer has answered.
@@ -94,8 +92,7 @@ struct PendingRequests {
     var removed: [Entry] = []
     for index in slots.indices {
       guard let entry = slots[index], entry.changes || !onlyChanges else { continue }
-      slots[index] = nil
-      if index < limit { free.append(index) }
+      vacate(index, of: entry)
       removed.append(entry)
     }
     let others = waiting
@@ -103,16 +100,22 @@ struct PendingRequests {
     for entry in others {
       if entry.changes || !onlyChanges { removed.append(entry) } else { waiting.append(entry) }
     }
-    count -= removed.count
+    for entry in removed { forget(entry) }
     let kept = removed.sorted { $0.order < $1.order }.filter { abandoned.remove($0.order) == nil }
     return kept.map(\.completion)
   }
 
-  /// Takes requests that wait into slots that `removeAll` has freed; they are to be sent.
+  /// Takes requests that wait into slots, as far as there is room again; they are to be sent.
   mutating func promote() -> [(frame: Frame, lane: Lane)] {
     var promoted: [(Frame, Lane)] = []
-    while !waiting.isEmpty, let index = takeSlot() {
-      let entry = waiting.removeFirst()
+    while let entry = waiting.first {
+      if abandoned.remove(entry.order) != nil {
+        waiting.removeFirst()
+        forget(entry)
+        continue
+      }
+      guard let index = takeSlot(for: entry) else { break }
+      waiting.removeFirst()
       occupy(index, by: entry)
       promoted.append((entry.frame, entry.lane))
     }
@@ -125,7 +128,8 @@ struct PendingRequests {
     free.removeAll { $0 >= self.limit }
   }
 
-  private mutating func takeSlot() -> Int? {
+  private mutating func takeSlot(for entry: Entry) -> Int? {
+    guard bytes == 0 || bytes + entry.cost <= byteLimit else { return nil }
     if let index = free.popLast() { return index }
     guard slots.count < limit else { return nil }
     slots.append(nil)
@@ -137,6 +141,18 @@ struct PendingRequests {
     counts[index] += 1
     entry.frame.number(counts[index] << 16 | UInt64(index))
     slots[index] = entry
+    bytes += entry.cost
+  }
+
+  private mutating func vacate(_ index: Int, of entry: Entry) {
+    slots[index] = nil
+    bytes -= entry.cost
+    if index < limit { free.append(index) }
+  }
+
+  private mutating func forget(_ entry: Entry) {
+    count -= 1
+    messageBytes -= entry.frame.count
   }
 }
 

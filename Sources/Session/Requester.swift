@@ -56,18 +56,22 @@ package struct Exchange: Sendable {
   package let header: Header
   /// Which connection it came in on, as a count: replies never go to a later one, unless the session keeps them.
   package let connection: UInt64
-  /// What the session set aside for it: bytes of backlog for the answer, bytes of the client's write credit.
+  /// What the session set aside for it: bytes of backlog for the answer, and what the request takes.
   let reserved: Int
-  let writeBytes: Int
+  let bytes: RequestBytes
   private let sink: any ReplySink
 
   /// An exchange whose replies go to `sink`.
-  package init(header: Header, connection: UInt64, sink: any ReplySink, reserved: Int = 0, writeBytes: Int = 0) {
+  package init(header: Header, connection: UInt64, sink: any ReplySink) {
+    self.init(header: header, connection: connection, sink: sink, reserved: 0, bytes: RequestBytes())
+  }
+
+  init(header: Header, connection: UInt64, sink: any ReplySink, reserved: Int, bytes: RequestBytes) {
     self.header = header
     self.connection = connection
     self.sink = sink
     self.reserved = reserved
-    self.writeBytes = writeBytes
+    self.bytes = bytes
   }
 
   /// Sends a reply (`Frame.reply`, `.piece`, `.listing`); `isLast` must agree with the frame's `more` flag.

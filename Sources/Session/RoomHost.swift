@@ -32,14 +32,29 @@ package struct RoomHost: Sendable {
   ) {
     self.room = room
     self.credential = credential
-    self.ice = ice.adding(room.iceServers)
+    self.ice = ice
     self.doorkeeper = doorkeeper
     self.log = log
   }
 
   /// The guests that are being taken in, and where their messages go.
   private final class Conversations: Sendable {
-    let feeds = Mutex<[GuestID: AsyncStream<NegotiationEvent>.Continuation]>([:])
+    struct Conversation {
+      let feed: AsyncStream<NegotiationEvent>.Continuation
+      /// Bytes and messages that the guest may still say.
+      var bytes = Limits.Session.meetingBytes
+      var messages = Limits.Session.meetingEvents
+
+      /// - Returns: false if it says too much.
+      mutating func hear(_ payload: [UInt8]) -> Bool {
+        bytes -= payload.count
+        messages -= 1
+        guard bytes >= 0, messages >= 0 else { return false }
+        feed.yield(.message(payload))
+        return true
+      }
+    }
+    let feeds = Mutex<[GuestID: Conversation]>([:])
   }
 
   /// Serves until the room is closed or the task cancelled. Guests that are being connected then still finish.
@@ -53,7 +68,7 @@ package struct RoomHost: Sendable {
             of: NegotiationEvent.self, bufferingPolicy: .bufferingOldest(Limits.Session.meetingEvents))
           let isTaken = conversations.feeds.withLock { feeds in
             guard feeds.count < Limits.Session.meetings, feeds[guest] == nil else { return false }
-            feeds[guest] = feed
+            feeds[guest] = Conversations.Conversation(feed: feed)
             return true
           }
           guard isTaken else {
@@ -66,14 +81,19 @@ package struct RoomHost: Sendable {
             conversations.feeds.withLock { $0[guest] = nil }
             room.dismiss(guest)
           }
-        case .message(let guest, let payload): conversations.feeds.withLock { $0[guest] }?.yield(.message(payload))
-        case .left(let guest): conversations.feeds.withLock { $0[guest] }?.yield(.left)
+        case .message(let guest, let payload):
+          let isFlood = conversations.feeds.withLock { !($0[guest]?.hear(payload) ?? true) }
+          guard isFlood else { continue }
+          // What it has said before may have been enough; the server need not carry more of it.
+          conversations.feeds.withLock { $0[guest] }?.feed.yield(.left)
+          room.dismiss(guest)
+        case .left(let guest): conversations.feeds.withLock { $0[guest] }?.feed.yield(.left)
         }
       }
     } onCancel: {
       room.close()
     }
-    for feed in conversations.feeds.withLock({ Array($0.values) }) { feed.yield(.left) }
+    for conversation in conversations.feeds.withLock({ Array($0.values) }) { conversation.feed.yield(.left) }
   }
 
   private func meet(
@@ -93,9 +113,15 @@ package struct RoomHost: Sendable {
     var negotiation: Negotiation?
     var resumption: ResumptionSecret?
     var tasks = [feed.limit(seconds: Limits.Session.handshake)]
+    // Silence must not take the place of who speaks.
+    var silence: Task<Void, Never>? = feed.limit(seconds: Limits.Session.firstWord)
     var isConnecting = false
-    defer { for task in tasks { task.cancel() } }
+    defer { for task in tasks + [silence].compactMap(\.self) { task.cancel() } }
     for await event in events {
+      if case .message = event {
+        silence?.cancel()
+        silence = nil
+      }
       switch event {
       case .message(let payload) where negotiation == nil:
         switch try step(&handshake, payload, of: guest) {
@@ -111,7 +137,7 @@ package struct RoomHost: Sendable {
           }
           guard case .description(let text) = MeetingMessage(offer) else { throw .tampered("no offer") }
           resumption = paired.resumption
-          let connection = PeerConnection(role: .answerer, configuration: ice)
+          let connection = PeerConnection(role: .answerer, configuration: ice.adding(room.iceServers))
           var begun = Negotiation(connection, paired) { [room] in room.send($0, to: guest) }
           try await begun.answer(text)
           negotiation = begun

@@ -120,7 +120,7 @@ extension Session {
   private func hear(_ frame: Frame, for channel: Channel, on linkChannel: any LinkChannel, of link: any Link) {
     do {
       // As for the RPC: answers to what the peer says must not fill the memory.
-      guard link.backlog <= Limits.Session.undrained else { throw MalformedMessage("it does not take its answers") }
+      guard takesAnswers(link) else { throw MalformedMessage("it does not take its answers") }
       isStirred.store(true, ordering: .relaxed)
       try channel.received(ChannelMessage(parsing: frame), from: linkChannel)
     } catch {

@@ -19,6 +19,7 @@ final class LinkReceiverOfConnection: LinkReceiver {
     guard let link else { return }
     session.received(frame, on: lane, from: link)
   }
+  var drainMark: Int { session.configuration.backlog / 4 }
   func drained() { session.serveParked() }
   func opened(_ channel: any LinkChannel) {
     guard let link else { return channel.close() }
@@ -37,7 +38,7 @@ extension Session {
     do {
       let header = try Header(&reader)
       // Long answers wait for the backlog; short ones, many times over, would fill the memory all the same.
-      guard link.backlog <= Limits.Session.undrained else { throw MalformedMessage("it does not take its answers") }
+      guard takesAnswers(link) else { throw MalformedMessage("it does not take its answers") }
       if header.kind == .reply || header.kind == .request { isStirred.store(true, ordering: .relaxed) }
       switch header.kind {
       case .reply: complete(header, frame, from: link)
@@ -60,8 +61,8 @@ extension Session {
     let completion = state.withLock { state -> (@Sendable (Reply) -> Void)? in
       // What a connection still brings after it was replaced would mix with the answers of the new one.
       guard state.link === link else { return nil }
-      let (completion, next) = state.pending.completion(for: header)
-      if let next { state.link?.send(next.frame, on: next.lane) }
+      let (completion, isFree) = state.pending.completion(for: header)
+      if isFree { for next in state.pending.promote() { link.send(next.frame, on: next.lane) } }
       return completion
     }
     completion?(Reply(header, in: frame))
@@ -87,6 +88,7 @@ extension Session {
       state.vigil = Vigil()
       state.connection += 1
       state.executingHere = 0
+      state.held = RequestBytes()
       state.dropUnbegun()
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [Channel] = []
@@ -105,7 +107,7 @@ extension Session {
       observers += state.turn(.online).map { ($0, .online) }
       state.tellNeed()
       for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
-      _ = state.pending.promote().map { link.send($0.frame, on: $0.lane) }
+      for next in state.pending.promote() { link.send(next.frame, on: next.lane) }
       return (old, next, lost, channels, observers)
     }
     guard let outcome else { return }
@@ -144,13 +146,15 @@ extension Session {
       link.send(Frame.reply(to: header, error: .noFunction), on: .control)
       return
     }
-    let operation = Operation(rawValue: header.operation)
-    let reserve = Session.answerBytes(operation, frame)
+    let reserve = Session.answerBytes(Operation(rawValue: header.operation), frame)
+    let bytes = RequestBytes(of: frame, operation: header.operation)
     let (verdict, exchange) = try state.withLock {
       state throws(MalformedMessage) -> (SlotTable.Verdict, Exchange?) in
       if let next = state.next, next.link === link {
         guard lane == .bulk else { throw MalformedMessage("a request before the hello") }
         guard next.early.count < Limits.Session.requests else { throw MalformedMessage.tooManyRequests }
+        guard (next.earlyBytes + bytes).fits(in: requestBound) else { throw MalformedMessage.tooManyBytes }
+        state.next?.earlyBytes += bytes
         state.next?.early.append(frame)
         return (.ignore, nil)
       }
@@ -158,15 +162,19 @@ extension Session {
       guard state.executingHere + state.parked.count < Limits.Session.requests else {
         throw MalformedMessage.tooManyRequests
       }
+      guard (state.held + bytes).fits(in: requestBound) else { throw MalformedMessage.tooManyBytes }
       // With what an earlier connection has left behind there may be more than one peer's worth of them.
-      if state.executing >= Limits.Session.requests { state.parksAll = true }
-      let hasRoom = reserve == 0 || state.parked.isEmpty && state.reserved + link.backlog <= Limits.Session.backlog
+      if state.executing >= Limits.Session.requests || !(state.begun + bytes).fits(in: requestBound) {
+        state.parksAll = true
+      }
+      let hasRoom = reserve == 0 || state.parked.isEmpty && hasRoom(for: reserve, state, link)
       guard hasRoom, !state.parksAll else {
         guard SlotTable.slot(of: header.sequence) < Limits.Session.requests else { return (.violation, nil) }
+        state.held += bytes
         state.parked.append(frame)
         return (.ignore, nil)
       }
-      return try begin(header, frame, &state)
+      return begin(header, reserve: reserve, bytes, &state)
     }
     switch verdict {
     case .ignore: break
@@ -176,33 +184,49 @@ extension Session {
     }
   }
 
-  /// Takes note of a request that is to be done now, if it is.
-  private func begin(
-    _ header: Header, _ frame: Frame, _ state: inout State
-  ) throws(MalformedMessage) -> (SlotTable.Verdict, Exchange?) {
-    let operation = Operation(rawValue: header.operation)
-    let verdict = state.slots.admit(header.sequence, changes: operation?.changes ?? false)
-    guard case .execute = verdict else { return (verdict, nil) }
-    let writeBytes = operation == .write || operation == .append ? frame.count : 0
-    // The client counts data, this counts messages: allow for the headers.
-    guard state.writeBytes + writeBytes <= configuration.grantedWriteCredit * 2 else {
-      throw MalformedMessage("more data to write than its credit")
-    }
-    return (verdict, start(header, reserve: Session.answerBytes(operation, frame), writeBytes: writeBytes, &state))
+  /// What the peer's requests may take here.
+  private var requestBound: RequestBytes {
+    RequestBytes(data: configuration.grantedWriteCredit, others: Limits.Session.requestBytes)
   }
 
-  private func start(_ header: Header, reserve: Int, writeBytes: Int, _ state: inout State) -> Exchange {
+  /// Whether an answer of `reserve` bytes may be begun. One that exceeds the backlog by itself may when half of it is
+  /// free: `LinkReceiver.drainMark` sees to it that this is looked at again.
+  private func hasRoom(for reserve: Int, _ state: State, _ link: any Link) -> Bool {
+    let taken = state.reserved + link.backlog
+    return taken + reserve <= configuration.backlog || state.reserved == 0 && taken < configuration.backlog / 2
+  }
+
+  /// Whether the peer takes what it is told. What is queued on its link is at most the answers that have room, short ones
+  /// besides, and what this side asks of the peer.
+  func takesAnswers(_ link: any Link) -> Bool {
+    let backlog = link.backlog
+    guard backlog > configuration.backlog else { return true }
+    let answers = max(configuration.backlog, configuration.backlog / 2 + Limits.Wire.read)
+    return backlog <= answers + Limits.Session.shortAnswers + state.withLock { $0.pending.messageBytes }
+  }
+
+  /// Takes note of a request that is to be done now, if it is.
+  private func begin(
+    _ header: Header, reserve: Int, _ bytes: RequestBytes, _ state: inout State
+  ) -> (SlotTable.Verdict, Exchange?) {
+    let changes = Operation(rawValue: header.operation)?.changes ?? false
+    let verdict = state.slots.admit(header.sequence, changes: changes)
+    guard case .execute = verdict else { return (verdict, nil) }
     state.reserved += reserve
-    state.writeBytes += writeBytes
+    state.begun += bytes
+    state.held += bytes
     state.executing += 1
     state.executingHere += 1
-    return Exchange(header: header, connection: state.connection, sink: self, reserved: reserve, writeBytes: writeBytes)
+    let exchange = Exchange(
+      header: header, connection: state.connection, sink: self, reserved: reserve, bytes: bytes)
+    return (verdict, exchange)
   }
 
   /// How much an answer may add to the backlog, for the operations whose answers are long.
   private static func answerBytes(_ operation: Operation?, _ frame: Frame) -> Int {
     switch operation {
     case .list: Limits.Wire.listing
+    case .readlink: Limits.Wire.linkTarget
     case .read, .open:
       // Its last four bytes say how much is wanted.
       frame.count < Header.length + 4
@@ -217,24 +241,29 @@ extension Session {
   func serveParked() {
     guard let responder else { return }
     while true {
-      typealias Next = (frame: Frame, link: any Link, verdict: Result<(SlotTable.Verdict, Exchange?), MalformedMessage>)
+      typealias Next = (frame: Frame, link: any Link, verdict: SlotTable.Verdict, exchange: Exchange?)
       let next = state.withLock { state -> Next? in
-        guard let link = state.link, let frame = state.parked.first, state.executing < Limits.Session.requests,
-          state.reserved + link.backlog <= Limits.Session.backlog
-        else { return nil }
-        state.parked.removeFirst()
-        if state.parked.isEmpty { state.parksAll = false }
+        guard let link = state.link, let frame = state.parked.first, state.executing < Limits.Session.requests else {
+          return nil
+        }
         var reader = Reader(frame)
         guard let header = try? Header(&reader) else { preconditionFailure("it was read before it was parked") }
-        let verdict = Result { () throws(MalformedMessage) in try begin(header, frame, &state) }
-        return (frame, link, verdict)
+        let reserve = Session.answerBytes(Operation(rawValue: header.operation), frame)
+        let bytes = RequestBytes(of: frame, operation: header.operation)
+        guard (state.begun + bytes).fits(in: requestBound), reserve == 0 || hasRoom(for: reserve, state, link) else {
+          return nil
+        }
+        state.parked.removeFirst()
+        state.held -= bytes
+        if state.parked.isEmpty { state.parksAll = false }
+        let (verdict, exchange) = begin(header, reserve: reserve, bytes, &state)
+        return (frame, link, verdict, exchange)
       }
       guard let next else { return }
       switch next.verdict {
-      case .success((.execute, let exchange?)): responder.serve(next.frame, exchange)
-      case .success((.answer(let reply), _)): next.link.send(reply, on: .control)
-      case .success: break
-      case .failure(let error): violated("\(error)", on: next.link)
+      case .execute: if let exchange = next.exchange { responder.serve(next.frame, exchange) }
+      case .answer(let reply): next.link.send(reply, on: .control)
+      case .ignore, .violation: break
       }
     }
   }
@@ -249,9 +278,12 @@ extension Session {
       if changes && isKnown || exchange.connection == state.connection { state.link?.send(frame, on: lane) }
       if isLast {
         state.executing -= 1
-        if exchange.connection == state.connection { state.executingHere -= 1 }
+        if exchange.connection == state.connection {
+          state.executingHere -= 1
+          state.held -= exchange.bytes
+        }
         state.reserved -= exchange.reserved
-        state.writeBytes -= exchange.writeBytes
+        state.begun -= exchange.bytes
       }
     }
     if isLast { serveParked() }
@@ -259,5 +291,6 @@ extension Session {
 }
 
 extension MalformedMessage {
+  fileprivate static let tooManyBytes = MalformedMessage("its requests take more than they may")
   fileprivate static let tooManyRequests = MalformedMessage("more than \(Limits.Session.requests) requests at once")
 }

@@ -34,15 +34,18 @@ package final class Session: Requester, ReplySink {
     package var timeout: Double
     /// Bytes of `write` data that the peer may send ahead of the answers, if there is a responder.
     package var grantedWriteCredit: Int
+    /// Bytes of answers queued for the peer above which its further requests wait.
+    package var backlog: Int
 
     /// A configuration of the given values.
     package init(
       identity: [UInt8], timeout: Double = Limits.Session.timeout,
-      grantedWriteCredit: Int = Limits.Session.writeCredit
+      grantedWriteCredit: Int = Limits.Session.writeCredit, backlog: Int = Limits.Session.backlog
     ) {
       self.identity = identity
       self.timeout = timeout
       self.grantedWriteCredit = grantedWriteCredit
+      self.backlog = backlog
     }
   }
 
@@ -74,7 +77,10 @@ package final class Session: Requester, ReplySink {
     var executingHere = 0
     /// The first connection whose requests `slots` knows.
     var slotsSince: UInt64 = 0
-    var writeBytes = 0
+    /// What those being executed take, of all connections.
+    var begun = RequestBytes()
+    /// What those take that came in on the present connection, whether they wait or are being executed.
+    var held = RequestBytes()
     /// Bytes of answers that requests being executed may add to the link's backlog.
     var reserved = 0
     /// Requests that wait for the backlog to shrink, or for those of an earlier connection to end. The slot table
@@ -120,6 +126,7 @@ package final class Session: Requester, ReplySink {
     var waited = 0.0
     /// Requests and channels that overtook the hello, on other streams.
     var early: [Frame] = []
+    var earlyBytes = RequestBytes()
     var earlyChannels: [any LinkChannel] = []
   }
 

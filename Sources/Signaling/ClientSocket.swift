@@ -150,7 +150,8 @@ final class ClientSocket: @unchecked Sendable {
         return finish(.violation("not a message of the protocol"))
       }
       deliver(message)
-    case .ping: write(.pong, frame.unmaskedData)
+    // A server that reads nothing gets no further ones: the latest alone would do (RFC 6455, section 5.5.3).
+    case .ping: if unsent <= Limits.Signaling.pongs { write(.pong, frame.unmaskedData) }
     case .pong: break
     case .connectionClose:
       var data = frame.unmaskedData
@@ -188,7 +189,8 @@ final class ClientSocket: @unchecked Sendable {
     default:
       guard outcome != nil else { return finish(.violation("a message before the welcome")) }
       guard let receiver else {
-        guard early.count < Limits.Signaling.events else { return finish(.violation("more messages than are read")) }
+        // Few can come before somebody listens, and none of them is long.
+        guard early.count < 16 else { return finish(.violation("more messages than are read")) }
         return early.append(message)
       }
       if !receiver(message) { finish(.violation("more messages than are read")) }
@@ -211,7 +213,15 @@ final class ClientSocket: @unchecked Sendable {
     }
   }
 
+  /// Bytes that the server has not taken yet.
+  private var unsent: Int {
+    channel.flatMap { try? $0.syncOptions?.getOption(.bufferedWritableBytes) } ?? 0
+  }
+
   private func write(_ opcode: WebSocketOpcode, _ data: ByteBuffer) {
+    guard unsent + data.readableBytes <= Limits.Signaling.backlog else {
+      return finish(.closed("it takes nothing any more"))
+    }
     channel?.writeAndFlush(WebSocketFrame(fin: true, opcode: opcode, maskKey: .random(), data: data), promise: nil)
   }
 }

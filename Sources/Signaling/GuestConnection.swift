@@ -1,5 +1,6 @@
 internal import Core
 internal import NIOCore
+internal import Synchronization
 
 /// What a guest of a room hears.
 package enum GuestEvent: Sendable, Equatable {
@@ -14,28 +15,37 @@ package enum GuestEvent: Sendable, Equatable {
 
 /// A guest of a room at its server. The last reference going closes it.
 package final class GuestConnection: Sendable {
-  /// The STUN and TURN servers that the server recommends.
-  package let iceServers: [IceServer]
+  /// The STUN and TURN servers that the server recommends. TURN servers come with credentials for the meeting that
+  /// begins: it is to be asked for when that does. From any thread.
+  package var iceServers: [IceServer] {
+    Array((servers + relays.withLock { $0 }).prefix(Limits.Signaling.iceServers))
+  }
   /// Whether the host was there at the welcome; only one that waits ever sees false.
   package let isHostThere: Bool
   /// What happens, in order. Ends with the connection; `closeReason` then says why. For one reader.
   package let events: AsyncStream<GuestEvent>
   private let socket: ClientSocket
+  private let servers: [IceServer]
+  private let relays: Mutex<[IceServer]>
 
   init(_ socket: ClientSocket, isHostThere: Bool, _ servers: [IceServer]) {
     self.socket = socket
     self.isHostThere = isHostThere
-    iceServers = servers
+    self.servers = servers.filter { $0.kind != .turn && $0.kind != .turns }
+    relays = Mutex(servers.filter { $0.kind == .turn || $0.kind == .turns })
     let (stream, continuation) = AsyncStream.makeStream(
       of: GuestEvent.self, bufferingPolicy: .bufferingOldest(Limits.Signaling.events))
     events = stream
     socket.attach(
-      { message in
+      { [weak self] message in
         let event: GuestEvent
         switch message {
         case .hostArrived: event = .hostArrived
         case .hostLeft: event = .hostLeft
         case .plain(let payload): event = .message(Array(payload.readableBytesView))
+        case .relays(let servers):
+          self?.relays.withLock { $0 = servers }
+          return true
         default: return true
         }
         if case .dropped = continuation.yield(event) { return false }

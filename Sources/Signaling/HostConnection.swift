@@ -1,5 +1,6 @@
 internal import Core
 internal import NIOCore
+internal import Synchronization
 
 /// What the host of a room hears.
 package enum HostEvent: Sendable, Equatable {
@@ -13,28 +14,40 @@ package enum HostEvent: Sendable, Equatable {
 
 /// A room's host at its server. Leaving it for good is `close`; the last reference going does the same.
 package final class HostConnection: Sendable {
-  /// The STUN and TURN servers that the server recommends.
-  package let iceServers: [IceServer]
+  /// The STUN and TURN servers that the server recommends. TURN servers come with credentials for the meeting that
+  /// begins: it is to be asked for when that does. From any thread.
+  package var iceServers: [IceServer] {
+    Array((servers + relays.withLock { $0 }).prefix(Limits.Signaling.iceServers))
+  }
   /// What happens, in order. Ends with the connection; `closeReason` then says why. For one reader.
   package let events: AsyncStream<HostEvent>
   private let socket: ClientSocket
+  private let servers: [IceServer]
+  private let relays: Mutex<[IceServer]>
 
   init(_ socket: ClientSocket, _ servers: [IceServer]) {
     self.socket = socket
-    iceServers = servers
+    self.servers = servers.filter { $0.kind != .turn && $0.kind != .turns }
+    relays = Mutex(servers.filter { $0.kind == .turn || $0.kind == .turns })
     let (stream, continuation) = AsyncStream.makeStream(
       of: HostEvent.self, bufferingPolicy: .bufferingOldest(Limits.Signaling.events))
     events = stream
     socket.attach(
-      { message in
+      { [weak self] message in
         let event: HostEvent
         switch message {
         case .guestJoined(let guest): event = .joined(guest)
         case .guestLeft(let guest): event = .left(guest)
         case .fromOrToGuest(let guest, let payload): event = .message(guest, Array(payload.readableBytesView))
+        case .relays(let servers):
+          self?.relays.withLock { $0 = servers }
+          return true
         default: return true
         }
-        if case .dropped = continuation.yield(event) { return false }
+        guard case .dropped = continuation.yield(event) else { return true }
+        // Guests flood; whose message finds no room any more is turned away, and this side goes on.
+        guard case .message(let guest, _) = event else { return false }
+        socket.send(.guestLeft(guest))
         return true
       }, finished: { continuation.finish() })
   }

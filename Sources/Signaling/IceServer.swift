@@ -61,6 +61,16 @@ package struct IceServer: Sendable, Equatable {
   }
 }
 
+extension IceServer {
+  /// The servers that a URI names: a `turn:` URI that does not say how packets travel names one by UDP and one by TCP,
+  /// for those whose firewall lets no UDP out.
+  package static func all(uri: String) throws(IceServerError) -> [IceServer] {
+    let server = try IceServer(uri: uri)
+    guard server.kind == .turn, !uri.contains("?") else { return [server] }
+    return [try IceServer(uri: uri + "?transport=udp"), try IceServer(uri: uri + "?transport=tcp")]
+  }
+}
+
 extension IceServer: CustomStringConvertible, CustomReflectable {
   /// The URI alone: no credential ever reaches a log.
   package var description: String { uri }

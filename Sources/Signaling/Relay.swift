@@ -27,6 +27,9 @@ final class Relay: @unchecked Sendable {
     var isClean = false
     var messages: TokenBucket
     var bytes: TokenBucket
+    /// Bytes of this guest's that wait for its host.
+    var waiting = 0
+    var isHost: Bool { if case .host = join?.role { true } else { false } }
 
     init(id: ConnectionID, channel: any Channel, bounds: SignalBounds, now: Instant) {
       self.id = id
@@ -97,7 +100,7 @@ final class Relay: @unchecked Sendable {
       connection.refusal = .tooManyJoins
       return false
     }
-    connection.refusal = rooms.refusal(of: join, now: now)
+    connection.refusal = rooms.refusal(of: join, from: connection.address, now: now)
     connection.join = join
     connection.advertised = configuration.publicAddress ?? head.headers.first(name: "host")
     if case .host = join.role {
@@ -117,11 +120,11 @@ final class Relay: @unchecked Sendable {
     connection.isUpgraded = true
     connection.heard = now
     if isShuttingDown { return close(connection, .goingAway, "The server is shutting down.") }
-    if let refusal = rooms.refusal(of: join, now: now) {
+    if let refusal = rooms.refusal(of: join, from: connection.address, now: now) {
       return close(connection, refusal.closeCode, refusal.sentence)
     }
     log.debug("joined", metadata: ["room": "\(join.room)", "rooms": "\(rooms.count)"])
-    perform(rooms.admit(connection.id, join, servers: iceServers(for: connection), now: now))
+    perform(rooms.admit(connection.id, join, from: connection.address, now: now))
   }
 
   /// Takes a frame of an upgraded connection.
@@ -145,7 +148,7 @@ final class Relay: @unchecked Sendable {
       guard let role = rooms.role(of: connection.id), let message = SignalMessage(frame.unmaskedData, role),
         let actions = rooms.received(message, from: connection.id)
       else { return close(connection, .policyViolation, "Not a message of the protocol.") }
-      perform(actions)
+      perform(actions, of: role == .guest ? connection : nil)
     case .ping: send(.pong, frame.unmaskedData, to: connection)
     case .pong: break
     case .connectionClose:
@@ -157,29 +160,58 @@ final class Relay: @unchecked Sendable {
     }
   }
 
-  private func perform(_ actions: [RoomTable.Action]) {
+  /// - Parameter sender: the guest that caused it.
+  private func perform(_ actions: [RoomTable.Action], of sender: Connection? = nil) {
     for action in actions {
       switch action {
       case .send(let id, let message):
+        if let connection = connections[id] { send(message, to: connection, of: sender) }
+      case .welcome(let id, let isHostThere, let isMeeting):
         guard let connection = connections[id] else { continue }
-        var buffer = connection.channel.allocator.buffer(capacity: 64)
-        message.encode(into: &buffer)
-        send(.binary, buffer, to: connection)
+        let servers = stunServers(for: connection) + (isMeeting ? relays(for: connection) : [])
+        send(.welcome(isHostThere: isHostThere, Array(servers.prefix(Limits.Signaling.iceServers))), to: connection)
+      case .introduceRelays(let id):
+        guard let connection = connections[id] else { continue }
+        let servers = relays(for: connection)
+        if !servers.isEmpty { send(.relays(servers), to: connection) }
       case .close(let id, let code, let reason):
         if let connection = connections[id] { close(connection, code, reason) }
       }
     }
   }
 
-  /// A receiver that does not keep up is dropped: what is missing once cannot be made good.
-  private func send(_ opcode: WebSocketOpcode, _ data: ByteBuffer, to connection: Connection) {
+  private func send(_ message: SignalMessage, to connection: Connection, of sender: Connection? = nil) {
+    var buffer = connection.channel.allocator.buffer(capacity: 64)
+    message.encode(into: &buffer)
+    send(.binary, buffer, to: connection, of: sender)
+  }
+
+  /// A receiver that does not keep up is dropped: what is missing once cannot be made good. A host is not dropped for
+  /// what guests send it: they are, each by what waits of its own.
+  private func send(
+    _ opcode: WebSocketOpcode, _ data: ByteBuffer, to connection: Connection, of sender: Connection? = nil
+  ) {
     guard connection.closing == nil else { return }
+    let count = data.readableBytes
+    let frame = WebSocketFrame(fin: true, opcode: opcode, data: data)
     let waiting = (try? connection.channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
-    guard waiting + data.readableBytes <= configuration.bounds.backlog else {
+    if opcode == .pong, waiting > Limits.Signaling.pongs { return }
+    if let sender {
+      guard sender.waiting + count <= configuration.bounds.guestBacklog else {
+        return close(sender, .policyViolation, "The host does not take so much.")
+      }
+      sender.waiting += count
+      let written = connection.channel.eventLoop.makePromise(of: Void.self)
+      written.futureResult.assumeIsolated().whenComplete { _ in sender.waiting -= count }
+      return connection.channel.writeAndFlush(frame, promise: written)
+    }
+    // On top of what all its guests may have waiting there.
+    let share = connection.isHost ? 1 + Int(Limits.Signaling.hostShare) : 1
+    guard waiting + count <= configuration.bounds.backlog * share else {
       connection.channel.close(promise: nil)
       return
     }
-    connection.channel.writeAndFlush(WebSocketFrame(fin: true, opcode: opcode, data: data), promise: nil)
+    connection.channel.writeAndFlush(frame, promise: nil)
   }
 
   /// Says why, takes the connection out of its room, and leaves it to the other side to hang up, for closing with
@@ -221,7 +253,7 @@ final class Relay: @unchecked Sendable {
         close(connection, .goingAway, "Nothing was heard for too long.")
       }
     }
-    rooms.expire(now: now)
+    perform(rooms.expire(now: now))
     if ticks % 60 == 0 { addresses.prune(now: now) }
   }
 
@@ -245,7 +277,7 @@ final class Relay: @unchecked Sendable {
     for connection in connections.values { connection.channel.close(promise: nil) }
   }
 
-  private func iceServers(for connection: Connection) -> [IceServer] {
+  private func stunServers(for connection: Connection) -> [IceServer] {
     var servers: [IceServer] = []
     if let port = stunPort, let advertised = connection.advertised,
       let (host, itsPort) = try? ServerAddress.hostAndPort(Substring(advertised))
@@ -253,15 +285,17 @@ final class Relay: @unchecked Sendable {
       let literal = host.contains(":") ? "[\(host)]" : host
       if let own = try? IceServer(uri: "stun:\(literal):\(itsPort ?? port)") { servers.append(own) }
     }
-    servers += configuration.stunServers
-    if let secret = configuration.turnSecret, !configuration.turnServers.isEmpty {
-      let expiry = time(nil) + Limits.Signaling.turnLifetime
-      let credentials = TurnCredentials(
-        secret: secret, expiry: expiry, name: String(UInt32.random(in: .min ... .max), radix: 16))
-      servers += configuration.turnServers.compactMap {
-        try? IceServer(uri: $0.uri, username: credentials.username, credential: credentials.password)
-      }
+    return servers + configuration.stunServers
+  }
+
+  /// The TURN servers, with credentials for who is in a room with somebody to meet: they name the room, so that a relay
+  /// can count by it, and are good for that meeting.
+  private func relays(for connection: Connection) -> [IceServer] {
+    guard let secret = configuration.turnSecret, let room = connection.join?.room else { return [] }
+    let expiry = time(nil) + Limits.Signaling.turnLifetime
+    let credentials = TurnCredentials(secret: secret, expiry: expiry, name: room.name)
+    return configuration.turnServers.prefix(Limits.Signaling.iceServers).compactMap {
+      try? IceServer(uri: $0.uri, username: credentials.username, credential: credentials.password)
     }
-    return Array(servers.prefix(Limits.Signaling.iceServers))
   }
 }

@@ -29,6 +29,10 @@ struct Join: Equatable, Sendable {
 struct RoomTable: Sendable {
   /// What the caller does, in this order.
   enum Action: Equatable {
+    /// `isMeeting`: somebody is there to be met at once, so that relays are of use.
+    case welcome(ConnectionID, isHostThere: Bool, isMeeting: Bool)
+    /// Somebody is there to be met now: relays are of use from here on.
+    case introduceRelays(ConnectionID)
     case send(ConnectionID, SignalMessage)
     case close(ConnectionID, WebSocketErrorCode, String)
   }
@@ -38,7 +42,16 @@ struct RoomTable: Sendable {
     var host: ConnectionID?
     var isTransient = false
     var reservedUntil: Instant?
-    var guests: [GuestID: ConnectionID] = [:]
+    var guests: [GuestID: Guest] = [:]
+  }
+
+  private struct Guest {
+    let connection: ConnectionID
+    let address: AddressKey
+    /// Counts the guests of all rooms.
+    let order: UInt64
+    /// Whether it has said anything.
+    var hasSpoken = false
   }
 
   private enum Place {
@@ -51,14 +64,17 @@ struct RoomTable: Sendable {
   private var places: [ConnectionID: Place] = [:]
   private var reserved: Set<Room> = []
   private var lastGuest: UInt32 = 0
+  private var lastOrder: UInt64 = 0
+  /// Guests that have a host and have not spoken to it, and since when.
+  private var silent: [ConnectionID: Instant] = [:]
 
   init(bounds: SignalBounds) { self.bounds = bounds }
 
   /// Rooms that are hosted, reserved or waited in.
   var count: Int { entries.count }
 
-  /// Why `join` would be refused now, or nil.
-  func refusal(of join: Join, now: Instant) -> Refusal? {
+  /// Why `join` by somebody at `address` would be refused now, or nil.
+  func refusal(of join: Join, from address: AddressKey, now: Instant) -> Refusal? {
     let entry = entries[join.room]
     switch join.role {
     case .host(let token, _):
@@ -68,18 +84,35 @@ struct RoomTable: Sendable {
     case .guest(let waits):
       if entry?.host == nil, !waits { return .nobodyThere }
       guard let entry else { return entries.count < bounds.rooms ? nil : .tooManyRooms }
-      return entry.guests.count < bounds.guests ? nil : .tooManyGuests
+      return entry.guests.count < bounds.guests || displaced(in: entry, by: address) != nil ? nil : .tooManyGuests
     }
   }
 
-  /// Lets `connection` in, which must not be refused. The welcome comes first and is made by the caller of `servers`.
-  mutating func admit(_ connection: ConnectionID, _ join: Join, servers: [IceServer], now: Instant) -> [Action] {
-    precondition(refusal(of: join, now: now) == nil && places[connection] == nil)
+  /// Whom a guest from `address` displaces in a room that is full, so that no address keeps others out: one of an address
+  /// that has more places, who has not spoken if possible, else of one that has more even afterwards; of the address
+  /// with the most places, and there who came first.
+  private func displaced(in entry: Entry, by address: AddressKey) -> GuestID? {
+    var places: [AddressKey: Int] = [:]
+    for guest in entry.guests.values { places[guest.address, default: 0] += 1 }
+    let own = places[address] ?? 0
+    func rank(_ guest: Guest) -> (Int, Int, UInt64) {
+      (guest.hasSpoken ? 1 : 0, -(places[guest.address] ?? 0), guest.order)
+    }
+    return entry.guests
+      .filter { (places[$0.value.address] ?? 0) > own + ($0.value.hasSpoken ? 1 : 0) }
+      .min { rank($0.value) < rank($1.value) }?.key
+  }
+
+  /// Lets `connection` in, which must not be refused. The welcome comes first.
+  mutating func admit(
+    _ connection: ConnectionID, _ join: Join, from address: AddressKey, now: Instant
+  ) -> [Action] {
+    precondition(refusal(of: join, from: address, now: now) == nil && places[connection] == nil)
     var entry = entries[join.room] ?? Entry()
     var actions: [Action] = []
     switch join.role {
     case .host(let token, let isTransient):
-      actions.append(.send(connection, .welcome(isHostThere: true, servers)))
+      actions.append(.welcome(connection, isHostThere: true, isMeeting: !entry.guests.isEmpty))
       if let old = entry.host {
         places[old] = nil
         actions.append(.close(old, .policyViolation, "The host has come back by another connection."))
@@ -90,17 +123,32 @@ struct RoomTable: Sendable {
       entry.reservedUntil = nil
       reserved.remove(join.room)
       places[connection] = .host(join.room)
-      for (guest, itsConnection) in entry.guests.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-        actions.append(.send(connection, .guestJoined(guest)))
-        actions.append(.send(itsConnection, .hostArrived))
+      for (id, guest) in entry.guests.sorted(by: { $0.value.order < $1.value.order }) {
+        actions.append(.send(connection, .guestJoined(id)))
+        actions.append(.introduceRelays(guest.connection))
+        actions.append(.send(guest.connection, .hostArrived))
+        if !guest.hasSpoken { silent[guest.connection] = now }
       }
     case .guest:
+      if entry.guests.count >= bounds.guests, let id = displaced(in: entry, by: address),
+        let guest = entry.guests.removeValue(forKey: id)
+      {
+        places[guest.connection] = nil
+        silent[guest.connection] = nil
+        actions.append(.close(guest.connection, .unknown(1013), "The room is full."))
+        if let host = entry.host { actions.append(.send(host, .guestLeft(id))) }
+      }
       repeat { lastGuest &+= 1 } while entry.guests[GuestID(rawValue: lastGuest)] != nil
+      lastOrder += 1
       let guest = GuestID(rawValue: lastGuest)
-      entry.guests[guest] = connection
+      entry.guests[guest] = Guest(connection: connection, address: address, order: lastOrder)
       places[connection] = .guest(join.room, guest)
-      actions.append(.send(connection, .welcome(isHostThere: entry.host != nil, servers)))
-      if let host = entry.host { actions.append(.send(host, .guestJoined(guest))) }
+      actions.append(.welcome(connection, isHostThere: entry.host != nil, isMeeting: entry.host != nil))
+      if let host = entry.host {
+        silent[connection] = now
+        actions.append(.introduceRelays(host))
+        actions.append(.send(host, .guestJoined(guest)))
+      }
     }
     entries[join.room] = entry
     return actions
@@ -121,13 +169,15 @@ struct RoomTable: Sendable {
     case (.host(let room), .fromOrToGuest(let guest, let payload)):
       // A guest may have left while the message was on its way.
       guard let receiver = entries[room]?.guests[guest] else { return [] }
-      return [.send(receiver, .plain(payload))]
+      return [.send(receiver.connection, .plain(payload))]
     case (.host(let room), .guestLeft(let guest)):
-      guard let receiver = entries[room]?.guests.removeValue(forKey: guest) else { return [] }
+      guard let receiver = entries[room]?.guests.removeValue(forKey: guest)?.connection else { return [] }
       places[receiver] = nil
+      silent[receiver] = nil
       return [.close(receiver, .policyViolation, "The host has ended the conversation.")]
     case (.guest(let room, let guest), .plain(let payload)):
       guard let host = entries[room]?.host else { return [] }
+      if silent.removeValue(forKey: connection) != nil { entries[room]?.guests[guest]?.hasSpoken = true }
       return [.send(host, .fromOrToGuest(guest, payload))]
     default:
       return nil
@@ -149,8 +199,11 @@ struct RoomTable: Sendable {
         reserved.insert(room)
       }
       store(entry, room)
-      return entry.guests.values.map { .send($0, .hostLeft) }
+      // They begin anew with the next host.
+      for guest in entry.guests.values { silent[guest.connection] = nil }
+      return entry.guests.values.map { .send($0.connection, .hostLeft) }
     case .guest(let room, let guest):
+      silent[connection] = nil
       guard var entry = entries[room] else { return [] }
       entry.guests[guest] = nil
       store(entry, room)
@@ -158,8 +211,8 @@ struct RoomTable: Sendable {
     }
   }
 
-  /// Forgets reservations whose time is up.
-  mutating func expire(now: Instant) {
+  /// Forgets reservations whose time is up. Returns how guests end that have not spoken to their host for too long.
+  mutating func expire(now: Instant) -> [Action] {
     for room in reserved {
       guard var entry = entries[room], let until = entry.reservedUntil, until <= now else { continue }
       entry.token = nil
@@ -167,6 +220,8 @@ struct RoomTable: Sendable {
       reserved.remove(room)
       store(entry, room)
     }
+    let overdue = silent.filter { now.seconds(since: $0.value) > bounds.silence }.keys
+    return overdue.map { .close($0, .policyViolation, "Nothing was said.") }
   }
 
   private mutating func store(_ entry: Entry, _ room: Room) {

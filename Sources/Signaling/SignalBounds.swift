@@ -18,6 +18,10 @@ package struct SignalBounds: Sendable {
   package var byteBurst = Limits.Signaling.byteBurst
   /// See `Limits.Signaling.backlog`.
   package var backlog = Limits.Signaling.backlog
+  /// See `Limits.Signaling.guestBacklog`.
+  package var guestBacklog = Limits.Signaling.guestBacklog
+  /// See `Limits.Signaling.silence`, in seconds.
+  package var silence = Limits.Signaling.silence
   /// See `Limits.Signaling.handshake`, in seconds.
   package var handshake = Limits.Signaling.handshake
   /// See `Limits.Signaling.idle`, in seconds.

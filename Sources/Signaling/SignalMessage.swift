@@ -9,6 +9,7 @@ internal import NIOCore
 ///     4 guestLeft    guest (4); from the host it dismisses the guest                                         ◀▶ host
 ///     5 hostArrived                                                                                          ▶ guest
 ///     6 hostLeft                                                                                             ▶ guest
+///     7 relays       as the welcome, from its count on: TURN servers for the meeting that begins             ▶ client
 ///
 /// Numbers are big-endian. Bytes of a payload are sealed by the peers and mean nothing to the server.
 enum SignalMessage: Equatable {
@@ -19,6 +20,7 @@ enum SignalMessage: Equatable {
   case guestLeft(GuestID)
   case hostArrived
   case hostLeft
+  case relays([IceServer])
 
   /// Which end of the room the WebSocket belongs to: payloads differ.
   enum Role: String, Sendable {
@@ -30,13 +32,8 @@ enum SignalMessage: Equatable {
   func encode(into buffer: inout ByteBuffer) {
     switch self {
     case .welcome(let isHostThere, let servers):
-      buffer.writeMultipleIntegers(UInt8(1), isHostThere ? UInt8(1) : 0, UInt8(servers.count))
-      for server in servers {
-        for text in [server.uri, server.username ?? "", server.credential ?? ""] {
-          buffer.writeInteger(UInt16(text.utf8.count))
-          buffer.writeString(text)
-        }
-      }
+      buffer.writeMultipleIntegers(UInt8(1), isHostThere ? UInt8(1) : 0)
+      Self.encode(servers, into: &buffer)
     case .fromOrToGuest(let guest, let payload):
       buffer.writeMultipleIntegers(UInt8(2), guest.rawValue)
       buffer.writeImmutableBuffer(payload)
@@ -47,6 +44,19 @@ enum SignalMessage: Equatable {
     case .guestLeft(let guest): buffer.writeMultipleIntegers(UInt8(4), guest.rawValue)
     case .hostArrived: buffer.writeInteger(UInt8(5))
     case .hostLeft: buffer.writeInteger(UInt8(6))
+    case .relays(let servers):
+      buffer.writeInteger(UInt8(7))
+      Self.encode(servers, into: &buffer)
+    }
+  }
+
+  private static func encode(_ servers: [IceServer], into buffer: inout ByteBuffer) {
+    buffer.writeInteger(UInt8(servers.count))
+    for server in servers {
+      for text in [server.uri, server.username ?? "", server.credential ?? ""] {
+        buffer.writeInteger(UInt16(text.utf8.count))
+        buffer.writeString(text)
+      }
     }
   }
 
@@ -56,8 +66,10 @@ enum SignalMessage: Equatable {
     func guest() -> GuestID? { buffer.readInteger(as: UInt32.self).map(GuestID.init(rawValue:)) }
     switch (buffer.readInteger(as: UInt8.self), role) {
     case (1, _):
-      guard let message = Self.welcome(&buffer) else { return nil }
-      self = message
+      guard let isHostThere = buffer.readInteger(as: UInt8.self), isHostThere <= 1,
+        let servers = Self.servers(&buffer)
+      else { return nil }
+      self = .welcome(isHostThere: isHostThere == 1, servers)
     case (2, .host):
       guard let guest = guest() else { return nil }
       self = .fromOrToGuest(guest, buffer)
@@ -73,16 +85,17 @@ enum SignalMessage: Equatable {
       self = .guestLeft(guest)
     case (5, .guest): self = .hostArrived
     case (6, .guest): self = .hostLeft
+    case (7, _):
+      guard let servers = Self.servers(&buffer) else { return nil }
+      self = .relays(servers)
     default: return nil
     }
     guard buffer.readableBytes == 0 else { return nil }
   }
 
   /// URIs of a kind that this version does not know are passed over.
-  private static func welcome(_ buffer: inout ByteBuffer) -> SignalMessage? {
-    guard let isHostThere = buffer.readInteger(as: UInt8.self), isHostThere <= 1,
-      let count = buffer.readInteger(as: UInt8.self), count <= Limits.Signaling.iceServers
-    else { return nil }
+  private static func servers(_ buffer: inout ByteBuffer) -> [IceServer]? {
+    guard let count = buffer.readInteger(as: UInt8.self), count <= Limits.Signaling.iceServers else { return nil }
     var servers: [IceServer] = []
     for _ in 0..<count {
       var texts: [String] = []
@@ -97,6 +110,6 @@ enum SignalMessage: Equatable {
         servers.append(server)
       }
     }
-    return .welcome(isHostThere: isHostThere == 1, servers)
+    return servers
   }
 }

@@ -40,7 +40,9 @@ final class Association {
   /// The bound on what is in flight.
   private(set) var estimate = BandwidthDelayEstimate()
   /// Bytes given to SCTP that the peer has not acknowledged.
-  private(set) var inFlight = 0
+  private(set) var inFlight = 0 {
+    didSet { stack.inFlight += inFlight - oldValue }
+  }
   private var accepted = 0
   private var isDry = true
   /// The packet whose way there and back is being measured.
@@ -65,9 +67,10 @@ final class Association {
 
   private static let buffer = Int32(Limits.Transport.flight * 2)
 
-  init(owner: any AssociationOwner, carrier: any PacketCarrier, stack: SCTPStack, port: UInt16, remotePort: UInt16)
-    throws(TransportError)
-  {
+  init(
+    owner: any AssociationOwner, carrier: any PacketCarrier, stack: SCTPStack, port: UInt16, remotePort: UInt16,
+    receiveBuffer: Int
+  ) throws(TransportError) {
     self.owner = owner
     self.carrier = carrier
     self.stack = stack
@@ -93,7 +96,7 @@ final class Association {
     self.socket = socket
     token = stack.add(self)
     usrsctp_set_ulpinfo(socket, UnsafeMutableRawPointer(bitPattern: token))
-    guard configure() else {
+    guard configure(), setReceiveBuffer(receiveBuffer) else {
       close()
       throw .resources("SCTP options: errno \(errno)")
     }
@@ -112,7 +115,7 @@ final class Association {
     // Streams: enough for the channels we allow; both sides may ask for more later (RFC 8831 section 6.2).
     let streams = UInt16(Limits.Transport.channels * 2)
     var good = usrsctp_set_non_blocking(socket, 1) == 0
-    good = good && set(SOL_SOCKET, SO_SNDBUF, Self.buffer) && set(SOL_SOCKET, SO_RCVBUF, Self.buffer / 2)
+    good = good && set(SOL_SOCKET, SO_SNDBUF, Self.buffer)
     good = good && set(SOL_SOCKET, SO_LINGER, linger(l_onoff: 1, l_linger: 0))  // close aborts: RFC 8831 section 6.2
     good = good && set(sctp, SCTP_NODELAY, Int32(1))
     good =
@@ -140,6 +143,11 @@ final class Association {
     }
     return good
   }
+
+  /// Sets what the peer may have here that came out of order or in parts: the window that SCTP tells it. May grow later.
+  /// - Returns: whether it could be set.
+  @discardableResult
+  func setReceiveBuffer(_ bytes: Int) -> Bool { set(SOL_SOCKET, SO_RCVBUF, Int32(clamping: bytes)) }
 
   private func address(_ port: UInt16) -> sockaddr_conn {
     p2pfs_conn_address(UnsafeMutableRawPointer(bitPattern: token), port)
@@ -229,7 +237,9 @@ final class Association {
 
   /// Whether another `count` bytes may be in flight, and at this moment. At least one message always may.
   func admits(_ count: Int) -> Admission {
-    guard isUp, inFlight == 0 || inFlight + count <= estimate.window else { return .later }
+    guard isUp, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight) else {
+      return .later
+    }
     let wait = pacer.take(count, rate: estimate.pace, at: .now)
     return wait == 0 ? .now : .after(wait)
   }
@@ -267,6 +277,7 @@ final class Association {
   func close() {
     guard !isClosed else { return }
     isClosed = true
+    inFlight = 0
     usrsctp_close(socket)
     stack.remove(token)
   }

@@ -95,6 +95,26 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
+/// How many candidates of each kind one side has told: each kind has places of its own, so that many local addresses do
+/// not take the relays' places. A plain value.
+struct CandidateCount: Equatable {
+  private var counts: [Candidate.Kind: Int] = [:]
+
+  private static func bound(_ kind: Candidate.Kind) -> Int {
+    switch kind {
+    case .host: Limits.Transport.hostCandidates
+    case .srflx, .prflx: Limits.Transport.reflexiveCandidates
+    case .relay: Limits.Transport.candidates - Limits.Transport.hostCandidates - Limits.Transport.reflexiveCandidates
+    }
+  }
+
+  /// Whether there is room for one more.
+  func admits(_ kind: Candidate.Kind) -> Bool { counts[kind, default: 0] < CandidateCount.bound(kind) }
+
+  /// Counts one.
+  mutating func add(_ kind: Candidate.Kind) { counts[kind, default: 0] += 1 }
+}
+
 /// `ice-char` of RFC 8839: letters, digits, `+` and `/`.
 func isICECharacter(_ byte: UInt8) -> Bool {
   switch byte {

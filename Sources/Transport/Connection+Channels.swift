@@ -22,7 +22,7 @@ extension Connection {
     guard channels.count < Limits.Transport.channels, stream < Limits.Transport.channels * 2 else {
       throw .wrongState("too many channels")
     }
-    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox)
+    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
     channels[stream] = channel
     establish(channel, .open(channelType: 0, label: label, protocol: name))
     return channel
@@ -169,7 +169,7 @@ extension Connection {
     let isTheirs = (stream % 2 == 0) != isClient
     guard isTheirs, channels[stream] == nil else { return end(.violation("channel \(stream) opened twice")) }
     guard channels.count < Limits.Transport.channels else { return end(.violation("too many channels")) }
-    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox)
+    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
     channels[stream] = channel
     establish(channel, .acknowledge)
     incoming.yield(channel)

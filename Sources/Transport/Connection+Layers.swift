@@ -4,7 +4,9 @@ internal import Synchronization
 
 extension Connection: ICEOwner {
   func ice(gathered candidate: Candidate) {
-    guard ended == nil else { return }
+    // The peer takes no more of a kind.
+    guard ended == nil, localCount.admits(candidate.kind) else { return }
+    localCount.add(candidate.kind)
     local?.candidates.append(candidate)
     if isDescribed { candidates.yield(candidate) }
   }
@@ -76,7 +78,8 @@ extension Connection: DTLSOwner {
     guard ended == nil, let remote, let local else { return }
     do {
       let association = try Association(
-        owner: self, carrier: self, stack: thread.stack, port: local.port, remotePort: remote.port)
+        owner: self, carrier: self, stack: thread.stack, port: local.port, remotePort: remote.port,
+        receiveBuffer: configuration.receiveBuffer)
       self.association = association
       try association.connect(mtu: payload - DTLS.overhead)
     } catch {

@@ -31,6 +31,7 @@ final class Connection: @unchecked Sendable {
   var isGathered = false
   var isDescribed = false
   var isClient = false
+  var localCount = CandidateCount()
   var earlyCandidates: [Candidate] = []
   var remoteEnded = false
 
@@ -52,6 +53,7 @@ final class Connection: @unchecked Sendable {
 
   // Channels
   var channels: [UInt16: DataChannel] = [:]
+  let kept = KeptMessages()
   var ready = Deque<DataChannel>()
   var taken: [(DataChannel, DataChannel.Outgoing)] = []
   var resets: [UInt16] = []

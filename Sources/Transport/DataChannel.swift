@@ -22,7 +22,7 @@ package final class DataChannel: Sendable {
   let outbox: Outbox
   let queued = Atomic<Int>(0)
   // Belongs to the transport thread.
-  nonisolated(unsafe) var delivery = Delivery()
+  nonisolated(unsafe) var delivery: Delivery
   nonisolated(unsafe) var outgoing = Deque<Outgoing>()
   nonisolated(unsafe) var isReady = false
 
@@ -39,11 +39,12 @@ package final class DataChannel: Sendable {
     let frame: Frame
   }
 
-  init(label: String, protocol name: String, stream: UInt16, outbox: Outbox) {
+  init(label: String, protocol name: String, stream: UInt16, outbox: Outbox, kept: KeptMessages) {
     self.label = label
     self.protocol = name
     self.stream = stream
     self.outbox = outbox
+    delivery = Delivery(kept)
   }
 
   /// Queues a message of at most 65,535 bytes (empty ones too), which goes out after those queued before on this
@@ -56,7 +57,8 @@ package final class DataChannel: Sendable {
   /// Bytes accepted by `send` and not yet handed to SCTP, whose own share is bounded by the path.
   package var queuedBytes: Int { queued.load(ordering: .relaxed) }
 
-  /// Says who is told what arrives. Once; what came before is kept until then, up to `Limits.Transport.keptBytes`.
+  /// Says who is told what arrives. Once; what came before is kept until then, up to `Limits.Transport.keptBytes` for all
+  /// channels of the connection.
   ///
   /// All are called on the transport thread and must not block. A message's frame is the receiver's own.
   /// - Parameters:
@@ -90,6 +92,24 @@ package final class DataChannel: Sendable {
   }
 }
 
+/// How much all channels of one connection keep that nobody listens to yet. On the transport thread.
+final class KeptMessages {
+  private var count = 0
+  private var bytes = 0
+
+  /// - Returns: false if it is too much.
+  func add(_ size: Int) -> Bool {
+    count += 1
+    bytes += size
+    return count <= Limits.Transport.kept && bytes <= Limits.Transport.keptBytes
+  }
+
+  func remove(_ size: Int) {
+    count -= 1
+    bytes -= size
+  }
+}
+
 /// What came in on a channel, and to whom it goes. On the transport thread.
 struct Delivery {
   struct Receiver: Sendable {
@@ -101,13 +121,18 @@ struct Delivery {
 
   private var receiver: Receiver?
   private var kept: [(Frame, DataChannel.Kind)] = []
-  private var keptBytes = 0
+  private let account: KeptMessages
   private(set) var ended: TransportError?
+
+  init(_ account: KeptMessages) { self.account = account }
 
   mutating func attach(_ receiver: Receiver) {
     precondition(self.receiver == nil, "a channel has one receiver")
     self.receiver = receiver
-    for (frame, kind) in kept { receiver.onMessage(frame, kind) }
+    for (frame, kind) in kept {
+      account.remove(frame.count)
+      receiver.onMessage(frame, kind)
+    }
     kept = []
     if let ended { receiver.onClose(ended) }
   }
@@ -119,8 +144,7 @@ struct Delivery {
       return true
     }
     kept.append((frame, kind))
-    keptBytes += frame.count
-    return kept.count <= Limits.Transport.kept && keptBytes <= Limits.Transport.keptBytes
+    return account.add(frame.count)
   }
 
   func drained(from before: Int, to after: Int) {

@@ -26,7 +26,8 @@ final class ICEAgent {
   private var signals: [gulong] = []
   private let thread: TransportThread
   private let configuration: ICEConfiguration
-  private var remoteCount = 0
+  private let network = LocalNetwork.current
+  private var remote = CandidateCount()
 
   init(owner: any ICEOwner, isControlling: Bool, configuration: ICEConfiguration, thread: TransportThread)
     throws(TransportError)
@@ -41,13 +42,14 @@ final class ICEAgent {
     p2pfs_set_boolean(agent, "upnp", 0)
     p2pfs_set_boolean(agent, "keepalive-conncheck", 1)
     p2pfs_set_boolean(agent, "force-relay", configuration.relayOnly ? 1 : 0)
+    p2pfs_set_unsigned(agent, "max-connectivity-checks", guint(Limits.Transport.checks))
     // Checks every 5 ms instead of 20: with the few candidates of two hosts that halves the time to connect.
     p2pfs_set_unsigned(agent, "stun-pacing-timer", 5)
     if let server = configuration.servers.first(where: { $0.kind == .stun }) {
       p2pfs_set_string(agent, "stun-server", server.host)
       p2pfs_set_unsigned(agent, "stun-server-port", guint(server.port))
     }
-    addLoopbackIfNeeded()
+    addLocalAddresses()
     stream = nice_agent_add_stream(agent, 1)
     guard stream != 0 else {
       g_object_unref(UnsafeMutableRawPointer(agent))
@@ -94,9 +96,10 @@ final class ICEAgent {
     nice_agent_set_remote_credentials(agent, stream, fragment, password)
   }
 
-  /// Adds a candidate of the peer. Those beyond the limit, names instead of addresses, and link-local ones are passed over.
+  /// Adds a candidate of the peer. Those beyond the limit of their kind, names instead of addresses, link-local ones and
+  /// those that our relays cannot want are passed over.
   func add(_ candidate: Candidate) {
-    guard let agent, remoteCount < Limits.Transport.candidates else { return }
+    guard let agent, network.isWanted(candidate.address, relays: relays), remote.admits(candidate.kind) else { return }
     guard let native = nice_candidate_new(candidate.kind.native) else { return }
     defer { nice_candidate_free(native) }
     guard nice_address_set_from_string(&native.pointee.addr, candidate.address) != 0, !candidate.isLinkLocal
@@ -110,7 +113,7 @@ final class ICEAgent {
     if let related = candidate.relatedAddress, nice_address_set_from_string(&native.pointee.base_addr, related) != 0 {
       nice_address_set_port(&native.pointee.base_addr, guint(candidate.relatedPort ?? 0))
     }
-    remoteCount += 1
+    remote.add(candidate.kind)
     let list = g_slist_append(nil, native)
     nice_agent_set_remote_candidates(agent, stream, 1, list)
     g_slist_free(list)
@@ -168,18 +171,15 @@ final class ICEAgent {
     nice_agent_close_async(agent, { agent, _, _ in g_object_unref(agent) }, nil)
   }
 
-  /// libnice gathers no loopback address; a machine without any other would have no candidate at all.
-  private func addLoopbackIfNeeded() {
-    var addresses: [String] = []
-    let list = nice_interfaces_get_local_ips(0)
-    var item = list
-    while let link = item {
-      if let text = link.pointee.data { addresses.append(String(cString: text.assumingMemoryBound(to: CChar.self))) }
-      item = link.pointee.next
-    }
-    g_list_free_full(list, g_free)
-    guard configuration.includesLoopback || addresses.isEmpty else { return }
-    for text in addresses + ["127.0.0.1"] {
+  /// The relays that libnice is told of.
+  private var relays: [String] { configuration.servers.filter { $0.kind != .stun }.map(\.host) }
+
+  /// Names the addresses to gather: libnice would take the first of all that there are, and no loopback address, without
+  /// which a machine that has no other would have no candidate at all.
+  private func addLocalAddresses() {
+    var addresses = network.offered
+    if configuration.includesLoopback || addresses.isEmpty { addresses.append("127.0.0.1") }
+    for text in addresses {
       var address = NiceAddress()
       nice_address_init(&address)
       if nice_address_set_from_string(&address, text) != 0 { nice_agent_add_local_address(agent, &address) }

@@ -65,7 +65,7 @@ package struct ICEServer: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-/// How a connection looks for a path.
+/// How a connection looks for a path, and what it may take.
 package struct ICEConfiguration: Sendable {
   /// Servers to ask. libnice asks the first STUN server, and up to eight TURN servers.
   package var servers: [ICEServer]
@@ -73,6 +73,8 @@ package struct ICEConfiguration: Sendable {
   package var relayOnly: Bool
   /// Offer 127.0.0.1 too. It is offered anyway when the machine has no other address.
   package var includesLoopback: Bool
+  /// Bytes that the peer may have here that came out of order or in parts (`PeerConnection.grant`).
+  package var receiveBuffer = Limits.Transport.flight
 
   /// A configuration; without servers only peers in the same network are reached.
   package init(servers: [ICEServer] = [], relayOnly: Bool = false, includesLoopback: Bool = false) {

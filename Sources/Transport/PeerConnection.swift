@@ -98,6 +98,9 @@ package actor PeerConnection {
       rate: connection.association?.estimate.rate ?? 0, payload: connection.payload)
   }
 
+  /// Lets the peer have `bytes` here that came out of order or in parts; no less than before.
+  package func grant(receiveBuffer bytes: Int) { connection.association?.setReceiveBuffer(bytes) }
+
   /// Opens an ordered, reliable channel; messages may be sent at once.
   /// `protocol` says what is spoken on it (RFC 8832, section 5.1); what `label` means is up to that.
   package func openChannel(label: String, protocol name: String = "") throws(TransportError) -> DataChannel {

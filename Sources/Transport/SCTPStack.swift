@@ -14,6 +14,8 @@ final class SCTPStack {
   private var lastTick = Instant.now
   private var isFast = false
   private var timer: Timer?
+  /// Bytes that all associations together have given to SCTP and that are not acknowledged.
+  var inFlight = 0
 
   init(thread: TransportThread) {
     self.thread = thread
@@ -67,6 +69,13 @@ final class SCTPStack {
   func remove(_ token: UInt) {
     associations[token] = nil
     usrsctp_deregister_address(UnsafeMutableRawPointer(bitPattern: token))
+  }
+
+  /// Whether an association that has `flight` bytes in flight may have `count` more: a little each always may, one that
+  /// is alone as much as its path bears, and several together what is left of `Limits.Transport.flightPool`.
+  func admits(_ count: Int, behind flight: Int) -> Bool {
+    flight + count <= Limits.Transport.sureFlight || associations.count == 1
+      || inFlight + count <= Limits.Transport.flightPool
   }
 
   /// The association that a callback means.

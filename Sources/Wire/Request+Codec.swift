@@ -223,6 +223,14 @@ extension Request {
   }
 }
 
+extension Frame {
+  /// Of an append (`Request.appendFrame`): no part follows this one.
+  package func endAppend() {
+    precondition(count >= Header.length + 9)
+    (base + Header.length + 8).storeBytes(of: 0, as: UInt8.self)
+  }
+}
+
 extension Handle {
   init(_ reader: inout Reader) throws(MalformedMessage) { self.init(rawValue: try reader.integer()) }
 }

@@ -82,15 +82,21 @@ struct ForwardCommand: AsyncParsableCommand {
 
     var ice = ICEConfiguration()
     ice.includesLoopback = LocalAddress.isLoopback(server.host)
-    let meeting = GuestMeeting(server: server, credential: Credential(given.code), waits: wait, ice: ice)
-    let work = Task { try await start(guest, meeting, server) }
+    var meeting = GuestMeeting(server: server, credential: Credential(given.code), waits: wait, ice: ice)
+    let patience = Patience(isShown: Console.isTerminal && !common.quiet) { Console.say($0) }
+    defer { patience.end() }
+    meeting.onStage = { patience.began($0) }
+    let work = Task { [meeting] in try await start(guest, meeting, server) }
     let ending = Ending()
     Signals.onFirst { _ in
       work.cancel()
       ending.end()
     }
     let peer: GuestPeer
-    do { peer = try await work.value } catch {
+    do {
+      peer = try await work.value
+      patience.end()
+    } catch {
       if Signals.received != 0 { throw Failure(.interrupted, "interrupted") }
       throw error
     }

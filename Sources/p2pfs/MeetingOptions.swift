@@ -113,10 +113,15 @@ struct CommandMeeting {
     let (counterpart, behind, shown, common, isOwn) = (counterpart, behind, shown, common, ownServer != nil)
     let isGiven = rendezvous.code != nil
     let mayBeAwaited = isGiven && rendezvous.role == .either
+    let patience = Patience(isShown: Console.isTerminal && !common.quiet) { Console.say($0) }
+    defer { patience.end() }
     do throws(MeetingError) {
       let peer = try await rendezvous.meet { event in
         switch event {
+        case .stage(let stage): patience.began(stage)
         case .ready(let code, let isNew):
+          // What is shown here says what is waited for.
+          patience.end()
           // On standard error: standard output is for data. Also with --quiet: without it nobody can come.
           if isNew { Console.say("After ten wrong tries the code was replaced. The new one:") }
           if mayBeAwaited {

@@ -132,8 +132,12 @@ struct MountCommand: AsyncParsableCommand {
 
     var ice = ICEConfiguration()
     ice.includesLoopback = LocalAddress.isLoopback(server.host)
-    let meeting = GuestMeeting(server: server, credential: Credential(code), waits: wait, ice: ice)
-    let work = Task { () throws -> (GuestPeer, Mount) in
+    var meeting = GuestMeeting(server: server, credential: Credential(code), waits: wait, ice: ice)
+    let patience = Patience(isShown: Console.isTerminal && !common.quiet) { line in
+      if let parent { parent.say(line) } else { Console.say(line) }
+    }
+    meeting.onStage = { patience.began($0) }
+    let work = Task { [meeting] () throws -> (GuestPeer, Mount) in
       let peer: GuestPeer
       do throws(MeetingError) {
         peer = try await GuestPeer.meet(meeting, responder: share?.session(), timeout: options.timeout)
@@ -163,7 +167,9 @@ struct MountCommand: AsyncParsableCommand {
       work.cancel()
       ending.end()
     }
+    defer { patience.end() }
     let (peer, mount) = try await withSignals(work)
+    patience.end()
     if Signals.received != 0 {
       mount.unmount()
       await peer.end()

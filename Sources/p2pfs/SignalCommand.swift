@@ -30,7 +30,10 @@ struct SignalCommand: AsyncParsableCommand {
   @Flag(help: "Do not answer STUN.")
   var noStun = false
 
-  @Option(help: ArgumentHelp("Tell peers of this TURN server. May be repeated.", valueName: "uri"))
+  @Option(
+    help: ArgumentHelp(
+      "Tell peers of this TURN server, by UDP and TCP unless ?transport= says otherwise. May be repeated.",
+      valueName: "uri"))
   var turn: [String] = []
 
   @Option(
@@ -90,19 +93,24 @@ struct SignalCommand: AsyncParsableCommand {
     }
     configuration.certificateFile = tlsCert
     configuration.keyFile = tlsKey
-    configuration.stunServers = try stun.map { uri throws(Failure) in try SignalCommand.server(uri, of: "--stun") }
+    configuration.stunServers = try SignalCommand.servers(stun, of: "--stun")
     configuration.answersStun = !noStun
-    configuration.turnServers = try turn.map { uri throws(Failure) in try SignalCommand.server(uri, of: "--turn") }
+    configuration.turnServers = try SignalCommand.servers(turn, of: "--turn")
     configuration.turnSecret = turnSecret ?? Settings.environment("P2PFS_TURN_SECRET")
     configuration.publicAddress = publicAddress
     configuration.trustsForwardedFor = trustForwardedFor
     return configuration
   }
 
-  private static func server(_ uri: String, of flag: String) throws(Failure) -> IceServer {
-    do { return try IceServer(uri: uri) } catch {
-      throw Failure(.usage, "\(flag) \(uri): give stun:HOST[:PORT] or turn:HOST[:PORT][?transport=tcp] (\(error))")
+  private static func servers(_ uris: [String], of flag: String) throws(Failure) -> [IceServer] {
+    var servers: [IceServer] = []
+    for uri in uris {
+      do { servers += try IceServer.all(uri: uri) } catch {
+        throw Failure(
+          .usage, "\(flag) \(uri): give stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp] (\(error))")
+      }
     }
+    return servers
   }
 
   /// `ADDR:PORT`, `[V6]:PORT`, `ADDR`, `:PORT` or `PORT`.

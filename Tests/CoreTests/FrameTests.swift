@@ -49,10 +49,6 @@ import Testing
 }
 
 @Suite struct LimitsTests {
-  @Test func theBudgetOfAnExporterIsItsTwoHalves() {
-    #expect(Limits.Session.writePool + Limits.Session.guests * Limits.Session.backlog <= 64 << 20)
-  }
-
   @Test func aPieceOfDataFitsAMessage() {
     #expect(Limits.Wire.data + 64 <= Limits.Wire.message)
   }

@@ -62,6 +62,7 @@ enum Act: Sendable {
   /// All of them, by what they are done to.
   static let kinds = [
     "session": sessionActs, "sender": senderActs, "receiver": receiverActs, "pipe": pipeActs, "forward": forwardActs,
+    "memory": memoryActs,
   ]
 }
 
@@ -80,6 +81,8 @@ final class Stranger: LinkReceiver {
   private let resets: AsyncStream<Void>
   private let resetFeed: AsyncStream<Void>.Continuation
   private let kept = Mutex<[any LinkChannel]>([])
+  private let hello = Mutex<Hello?>(nil)
+  private let isDeaf = Atomic<Bool>(false)
 
   init(_ met: Met) {
     link = met.link
@@ -90,7 +93,24 @@ final class Stranger: LinkReceiver {
     link.send(hello.encoded(), on: .control)
   }
 
-  func received(_ frame: Frame, on lane: Lane) { feed.yield() }
+  func received(_ frame: Frame, on lane: Lane) {
+    var reader = Reader(frame)
+    if let header = try? Header(&reader), header.kind == .hello, let hello = try? Hello(&reader) {
+      self.hello.withLock { $0 = hello }
+    }
+    feed.yield()
+    // This is the thread that acknowledges.
+    while isDeaf.load(ordering: .relaxed) { usleep(10_000) }
+  }
+
+  /// Bytes of writes that the victim has granted.
+  var writeCredit: Int { hello.withLock { Int($0?.writeCredit ?? 0) } }
+
+  /// Takes nothing any more, and acknowledges nothing, as long as the victim bears it.
+  func fallDeaf() async {
+    isDeaf.store(true, ordering: .relaxed)
+    try? await Task.sleep(for: .seconds(Limits.Session.vanished))
+  }
   func drained() {}
   func opened(_ channel: any LinkChannel) {
     channel.attach(onMessage: { _ in }, onClose: { _ in })

@@ -62,7 +62,8 @@ import Wire
     }
     #expect(eventually { answers.allSatisfy { $0.replies.count == 1 } })
     pair.exporter.state.withLock { state in
-      #expect(state.executing == 0 && state.executingHere == 0 && state.reserved == 0 && state.writeBytes == 0)
+      #expect(state.executing == 0 && state.executingHere == 0 && state.reserved == 0)
+      #expect(state.begun == RequestBytes() && state.held == RequestBytes())
       #expect(state.parked.isEmpty)
     }
     withExtendedLifetime(links) {}
@@ -257,6 +258,6 @@ import Wire
     var expected: [UInt64: Int] = [:]
     for index in 0..<total where !index.isMultiple(of: 3) { expected[UInt64(index % 512), default: 0] += 1 }
     #expect(clerk.state.withLock { $0.done } == expected)
-    exporter.state.withLock { #expect($0.executing == 0 && $0.reserved == 0 && $0.writeBytes == 0) }
+    exporter.state.withLock { #expect($0.executing == 0 && $0.reserved == 0 && $0.begun == RequestBytes()) }
   }
 }

@@ -363,7 +363,95 @@ let look = Request.lookup(.path(.root))
       link.deliver(Session.message(.ping, sequence: 1))
       answered += 1
     }
-    #expect(link.isClosed && answered <= Limits.Session.undrained >> 20)
+    #expect(link.isClosed && answered <= Limits.Session.backlog >> 20)
     #expect(!exporter.isOnline)
+  }
+
+  /// Requests of `count` bytes, each in a slot of its own, that are none of the kind that is looked into.
+  private func requests(_ number: Int, of count: Int) -> [(Frame, Lane)] {
+    (0..<UInt64(number)).map { slot in
+      let frame = Frame(capacity: count)
+      Header(kind: .request, operation: Operation.lookup.rawValue, sequence: 1 << 16 | slot).write(to: frame)
+      frame.spare.initializeMemory(as: UInt8.self, repeating: 0)
+      frame.count = count
+      return (frame, .control)
+    }
+  }
+
+  @Test func requestsCountByTheirBytesWhetherTheyWaitOrAreDone() {
+    let recorder = Recorder()
+    recorder.state.withLock { $0.answersAtOnce = false }
+    let exporter = Session(.init(identity: Pair.identity), responder: recorder)
+    let (one, other) = MemoryLink.pair()
+    exporter.connect(one)
+    other.send(
+      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded(),
+      on: .control)
+    for (frame, lane) in requests(Limits.Session.requests, of: 60_000) { other.send(frame, on: lane) }
+    #expect(eventually { exporter.status == .offline })
+    #expect(recorder.count <= Limits.Session.requestBytes / 60_000)
+    withExtendedLifetime((one, other)) {}
+  }
+
+  @Test func parkedReadsCountByTheirBytes() {
+    let recorder = Recorder()
+    recorder.state.withLock { $0.answersAtOnce = false }
+    let exporter = Session(.init(identity: Pair.identity), responder: recorder)
+    let (one, other) = MemoryLink.pair()
+    exporter.connect(one)
+    other.send(
+      Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded(),
+      on: .control)
+    for slot in 0..<UInt64(Limits.Session.requests) {
+      let frame = Frame(capacity: 60_000)
+      Header(kind: .request, operation: Operation.read.rawValue, sequence: 1 << 16 | slot).write(to: frame)
+      // What it asks for stands in its last bytes.
+      frame.spare.initializeMemory(as: UInt8.self, repeating: 0xff)
+      frame.count = 60_000
+      other.send(frame, on: .control)
+    }
+    #expect(eventually { exporter.status == .offline })
+    #expect(exporter.state.withLock { $0.parked.isEmpty })
+    withExtendedLifetime((one, other)) {}
+  }
+
+  @Test func whatAPeerLeavesBehindDoesNotAddUp() {
+    // A disk that hangs, and a peer that comes again and again, each time as if it had been started anew.
+    let recorder = Recorder()
+    recorder.state.withLock { $0.answersAtOnce = false }
+    let exporter = Session(.init(identity: Pair.identity, grantedWriteCredit: 1 << 17), responder: recorder)
+    for instance in 1...20 as ClosedRange<UInt64> {
+      let (one, other) = MemoryLink.pair()
+      exporter.connect(one)
+      other.send(
+        Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: instance, machine: 0)
+          .encoded(),
+        on: .control)
+      #expect(eventually { exporter.isOnline })
+      for slot in 0..<4 as Range<UInt64> {
+        let frame = Request.writeFrame(Handle(rawValue: 1), offset: 0, count: Limits.Wire.data)
+        frame.count += Limits.Wire.data
+        frame.number(1 << 16 | slot)
+        other.send(frame, on: .bulk)
+      }
+      #expect(eventually { exporter.state.withLock { $0.held.data == 1 << 17 } })
+      #expect(exporter.state.withLock { $0.begun.data <= 1 << 17 })
+      other.cut()
+      #expect(eventually { !exporter.isOnline })
+      withExtendedLifetime((one, other)) {}
+    }
+    #expect(recorder.count == 4)
+  }
+
+  @Test func anHonestClientWithLongPathsNeverMeetsTheBound() throws {
+    let pair = Pair()
+    let links = pair.connect()
+    #expect(eventually { pair.client.isOnline })
+    let long = try Path(
+      Array([[UInt8]](repeating: [UInt8](repeating: 97, count: 250), count: 16).joined(separator: [47])))
+    let answers = (0..<2_000).map { _ in pair.ask(.rename(long, to: long, .replace)) }
+    #expect(eventually { answers.allSatisfy { $0.replies.count == 1 && $0.replies[0].error == nil } })
+    #expect(pair.exporter.state.withLock { $0.held == RequestBytes() && $0.begun == RequestBytes() })
+    withExtendedLifetime(links) {}
   }
 }

@@ -1,4 +1,5 @@
 import Core
+import NIOCore
 import Testing
 
 @testable import Signaling
@@ -194,6 +195,83 @@ import Testing
     host.send([1], to: otherID)
     #expect(try await other.events.next() == .message([1]))
     await server.shutdown()
+  }
+
+  @Test("A guest that floods a host which does not keep up is dropped, and neither the host nor another guest")
+  func floodingGuest() async throws {
+    let (server, address) = try await startServer {
+      $0.bounds.byteBurst = 1e9
+      $0.bounds.messageBurst = 1e6
+    }
+    let host = RawSocket(port: server.port, receiveBuffer: 4096)
+    _ = host.upgrade(room: "482153", ["P2PFS-Role: host", token])
+    let honest = try await client.join(address, room: "482153")
+    var flooders: [RawSocket] = []
+    let payload = RawSocket.frame(2, [2] + [UInt8](repeating: 0, count: 60_000))
+    for _ in 0..<8 {
+      let flooder = RawSocket(port: server.port)
+      _ = flooder.upgrade(room: "482153", ["P2PFS-Role: guest"])
+      for _ in 0..<100 where !flooder.write(payload) { break }
+      let closing = flooder.readClosing()
+      #expect(closing?.code == 1008 && closing?.reason == "The host does not take so much.")
+      flooders.append(flooder)
+    }
+    honest.send([1, 2, 3, 4, 5])
+    var tail: [UInt8] = []
+    while tail != [1, 2, 3, 4, 5], let part = host.read(), !part.isEmpty { tail = Array((tail + part).suffix(5)) }
+    #expect(tail == [1, 2, 3, 4, 5])
+    #expect(honest.closeReason == nil)
+    await server.shutdown()
+  }
+
+  @Test("A guest that says nothing to its host is turned away; one that waits for a host is not")
+  func silence() async throws {
+    let (server, address) = try await startServer { $0.bounds.silence = 1 }
+    let waiting = try await client.join(address, room: "111111", wait: true)
+    let host = try await client.host(address, room: "482153", token: .random())
+    let guest = try await client.join(address, room: "482153")
+    let silent = RawSocket(port: server.port)
+    _ = silent.upgrade(room: "482153", ["P2PFS-Role: guest"])
+    guest.send([1])
+    let closing = silent.readClosing()
+    #expect(closing?.code == 1008 && closing?.reason == "Nothing was said.")
+    #expect(guest.closeReason == nil && waiting.closeReason == nil)
+    withExtendedLifetime(host) {}
+    await server.shutdown()
+  }
+
+  @Test("No address fills a room: who has fewer places displaces the silent, then the first, of who has more")
+  func places() throws {
+    var bounds = SignalBounds()
+    bounds.guests = 4
+    var table = RoomTable(bounds: bounds)
+    let room = try #require(Room("482153"))
+    let now = Instant(nanoseconds: 1_000_000_000)
+    let (stranger, friend, third) = (AddressKey([10, 0, 0, 1]), AddressKey([10, 0, 0, 2]), AddressKey([10, 0, 0, 3]))
+    func id(_ number: UInt64) -> ConnectionID { ConnectionID(rawValue: number) }
+    func join(_ number: UInt64, _ address: AddressKey) -> [ConnectionID]? {
+      let join = Join(room: room, role: .guest(waits: false))
+      guard table.refusal(of: join, from: address, now: now) == nil else { return nil }
+      return table.admit(id(number), join, from: address, now: now).compactMap {
+        if case .close(let closed, _, _) = $0 { closed } else { nil }
+      }
+    }
+    _ = table.admit(id(1), Join(room: room, role: .host(.random())), from: friend, now: now)
+    for number in 2...5 as ClosedRange<UInt64> { #expect(join(number, stranger) == []) }
+    // The first of them has spoken.
+    _ = table.received(.plain(ByteBuffer()), from: id(2))
+    #expect(join(6, stranger) == nil)
+    #expect(join(7, friend) == [id(3)])
+    #expect(join(8, third) == [id(4)])
+    // What is left of the stranger's: one that has spoken, and a silent one.
+    #expect(join(9, friend) == [id(5)])
+    // Nobody has more places now than this one, but for a newcomer.
+    #expect(join(10, friend) == nil)
+    #expect(join(11, AddressKey([10, 0, 0, 4])) == [id(7)])
+    // Who has spoken keeps its only place.
+    for number in [8, 9, 11] as [UInt64] { _ = table.received(.plain(ByteBuffer()), from: id(number)) }
+    #expect(join(12, AddressKey([10, 0, 0, 5])) == nil)
+    #expect(table.expire(now: now.advanced(by: bounds.silence + 1)) == [])
   }
 
   @Test("A connection that falls silent is closed")

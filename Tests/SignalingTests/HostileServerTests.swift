@@ -71,6 +71,45 @@ import Testing
     }
   }
 
+  @Test("A server that pings on and on and reads nothing gets few answers")
+  func pings() async throws {
+    let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    _ = Loopback.with(port: 0) { bind(listener, $0, $1) }
+    var size: Int32 = 4_096
+    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+    listen(listener, 1)
+    let address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: Loopback.port(of: listener))
+    let counting = Task.detached {
+      let descriptor = accept(listener, nil, nil)
+      var buffer = [UInt8](repeating: 0, count: 65_536)
+      let count = max(0, recv(descriptor, &buffer, buffer.count, 0))
+      let request = String(decoding: buffer[..<count], as: UTF8.self)
+      let key = request.split(separator: "\r\n").first { $0.lowercased().hasPrefix("sec-websocket-key: ") } ?? ""
+      let answer =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        + "Sec-WebSocket-Accept: \(webSocketAccept(String(key.dropFirst(19))))\r\n\r\n"
+      var bytes = Array(answer.utf8) + Self.welcome
+      let ping = [0x89, 125] + [UInt8](repeating: 120, count: 125)
+      for _ in 0..<512 { bytes += ping }
+      for round in 0..<400 {
+        let rest = round == 0 ? bytes[...] : bytes.suffix(512 * ping.count)
+        _ = rest.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+      }
+      // What it had to say all the same, until it is silent for a second.
+      var timeout = timeval(tv_sec: 1, tv_usec: 0)
+      setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &timeout, socklen_t(MemoryLayout<timeval>.size))
+      var heard = 0
+      while case let count = recv(descriptor, &buffer, buffer.count, 0), count > 0 { heard += count }
+      close(descriptor)
+      return heard
+    }
+    let host = try await client.host(address, room: "482153", token: .random())
+    // 26 MB of pings; the answers are what two sockets hold, and a little more.
+    #expect(await counting.value < 8_000_000)
+    withExtendedLifetime(host) {}
+    close(listener)
+  }
+
   @Test(
     "After the welcome nonsense ends the connection",
     arguments: [

@@ -1,4 +1,5 @@
 import Core
+import Glibc
 import Testing
 
 @testable import Signaling
@@ -140,28 +141,48 @@ import Testing
     await server.shutdown()
   }
 
-  @Test("The welcome lists this server's STUN, others, and TURN with fresh credentials")
+  @Test("The welcome lists this server's STUN and others; relays are told of when two meet, with credentials of the room")
   func iceServers() async throws {
     let (server, address) = try await startServer {
       $0.stunServers = [try! IceServer(uri: "stun:stun.example.org")]
-      $0.turnServers = [try! IceServer(uri: "turn:turn.example.org:3479?transport=tcp")]
+      $0.turnServers = try! IceServer.all(uri: "turn:turn.example.org:3479")
       $0.turnSecret = "north"
     }
+    let stun = ["stun:127.0.0.1:\(server.port)", "stun:stun.example.org"]
+    let turn = ["turn:turn.example.org:3479?transport=udp", "turn:turn.example.org:3479?transport=tcp"]
+    let waiting = try await client.join(address, room: room, wait: true)
+    #expect(waiting.iceServers.map(\.uri) == stun)
     let host = try await client.host(address, room: room, token: .random())
-    #expect(
-      host.iceServers.map(\.uri) == [
-        "stun:127.0.0.1:\(server.port)", "stun:stun.example.org", "turn:turn.example.org:3479?transport=tcp",
-      ])
-    let turn = try #require(host.iceServers.last)
-    #expect(turn.port == 3479 && turn.transport == .tcp && turn.kind == .turn)
-    let parts = try #require(turn.username?.split(separator: ":"))
-    let expected = TurnCredentials(secret: "north", expiry: try #require(Int(parts[0])), name: String(parts[1]))
-    #expect(turn.credential == expected.password)
+    #expect(try await waiting.events.next() == .hostArrived)
+    #expect(waiting.iceServers.map(\.uri) == stun + turn)
+    #expect(host.iceServers.map(\.uri) == stun + turn)
+    waiting.close()
+    // Whoever is alone in a room has nobody to relay to.
+    let alone = try await client.host(address, room: "111111", token: .random())
+    #expect(alone.iceServers.map(\.uri) == stun)
+    let guest = try await client.join(address, room: "111111")
+    #expect(guest.iceServers.map(\.uri) == stun + turn)
+    _ = try await alone.nextGuest()
+    #expect(alone.iceServers.map(\.uri) == stun + turn)
+    let relay = try #require(alone.iceServers.last)
+    #expect(relay.port == 3479 && relay.transport == .tcp && relay.kind == .turn)
+    let parts = try #require(relay.username?.split(separator: ":"))
+    let expiry = try #require(Int(parts[0]))
+    #expect(parts[1] == "111111" && abs(expiry - Glibc.time(nil) - Limits.Signaling.turnLifetime) <= 5)
+    #expect(relay.credential == TurnCredentials(secret: "north", expiry: expiry, name: "111111").password)
     await server.shutdown()
     let (silent, other) = try await startServer { $0.answersStun = false }
     let without = try await client.host(other, room: room, token: .random())
     #expect(without.iceServers.isEmpty)
     await silent.shutdown()
+  }
+
+  @Test("A TURN server without a transport is one by UDP and one by TCP; a transport, and STUN, stay as they are")
+  func transports() throws {
+    #expect(try IceServer.all(uri: "turn:a").map(\.transport) == [.udp, .tcp])
+    #expect(try IceServer.all(uri: "turn:a?transport=tcp").map(\.uri) == ["turn:a?transport=tcp"])
+    #expect(try IceServer.all(uri: "stun:a").map(\.uri) == ["stun:a"])
+    #expect(throws: IceServerError.self) { try IceServer.all(uri: "turn:") }
   }
 
   @Test("The embedded server takes the next free port, and both address families")

@@ -1,3 +1,4 @@
+import CNice
 import Core
 import Glibc
 import Testing
