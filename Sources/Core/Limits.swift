@@ -237,6 +237,11 @@ package enum Limits {
     /// Wrong attempts after which a code is spent: a stranger's chance to guess two words (32 bits) stays below
     /// one in four hundred million.
     package static let attempts = 10
+    /// Seconds before a spent code is replaced for the second time; the first time is at once, since that may have been
+    /// one person with a bad memory.
+    package static let secondRenewal = 60.0
+    /// Most seconds before a spent code is replaced: 240 guesses a day, for who goes on for months.
+    package static let longestRenewal = 3600.0
     /// Least words of a code's secret: 32 bits, enough because each guess is seen and counted.
     package static let leastWords = 2
     /// Most words of a code's secret: 256 bits, more than any key derived from it has.

@@ -190,6 +190,7 @@ private struct Reporter: Sendable {
     case .wrongCode(let left):
       Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and the code is replaced.")
     case .codeSpent: break
+    case .codePaused(let seconds): Console.say(CodePause.text(seconds: seconds))
     case .arrived(let session, let path):
       common.say("A guest has come: \(describe(path, session.roundTrip)).")
       back?.mount(session)

@@ -56,6 +56,14 @@ struct GivenCode {
   }
 }
 
+/// What the user is told when guessing goes on.
+enum CodePause {
+  static func text(seconds: Double) -> String {
+    "Warning: others go on trying wrong codes. Nobody new can come until a new one is made in "
+      + "\(Progress.duration(seconds)). Another signaling server may be left in peace."
+  }
+}
+
 /// One meeting of a command, with the signaling server that it may have started for it.
 struct CommandMeeting {
   /// What the other computer is told to run, as in `p2pfs pipe`: the code is put behind it.
@@ -131,6 +139,7 @@ struct CommandMeeting {
         case .wrongCode(let left):
           let then = isGiven ? "this one cannot be used any more" : "the code is replaced"
           Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and \(then).")
+        case .codePaused(let seconds): Console.say(CodePause.text(seconds: seconds))
         case .away: common.say("The connection is lost; making it again.")
         case .back: common.say("Connected again.")
         case .signalingLost(let why): Console.say("The signaling server is gone: \(Console.escaped(why)) Trying again.")
