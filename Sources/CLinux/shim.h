@@ -10,6 +10,11 @@
 // A glibc extension that the Glibc module leaves out; a name has at most 15 bytes.
 extern int pthread_setname_np(pthread_t thread, const char *name);
 
+// A glibc extension of errno.h.
+extern char *program_invocation_name;
+/// argv[0] where the kernel has put it, with the other arguments behind it: what /proc/PID/cmdline shows.
+static inline char *p2pfs_first_argument(void) { return program_invocation_name; }
+
 // POSIX_SPAWN_SETSID of spawn.h, a glibc extension that the Glibc module leaves out.
 static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 

@@ -1,3 +1,4 @@
+import Core
 import Glibc
 
 /// What is mounted, as /proc/self/mountinfo has it (proc_pid_mountinfo(5)).
@@ -61,6 +62,6 @@ package struct MountTable: Sendable {
         result.append(byte)
       }
     }
-    return String(decoding: result, as: UTF8.self)
+    return String(pathBytes: result)
   }
 }

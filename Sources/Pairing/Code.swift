@@ -1,6 +1,6 @@
 internal import Core
 
-/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
+/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad-gutih`.
 ///
 /// ROOM is all that a signaling server learns. SECRET goes into the handshake (`Credential`) and nowhere else: it is
 /// in no description, log or message, and no function of it leaves the machine.
@@ -11,7 +11,7 @@ package struct Code: Sendable, Equatable {
   let words: [UInt16]
 
   /// A new code of `words` random words from the system's generator (getrandom(2)).
-  package static func random(words: Int = Limits.Pairing.leastWords) -> Code {
+  package static func random(words: Int = Limits.Pairing.words) -> Code {
     precondition((Limits.Pairing.leastWords...Limits.Pairing.mostWords).contains(words))
     // No leading zero, which people drop.
     return Code(

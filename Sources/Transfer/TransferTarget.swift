@@ -18,13 +18,13 @@ package final class TransferTarget: Sendable {
   /// What the user takes from the permissions of everything that is made: the sender's are a wish.
   private let umask: UInt32
 
-  /// The directory at `path`.
+  /// The directory at `path` (`String.pathBytes`).
   /// - Parameters:
   ///   - overwrites: whether files that are there and differ are replaced.
   ///   - umask: nil: the process' own.
   /// - Throws: what is wrong with it.
   package init(_ path: String, overwrites: Bool, umask: UInt32? = nil) throws(Errno) {
-    directory = try ConfinedDirectory(FilePath(path))
+    directory = try ConfinedDirectory(path.filePath)
     self.overwrites = overwrites
     self.umask = umask ?? Umask.ofProcess
   }

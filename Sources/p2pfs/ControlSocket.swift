@@ -23,7 +23,7 @@ enum ControlSocket {
 
   /// Where the directory may be, the one to use now first: a mount may have been made with other variables set.
   private static var candidates: [String] {
-    let bases = [getenv("XDG_RUNTIME_DIR").map { String(cString: $0) }, "/run/user/\(getuid())"]
+    let bases = [Settings.environment("XDG_RUNTIME_DIR"), "/run/user/\(getuid())"]
     return bases.compactMap { base in
       guard let base, base.hasPrefix("/"), access(base, W_OK) == 0 else { return nil }
       return base + "/p2pfs"

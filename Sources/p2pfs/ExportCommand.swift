@@ -158,13 +158,13 @@ struct ExportCommand: AsyncParsableCommand {
 
 /// Opens a folder for sharing; says what is wrong with it. Returns its absolute path, too.
 func openShare(_ directory: String, isReadOnly: Bool, oneFileSystem: Bool) throws(Failure) -> (Share, String) {
-  guard let resolved = realpath(directory, nil) else {
+  guard let resolved = directory.withPath({ realpath($0, nil) }) else {
     throw Failure(.failed, "cannot share \(directory): \(String(cString: strerror(errno)))")
   }
   defer { free(resolved) }
-  let path = String(cString: resolved)
+  let path = String(path: resolved)
   do {
-    return (try Share(FilePath(path), readOnly: isReadOnly, oneFileSystem: oneFileSystem), path)
+    return (try Share(path.filePath, readOnly: isReadOnly, oneFileSystem: oneFileSystem), path)
   } catch .notPermitted {
     throw Failure(.failed, "cannot share \(directory): it is itself mounted by p2pfs. Share it where it comes from.")
   } catch .notDirectory {

@@ -33,7 +33,7 @@ struct GivenCode {
   init(_ text: String) throws(Failure) {
     var text = text
     if text == "-" {
-      var other = Settings.environment("P2PFS_CODE")
+      var other = Arguments.process.secret("P2PFS_CODE")
       if other == nil { other = try Console.ask("Code: ", isSecret: true) }
       guard let other else {
         throw Failure(.usage, "no code: give it as CODE, in P2PFS_CODE, or run this on a terminal to be asked for it")
@@ -52,7 +52,7 @@ struct GivenCode {
 
   /// Said of what cannot be a code.
   static func noCode(_ text: String) -> String {
-    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad; give what the other computer shows."
+    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad-gutih; give what the other computer shows."
   }
 }
 

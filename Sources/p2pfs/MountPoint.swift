@@ -1,3 +1,4 @@
+import Core
 import CLinux
 import Glibc
 
@@ -14,7 +15,7 @@ struct MountPoint {
         throw Failure(.failed, "the current directory is gone; give an absolute path")
       }
       defer { free(current) }
-      absolute = String(cString: current) + "/" + given
+      absolute = String(path: current) + "/" + given
     }
     var components: [Substring] = []
     for component in absolute.split(separator: "/") where component != "." {
@@ -25,20 +26,20 @@ struct MountPoint {
       return
     }
     let parent = "/" + components.joined(separator: "/")
-    guard let resolved = realpath(parent, nil) else {
+    guard let resolved = parent.withPath({ realpath($0, nil) }) else {
       throw Failure(.notMounted, "\(parent): \(String(cString: strerror(errno)))")
     }
     defer { free(resolved) }
-    let real = String(cString: resolved)
+    let real = String(path: resolved)
     let place = (real == "/" ? "" : real) + "/" + name
     // The kernel mounts where a link leads to. readlink(2) does not ask what is mounted on a folder.
     var byte: CChar = 0
-    guard readlink(place, &byte, 1) > 0, let target = realpath(place, nil) else {
+    guard place.withPath({ readlink($0, &byte, 1) }) > 0, let target = place.withPath({ realpath($0, nil) }) else {
       path = place
       return
     }
     defer { free(target) }
-    path = String(cString: target)
+    path = String(path: target)
   }
 
   /// The type of the filesystem mounted here last, as /proc/self/mountinfo has it; nil if none.
@@ -65,7 +66,7 @@ struct MountPoint {
 
   /// Unmounts at once, whatever still uses it.
   func detach() throws(Failure) {
-    if umount2(path, Int32(MNT_DETACH)) == 0 { return }
+    if path.withPath({ umount2($0, Int32(MNT_DETACH)) }) == 0 { return }
     let error = errno
     guard error == EPERM else {
       throw Failure(.failed, "cannot unmount \(path): \(String(cString: strerror(error)))")
@@ -76,7 +77,7 @@ struct MountPoint {
   }
 
   private func run(_ arguments: [String]) throws(Failure) -> Int32 {
-    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { $0.withPath { strdup($0) } } + [nil]
     defer { for pointer in argv { free(pointer) } }
     var process: pid_t = 0
     let error = posix_spawnp(&process, arguments[0], nil, nil, &argv, Glibc.environ)
@@ -104,7 +105,7 @@ struct MountPoint {
         index += 1
       }
     }
-    return String(decoding: result, as: UTF8.self)
+    return String(pathBytes: result)
   }
 }
 
@@ -115,7 +116,7 @@ extension MountPoint {
       throw Failure(.notMounted, "\(path) is mounted by p2pfs already; \"p2pfs umount \(path)\" takes it away")
     }
     var status = stat()
-    guard stat(path, &status) == 0 else {
+    guard path.withPath({ stat($0, &status) }) == 0 else {
       throw Failure(.notMounted, "\(path): \(String(cString: strerror(errno))). Make the folder first: mkdir \(path)")
     }
     guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(.notMounted, "\(path) is not a folder") }
