@@ -16,7 +16,7 @@ package struct Credential: Sendable {
   /// and FIPS 186 ask for (64 bits more than the order has, so that no value is likelier).
   package init(_ code: Code) {
     room = code.room
-    w = Curve.reduce(KeyDerivation.scrypt(code.secret, salt: Array("p2pfs code 1\0\(code.room)".utf8), count: 48))
+    w = Curve.reduce(KeyDerivation.scrypt(code.password, salt: Array("p2pfs code 1\0\(code.room)".utf8), count: 48))
     resumption = nil
   }
 

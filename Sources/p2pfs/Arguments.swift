@@ -25,6 +25,7 @@ struct Arguments: Sendable {
       CommandLine.unsafeArgv[index].map { Array(UnsafeRawBufferPointer(start: $0, count: strlen($0))) } ?? []
     }
     given = words.dropFirst().map { String(pathBytes: $0) }
+    p2pfs_forbid_dumps()
     secrets = Arguments.takeVariables(["P2PFS_CODE", "P2PFS_TURN_SECRET"])
     Arguments.hide(words)
   }
