@@ -46,7 +46,7 @@ package struct MountTable: Sendable {
 
   /// The visible mount at `mountpoint`, an absolute path without links.
   package func visible(at mountpoint: String) -> Entry? {
-    entries.last { $0.mountpoint == mountpoint }
+    entries.last { $0.mountpoint.utf8.elementsEqual(mountpoint.utf8) }
   }
 
   /// Undoes `\040` and the like.

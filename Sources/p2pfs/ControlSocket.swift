@@ -47,7 +47,12 @@ enum ControlSocket {
       // A process that is stopped answers nobody.
       socket.limitWait(seconds: 2)
       socket.stream.write("where")
-      if socket.next() == mountpoint, let again = LineSocket(connectingTo: path) { return again }
+      // Compared as bytes: strings that look the same are equal, but not the same mount.
+      if let place = socket.next(), place.utf8.elementsEqual(mountpoint.utf8),
+        let again = LineSocket(connectingTo: path)
+      {
+        return again
+      }
     }
     return nil
   }

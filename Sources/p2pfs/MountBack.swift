@@ -41,10 +41,10 @@ actor MountBack {
       options.source = "p2pfs"
       mounted = try await Mount.start(
         session, on: mountpoint.path, options: options, log: Logger(label: "p2pfs.mount"))
-      common.say("Mounted what the guest shares on \(mountpoint.path).")
+      common.say("Mounted what the guest shares on \(mountpoint.shown).")
     } catch {
       mountedSession = nil
-      Console.say("p2pfs: cannot mount what the guest shares on \(mountpoint.path): \(error)")
+      Console.say("p2pfs: cannot mount what the guest shares on \(mountpoint.shown): \(error)")
     }
   }
 

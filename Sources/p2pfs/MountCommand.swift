@@ -155,7 +155,7 @@ struct MountCommand: AsyncParsableCommand {
         throw Failure(.notMounted, "the folder :/\(Console.escaped(source.path)) on the other computer: \(error)")
       } catch {
         await peer.end()
-        throw Failure(.notMounted, "cannot mount on \(mountpoint.path): \(error)")
+        throw Failure(.notMounted, "cannot mount on \(mountpoint.shown): \(error)")
       }
     }
     let ending = Ending()
@@ -184,7 +184,7 @@ struct MountCommand: AsyncParsableCommand {
       throw error
     }
     defer { unlink(control) }
-    let ready = "Mounted on \(mountpoint.path): \(describe(peer.path, peer.session.roundTrip))."
+    let ready = "Mounted on \(mountpoint.shown): \(describe(peer.path, peer.session.roundTrip))."
     if let parent { parent.ready(ready) } else { common.say(ready) }
 
     let kernel = Task {

@@ -25,9 +25,9 @@ struct UmountCommand: ParsableCommand {
   }
 
   private func unmount(_ mountpoint: MountPoint) throws(Failure) {
-    guard mountpoint.isMounted else { throw Failure(.failed, "nothing is mounted on \(mountpoint.path)") }
+    guard mountpoint.isMounted else { throw Failure(.failed, "nothing is mounted on \(mountpoint.shown)") }
     guard mountpoint.isP2PFS else {
-      throw Failure(.failed, "what is mounted on \(mountpoint.path) is not of p2pfs; use umount(8)")
+      throw Failure(.failed, "what is mounted on \(mountpoint.shown) is not of p2pfs; use umount(8)")
     }
     guard let daemon = ControlSocket.connect(toMountAt: mountpoint.path) else {
       // Its process has died, or is of another user.
@@ -40,7 +40,7 @@ struct UmountCommand: ParsableCommand {
       let (word, rest) = line.splitAtSpace
       switch word {
       case "waiting": Console.say("Waiting for \(rest) to be written on the other computer…")
-      case "busy": throw Failure(.failed, "\(mountpoint.path) is in use: \(rest)")
+      case "busy": throw Failure(.failed, "\(mountpoint.shown) is in use: \(Console.escaped(rest))")
       case "lost": lost = rest
       default: break
       }
