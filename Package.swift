@@ -99,7 +99,7 @@ let package = Package(
     .executableTarget(
       name: "hostile-peer", dependencies: ["P2PFS", "Pairing", "Session", "Transfer", "Wire", "Core", system],
       path: "Tests/HostilePeer", swiftSettings: settings),
-    tests("CoreTests", ["Core", "CLinux"]),
+    tests("CoreTests", ["Core", "CLinux", system]),
     tests("WireTests", ["Wire", "Core", system]),
     tests("PairingTests", ["Pairing", "Core"]),
     tests("SignalingTests", ["Signaling", "Core"] + nio),

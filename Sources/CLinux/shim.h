@@ -3,12 +3,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 // A glibc extension that the Glibc module leaves out; a name has at most 15 bytes.
 extern int pthread_setname_np(pthread_t thread, const char *name);
+
+// A glibc extension of errno.h.
+extern char *program_invocation_name;
+/// argv[0] where the kernel has put it, with the other arguments behind it: what /proc/PID/cmdline shows.
+static inline char *p2pfs_first_argument(void) { return program_invocation_name; }
+
+/// Keeps this process' memory from core dumps, and from other processes of the same user (PR_SET_DUMPABLE of prctl(2)).
+static inline void p2pfs_forbid_dumps(void) { (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
 
 // POSIX_SPAWN_SETSID of spawn.h, a glibc extension that the Glibc module leaves out.
 static inline short p2pfs_spawn_setsid(void) { return 0x80; }
@@ -21,7 +30,6 @@ static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 #include <linux/sched.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
 

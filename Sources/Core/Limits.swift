@@ -326,10 +326,18 @@ package enum Limits {
 
   /// Codes and the handshake.
   package enum Pairing {
-    /// Wrong attempts after which a code is spent: a stranger's chance to guess two words (32 bits) stays below
-    /// one in four hundred million.
+    /// Wrong attempts after which a code is spent: a stranger's chance to guess three words (48 bits) stays below
+    /// one in twenty million million, and two (32 bits) below one in four hundred million.
     package static let attempts = 10
-    /// Least words of a code's secret: 32 bits, enough because each guess is seen and counted.
+    /// Seconds before a spent code is replaced for the second time; the first time is at once, since that may have been
+    /// one person with a bad memory.
+    package static let secondRenewal = 60.0
+    /// Most seconds before a spent code is replaced: 240 guesses a day, for who goes on for months.
+    package static let longestRenewal = 3600.0
+    /// Words of a new code's secret: 48 bits. Few guesses are left for each attempt of a user, but a server of many users,
+    /// or one that a script asks again and again, sees many attempts (ARCHITECTURE.md, "Meeting, and meeting again").
+    package static let words = 3
+    /// Least words of a secret that is given: 32 bits, what new codes had, and enough for a few attempts.
     package static let leastWords = 2
     /// Most words of a code's secret: 256 bits, more than any key derived from it has.
     package static let mostWords = 16

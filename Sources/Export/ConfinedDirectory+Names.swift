@@ -31,7 +31,7 @@ extension ConfinedDirectory {
       guard try isBarred(bare, in: device) else { throw error }
       return FileStatus.barred(device: bare.device)
     }
-    if found.device != device {
+    if found.device != device || own.bars(found) {
       if try isBarred(found, in: device) { return try barredAttributes(directory, name) }
       return try FileStatus(directory, name).attributes(directory, name)
     }
@@ -110,12 +110,14 @@ extension ConfinedDirectory {
   /// Removes a name of what is no directory.
   package func unlink(_ path: Path) throws(Errno) {
     let entry = try entry(at: path, ofRoot: .isDirectory)
+    try own.expectFree(entry.directory, entry.name)
     try check(unlinkat(entry.directory.rawValue, entry.name, 0))
   }
 
   /// Removes an empty directory.
   func removeDirectory(_ path: Path) throws(Errno) {
     let entry = try entry(at: path)
+    try own.expectFree(entry.directory, entry.name)
     try check(unlinkat(entry.directory.rawValue, entry.name, AT_REMOVEDIR))
   }
 
@@ -123,6 +125,8 @@ extension ConfinedDirectory {
   package func rename(_ path: Path, to: Path, _ mode: RenameMode) throws(Errno) {
     let from = try entry(at: path)
     let to = try entry(at: to)
+    try own.expectFree(from.directory, from.name)
+    try own.expectFree(to.directory, to.name)
     let flags: UInt32 =
       switch mode {
       case .replace: 0

@@ -37,21 +37,28 @@ package final class ConfinedDirectory: Sendable {
   private let oneFileSystem: Bool
   private let usesOpenat2: Bool
   private let mounts: MountTable
+  /// What is barred though it is no mount.
+  let own: OwnDirectories
 
   /// Opens the directory `path`, whose own symbolic links are followed: it is the exporting user who names it.
   ///
   /// - Parameters:
+  ///   - barring: directories of p2pfs itself, by their absolute paths, which look empty if they lie beneath.
   ///   - oneFileSystem: bars every filesystem mounted inside, not only those of p2pfs.
   ///   - walking: resolves as on a kernel without openat2.
-  /// - Throws: what open(2) does; `EPERM` if it lies on a p2pfs mount.
-  package init(_ path: FilePath, oneFileSystem: Bool = false, walking: Bool = false) throws(Errno) {
+  /// - Throws: what open(2) does; `EPERM` if it lies on a p2pfs mount, `EBUSY` if it is one of `barring` or lies in one.
+  package init(
+    _ path: FilePath, barring: [String] = [], oneFileSystem: Bool = false, walking: Bool = false
+  ) throws(Errno) {
     mounts = try MountTable()
     let opened = path.withCString { p2pfs_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
     root = try Descriptor(opened)
     rootDevice = try FileStatus(root.rawValue, isCached: true, mask: 0).device
     self.oneFileSystem = oneFileSystem
-    usesOpenat2 = !walking && ConfinedDirectory.hasOpenat2(root)
     guard try !mounts.isOurs(rootDevice) else { throw .notPermitted }
+    // After that look: it asks the filesystem.
+    own = try OwnDirectories(barring, beneath: root)
+    usesOpenat2 = !walking && own.isEmpty && ConfinedDirectory.hasOpenat2(root)
   }
 
   private static func hasOpenat2(_ root: borrowing Descriptor) -> Bool {
@@ -152,6 +159,7 @@ package final class ConfinedDirectory: Sendable {
   /// Whether what has `status`, found in a directory on `device`, is a mount that is not served.
   /// The status may be one that was taken without asking the filesystem.
   func isBarred(_ status: FileStatus, in device: UInt64) throws(Errno) -> Bool {
+    guard !own.bars(status) else { return true }
     guard status.device != device else { return false }
     // Some filesystems give files a device of their own without anything being mounted there.
     if oneFileSystem, status.isMountRoot ?? (status.type == .directory) { return true }

@@ -36,6 +36,8 @@ struct FileStatus {
 
   /// The filesystem, as st_dev.
   var device: UInt64 { status.device }
+  /// The number of the file on it.
+  var inode: UInt64 { status.inode }
   /// The type and permissions, as the exporter's kernel has them.
   var mode: UInt32 { status.mode }
   var owner: UInt32 { status.owner }

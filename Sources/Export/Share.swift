@@ -18,11 +18,14 @@ package final class Share: Sendable {
   ///
   /// - Parameters:
   ///   - path: the directory; symbolic links in this path are followed.
+  ///   - barring: directories of p2pfs itself, which look empty if they lie beneath.
   ///   - readOnly: refuses every change.
   ///   - oneFileSystem: does not enter filesystems mounted inside.
-  /// - Throws: what open(2) does; `EPERM` if it lies on a p2pfs mount.
-  package convenience init(_ path: FilePath, readOnly: Bool = false, oneFileSystem: Bool = false) throws(Errno) {
-    try self.init(ConfinedDirectory(path, oneFileSystem: oneFileSystem), readOnly: readOnly)
+  /// - Throws: what open(2) does; `EPERM` if it lies on a p2pfs mount, `EBUSY` if it is one of `barring` or lies in one.
+  package convenience init(
+    _ path: FilePath, barring: [String] = [], readOnly: Bool = false, oneFileSystem: Bool = false
+  ) throws(Errno) {
+    try self.init(ConfinedDirectory(path, barring: barring, oneFileSystem: oneFileSystem), readOnly: readOnly)
   }
 
   init(_ directory: ConfinedDirectory, readOnly: Bool) {

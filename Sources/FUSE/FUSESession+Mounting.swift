@@ -12,7 +12,7 @@ extension FUSESession {
   /// - Returns: the mountpoint as an absolute path without links.
   static func check(_ mountpoint: String, _ options: Options) throws(MountError) -> String {
     var status = stat()
-    guard stat(mountpoint, &status) == 0 else {
+    guard mountpoint.withPath({ stat($0, &status) }) == 0 else {
       let error = Errno(rawValue: errno)
       if error.rawValue == ENOTCONN {
         throw MountError(
@@ -24,7 +24,7 @@ extension FUSESession {
     guard status.st_mode & S_IFMT == S_IFDIR else {
       throw MountError(.mountpoint(.notDirectory), "cannot mount on \(mountpoint): it is not a directory")
     }
-    guard let resolved = realpath(mountpoint, nil) else {
+    guard let resolved = mountpoint.withPath({ realpath($0, nil) }) else {
       let error = Errno(rawValue: errno)
       throw MountError(.mountpoint(error), "cannot mount on \(mountpoint): \(error)")
     }
@@ -34,7 +34,7 @@ extension FUSESession {
         .noDevice, "there is no /dev/fuse: load the kernel's module (modprobe fuse), or give it to the container")
     }
     if geteuid() != 0 { try checkUser(mountpoint, status, options) }
-    return String(cString: resolved)
+    return String(path: resolved)
   }
 
   /// What applies to everyone but root.
@@ -56,7 +56,7 @@ extension FUSESession {
           .allowOther, "allow_other is for root, unless /etc/fuse.conf has a line with user_allow_other")
       }
     }
-    guard status.st_uid == geteuid() || access(mountpoint, W_OK) == 0 else {
+    guard status.st_uid == geteuid() || mountpoint.withPath({ access($0, W_OK) }) == 0 else {
       throw MountError(
         .mountpoint(.permissionDenied), "cannot mount on \(mountpoint): you may not write to that directory")
     }
@@ -79,7 +79,7 @@ extension FUSESession {
       FUSESession.complaint.withLock { $0 = text }
     }
     guard let mounting = session(options, callbacks) else { throw refused("the mount options are not understood") }
-    guard fuse_session_mount(mounting, mountpoint) == 0 else {
+    guard mountpoint.withPath({ fuse_session_mount(mounting, $0) }) == 0 else {
       let error = Errno(rawValue: errno)
       fuse_session_destroy(mounting)
       if error == .permissionDenied || error == .notPermitted || geteuid() != 0 {
@@ -151,10 +151,10 @@ extension FUSESession {
 
   /// Takes the mount away from the tree, now, even if it is busy: umount2(2), or fusermount3(1) for users.
   static func detach(_ mountpoint: String) {
-    if umount2(mountpoint, CInt(MNT_DETACH)) == 0 { return }
+    if mountpoint.withPath({ umount2($0, CInt(MNT_DETACH)) }) == 0 { return }
     guard let program = fusermount() else { return }
     let command: [String] = [program, "-u", "-q", "-z", "--", mountpoint]
-    var words: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) }
+    var words: [UnsafeMutablePointer<CChar>?] = command.map { $0.withPath { strdup($0) } }
     words.append(nil)
     defer { for word in words { free(word) } }
     var child = pid_t()
@@ -165,7 +165,7 @@ extension FUSESession {
 
   /// Where fusermount3(1) is.
   private static func fusermount() -> String? {
-    let path = getenv("PATH").map { String(cString: $0) } ?? ""
+    let path = getenv("PATH").map { String(path: $0) } ?? ""
     let places = path.split(separator: ":").map(String.init) + ["/usr/bin", "/bin", "/usr/local/bin"]
     return places.map { "\($0)/fusermount3" }.first { access($0, X_OK) == 0 }
   }

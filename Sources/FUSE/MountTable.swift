@@ -1,3 +1,4 @@
+import Core
 import Glibc
 
 /// What is mounted, as /proc/self/mountinfo has it (proc_pid_mountinfo(5)).
@@ -45,7 +46,7 @@ package struct MountTable: Sendable {
 
   /// The visible mount at `mountpoint`, an absolute path without links.
   package func visible(at mountpoint: String) -> Entry? {
-    entries.last { $0.mountpoint == mountpoint }
+    entries.last { $0.mountpoint.utf8.elementsEqual(mountpoint.utf8) }
   }
 
   /// Undoes `\040` and the like.
@@ -61,6 +62,6 @@ package struct MountTable: Sendable {
         result.append(byte)
       }
     }
-    return String(decoding: result, as: UTF8.self)
+    return String(pathBytes: result)
   }
 }

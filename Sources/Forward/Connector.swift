@@ -29,6 +29,9 @@ enum Connector {
     }
   }
 
+  /// O_PATH of open(2), which is behind _GNU_SOURCE.
+  private static let path: Int32 = 0o10_000_000
+
   private static var bootstrap: ClientBootstrap {
     ClientBootstrap(group: ForwardLoop.loop)
       .connectTimeout(.milliseconds(Int64(Limits.Forward.connect * 1000)))
@@ -44,8 +47,18 @@ enum Connector {
   private static func connect(
     _ path: String, until deadline: NIODeadline, isWanted: @escaping @Sendable () -> Bool
   ) -> EventLoopFuture<any NIOCore.Channel> {
-    bootstrap.connect(unixDomainSocketPath: path).flatMapError { error in
-      let loop = ForwardLoop.loop
+    let loop = ForwardLoop.loop
+    let connection: EventLoopFuture<any NIOCore.Channel>
+    if path.hasEscapedBytes {
+      // SwiftNIO takes text. The link of what is open names that very socket.
+      let socket = path.withPath { open($0, Connector.path | O_CLOEXEC) }
+      guard socket >= 0 else { return loop.makeFailedFuture(IOError(errnoCode: errno, reason: "open")) }
+      connection = bootstrap.connect(unixDomainSocketPath: "/proc/self/fd/\(socket)")
+      connection.whenComplete { _ in close(socket) }
+    } else {
+      connection = bootstrap.connect(unixDomainSocketPath: path)
+    }
+    return connection.flatMapError { error in
       guard (error as? IOError)?.errnoCode == EAGAIN, NIODeadline.now() < deadline, isWanted() else {
         return loop.makeFailedFuture(error)
       }

@@ -160,11 +160,11 @@ final class ListeningSocket: Sendable {
     fchmod(new, 0o600)
     var error = listen(new, path)
     if error == EADDRINUSE, isStale(path) {
-      unlink(path)
+      _ = path.withPath { unlink($0) }
       error = listen(new, path)
     }
     var status = stat()
-    if error == 0, lstat(path, &status) != 0 { error = errno }
+    if error == 0, path.withPath({ lstat($0, &status) }) != 0 { error = errno }
     guard error == 0 else {
       close(new)
       throw Failure(address: path, errno: error)
@@ -175,7 +175,7 @@ final class ListeningSocket: Sendable {
   /// Whether a socket was left behind by a process that is gone. What is no socket never is.
   private static func isStale(_ path: String) -> Bool {
     var status = stat()
-    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return false }
+    guard path.withPath({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return false }
     let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
     guard probe >= 0 else { return false }
     defer { close(probe) }
@@ -192,8 +192,9 @@ final class ListeningSocket: Sendable {
   private static func withAddress<R>(_ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> R) -> R {
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
-    precondition(path.utf8.count <= Limits.Forward.socketPath, "an endpoint's path was checked")
-    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+    let bytes = path.pathBytes
+    precondition(bytes.count <= Limits.Forward.socketPath, "an endpoint's path was checked")
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
     return withUnsafePointer(to: &address) { pointer in
       pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
         body($0, socklen_t(MemoryLayout<sockaddr_un>.size))

@@ -1,29 +1,43 @@
-import Pairing
+package import Pairing
 import Session
 import Synchronization
+
+/// The wrong guesses at one code, wherever it is used: however often its room is made again, and in how many ways, there
+/// are `Limits.Pairing.attempts` of them.
+package final class GuessCounter: Sendable {
+  private let limit: Mutex<AttemptLimit>
+
+  package init(_ limit: AttemptLimit = AttemptLimit()) { self.limit = Mutex(limit) }
+
+  /// Whether the code must not be used any more.
+  var isSpent: Bool { limit.withLock { $0.isSpent } }
+
+  /// See `Doorkeeper.judge`. `count` is called with each wrong guess that was counted.
+  func judge(_ verify: () -> Bool, count: (AttemptLimit) -> Void) -> Int? {
+    limit.withLock { limit in
+      guard !limit.isSpent else { return 0 }
+      guard !verify() else { return nil }
+      limit.countWrong()
+      count(limit)
+      return limit.left
+    }
+  }
+}
 
 /// The door of the room whose number is in the code: guesses are counted here.
 final class CodeDoor: Doorkeeper {
   private weak let host: HostPeer?
   private let code: Code
-  private let attempts: Mutex<AttemptLimit>
+  private let guesses: GuessCounter
 
-  init(_ host: HostPeer, code: Code, attempts: AttemptLimit) {
+  init(_ host: HostPeer, code: Code, guesses: GuessCounter) {
     self.host = host
     self.code = code
-    self.attempts = Mutex(attempts)
+    self.guesses = guesses
   }
 
   func judge(_ verify: () -> Bool) -> Int? {
-    let wrong = attempts.withLock { attempts -> AttemptLimit? in
-      guard !attempts.isSpent else { return attempts }
-      guard !verify() else { return nil }
-      _ = attempts.countWrong()
-      let counted = attempts
-      Task { [weak host, code] in await host?.wrongCode(counted, of: code) }
-      return counted
-    }
-    return wrong?.left
+    guesses.judge(verify) { counted in Task { [weak host, code] in await host?.wrongCode(counted, of: code) } }
   }
 
   func refusal() async -> String? { await host?.refusal() }

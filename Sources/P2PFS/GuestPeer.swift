@@ -59,7 +59,7 @@ package actor GuestPeer {
     }
     guard greeted else {
       session.end()
-      throw .abandoned
+      throw .brokenOff(isConfirmed: true)
     }
     var again = meeting
     again.credential = Credential(met.resumption)
@@ -70,7 +70,8 @@ package actor GuestPeer {
     return peer
   }
 
-  /// The first meeting. Who waits for the exporter goes on waiting when it comes, and goes again in the middle.
+  /// The first meeting. Who waits for the exporter goes on waiting when it comes, and goes again before the code was proved
+  /// to it; after that it is over, since each proof lets somebody in between try a guess.
   private static func firstMeeting(_ meeting: GuestMeeting) async throws(MeetingError) -> Met {
     let backoff = Backoff()
     var wasThere = false

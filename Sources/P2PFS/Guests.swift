@@ -48,6 +48,7 @@ final class Guests: Sendable {
     switch event {
     case .ready(let code, _):
       self.code.change(to: "\(code.text)@\(server.inCode)")
+      events.change(to: .reachable)
       let starting = state.withLock { state in
         state.isReady = true
         defer { state.starting = [] }
@@ -65,6 +66,9 @@ final class Guests: Sendable {
       // It may have left meanwhile.
       if session.status == .over { forget(ObjectIdentifier(session)) }
     case .wrongCode(let left): events.tell(.wrongCode(triesLeft: left))
+    case .codePaused(let seconds):
+      events.change(
+        to: .unreachable("others go on trying wrong codes; a new one is made in \(Int(seconds / 60)) minutes"))
     case .signalingLost(let why): events.change(to: .unreachable(why.escaped))
     case .signalingBack: events.change(to: .reachable)
     case .codeSpent, .away, .back, .left: break

@@ -24,6 +24,8 @@ package actor HostPeer {
     package var sharesRoom = false
     /// The other side knows the code already: when it is spent it is not replaced, and `run` ends.
     package var keepsCode = false
+    /// Counts the wrong guesses at `code`, if it is used elsewhere, too; nil: it is not.
+    package var guesses: GuessCounter?
     package var ice = ICEConfiguration()
     package var client = SignalClient()
     /// Seconds without a guest after which what is under way with it fails.
@@ -47,6 +49,8 @@ package actor HostPeer {
     case wrongCode(left: Int)
     /// After too many wrong ones `run` ends, since the code is not to be replaced.
     case codeSpent
+    /// One more code is spent, and a new one is made only after so many seconds.
+    case codePaused(seconds: Double)
     case arrived(Session, ConnectionPath?)
     case away
     case back(ConnectionPath?)
@@ -89,6 +93,8 @@ package actor HostPeer {
   private(set) var saved: SavedExport
   private var code: Code
   private var attempts: AttemptLimit
+  private var guesses: GuessCounter
+  private var pause = RenewalPause()
   private(set) var guests: [[UInt8]: Guest] = [:]
   private(set) var serving: Task<Void, Never>?
   /// The room of the code, while it is held, and the times between the tries to hold it.
@@ -119,7 +125,9 @@ package actor HostPeer {
     }
     self.code = code
     self.saved = saved
-    attempts = AttemptLimit(left: max(0, AttemptLimit().left - saved.wrongAttempts))
+    let attempts = AttemptLimit(left: max(0, AttemptLimit().left - saved.wrongAttempts))
+    self.attempts = attempts
+    guesses = configuration.guesses ?? GuessCounter(attempts)
   }
 
   /// The port that this export's own signaling server had last time; nil if there is none.
@@ -152,8 +160,14 @@ package actor HostPeer {
     var credential: (code: Code, credential: Credential)?
     var occupied = 0
     while !Task.isCancelled, !(configuration.isOnce && hadGuest) {
-      if attempts.isSpent {
+      if guesses.isSpent {
         guard !configuration.keepsCode else { return report(.codeSpent) }
+        let seconds = pause.next()
+        if seconds > 0 {
+          report(.codePaused(seconds: seconds))
+          try? await Task.sleep(for: .seconds(seconds))
+          guard !Task.isCancelled else { break }
+        }
         renewCode()
       }
       let (code, token) = (code, RoomToken(bytes: saved.token) ?? RoomToken.random())
@@ -181,7 +195,7 @@ package actor HostPeer {
         announced = code
         let host = RoomHost(
           room, credential: credential, ice: configuration.ice,
-          doorkeeper: CodeDoor(self, code: code, attempts: attempts),
+          doorkeeper: CodeDoor(self, code: code, guesses: guesses),
           log: log)
         let serving = Task { await host.serve() }
         self.serving = serving
@@ -207,7 +221,7 @@ package actor HostPeer {
         }
         failure = error.kind
       }
-      if !attempts.isSpent, !Task.isCancelled, !(configuration.isOnce && hadGuest) {
+      if !guesses.isSpent, !Task.isCancelled, !(configuration.isOnce && hadGuest) {
         await backoff.wait(after: failure)
       }
     }
@@ -244,6 +258,7 @@ package actor HostPeer {
   private func renewCode() {
     code = Code.random()
     attempts = AttemptLimit()
+    guesses = GuessCounter()
     saved.code = code.text
     saved.wrongAttempts = 0
   }

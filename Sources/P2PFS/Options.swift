@@ -21,7 +21,7 @@ public struct SharedDirectory: Sendable, Hashable {
   /// Opens it.
   func open() throws(PeerError) -> Share {
     do {
-      return try Share(FilePath(path), readOnly: isReadOnly)
+      return try Share(FilePath(path), barring: StateDirectory.own, readOnly: isReadOnly)
     } catch {
       throw PeerError(error, path: path)
     }

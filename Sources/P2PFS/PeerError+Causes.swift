@@ -30,7 +30,11 @@ extension PeerError {
     case .tampered(let what):
       self.init(.untrusted, "what came through the signaling server was not confirmed: \(what.escaped)")
     case .refused(let why): self.init(.refused, "the other computer refused: \(why.escaped)")
-    case .abandoned: self.init(.gone, "the other computer left, or stopped answering, while connecting")
+    case .brokenOff(isConfirmed: false):
+      self.init(
+        .untrusted, "the other side broke off when the code had been shown to it once: somebody may be in the way")
+    case .abandoned, .brokenOff(isConfirmed: true):
+      self.init(.gone, "the other computer left, or stopped answering, while connecting")
     case .transport(.noPath(let tried)):
       self.init(.noPath, "no path to the other computer through the NATs; tried: \(tried.escaped)")
     case .transport(.fingerprintMismatch):

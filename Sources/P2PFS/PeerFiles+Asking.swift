@@ -40,7 +40,7 @@ extension PeerFiles {
     switch error {
     case .noFunction: PeerError(.notShared, "the other computer shares no directory")
     case .ioError where !requester.isOnline: PeerError(.peerGone, isClosedHere: peer?.isClosedHere ?? false)
-    default: PeerError(error, path: String(decoding: path.bytes, as: UTF8.self))
+    default: PeerError(error, path: String(pathBytes: path.bytes))
     }
   }
 }

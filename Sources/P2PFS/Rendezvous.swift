@@ -21,6 +21,8 @@ package struct Rendezvous: Sendable {
     /// The other side can come, with this code. `isNew`: it takes the place of one that was spent.
     case ready(Code, isNew: Bool)
     case wrongCode(left: Int)
+    /// One more code is spent, and a new one is made only after so many seconds.
+    case codePaused(seconds: Double)
     /// The connection is lost and being made again; then: it is back.
     case away
     case back
@@ -53,9 +55,13 @@ package struct Rendezvous: Sendable {
   }
 
   /// Meets the other side. Ends early with `.abandoned` if the task is cancelled.
+  ///
+  /// However often the two roles take turns, a code is proved once (`GuestMeeting.meet`), and guesses of others are counted
+  /// together.
   /// - Parameter report: called from tasks; must not block. Also during the life of the peer that is returned.
   package func meet(report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
     let backoff = Backoff()
+    let guesses = GuessCounter()
     while true {
       backoff.begin()
       if role != .host, let code {
@@ -66,7 +72,7 @@ package struct Rendezvous: Sendable {
         }
       }
       do throws(MeetingError) {
-        return try await beHost(report)
+        return try await beHost(guesses, report)
       } catch {
         // Two that came at the same moment: the other one holds the room now.
         guard role == .either, case .signaling(.roomOccupied) = error, !Task.isCancelled else { throw error }
@@ -95,8 +101,11 @@ package struct Rendezvous: Sendable {
     }
   }
 
-  private func beHost(_ report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> MetPeer {
+  private func beHost(
+    _ guesses: GuessCounter, _ report: @escaping @Sendable (Event) -> Void
+  ) async throws(MeetingError) -> MetPeer {
     var configuration = HostPeer.Configuration()
+    configuration.guesses = guesses
     configuration.code = code
     configuration.isOnce = true
     configuration.keepsCode = code != nil
@@ -111,6 +120,7 @@ package struct Rendezvous: Sendable {
       switch event {
       case .ready(let code, let isNew): report(.ready(code, isNew: isNew))
       case .wrongCode(let left): report(.wrongCode(left: left))
+      case .codePaused(let seconds): report(.codePaused(seconds: seconds))
       case .codeSpent: feed.yield(.failure(.codeSpent))
       case .arrived(let session, let path): feed.yield(.success((session, path)))
       case .away: report(.away)

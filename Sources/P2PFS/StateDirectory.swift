@@ -1,31 +1,36 @@
+import Core
 import Glibc
 import SystemPackage
 
 /// Files that p2pfs keeps between runs, in `$XDG_STATE_HOME/p2pfs` (default ~/.local/state/p2pfs): mode 0600 in
 /// directories of mode 0700.
-enum StateDirectory {
+package enum StateDirectory {
   /// The path of `name` in the directory `kind`; nil if there is no home to keep it in.
   static func path(_ kind: String, _ name: String) -> String? {
-    var base: String
-    if let state = environment("XDG_STATE_HOME"), state.hasPrefix("/") {
-      base = state
-    } else if let home = environment("HOME"), home.hasPrefix("/") {
-      base = home + "/.local/state"
-    } else if let home = getpwuid(geteuid()).flatMap({ $0.pointee.pw_dir }).map({ String(cString: $0) }),
-      home.hasPrefix("/")
-    {
-      // A service of the system has no HOME.
-      base = home + "/.local/state"
-    } else {
-      return nil
+    base("XDG_STATE_HOME", "/.local/state").map { "\($0)/\(kind)/\(name)" }
+  }
+
+  /// All directories that p2pfs has for itself: with secrets, settings, and the sockets of its mounts. They are never
+  /// served to others, also where they do not exist yet.
+  package static var own: [String] {
+    let runtime = [environment("XDG_RUNTIME_DIR"), "/run/user/\(getuid())"].compactMap { $0 }.filter { base in
+      base.hasPrefix("/") && base.withPath { access($0, W_OK) } == 0
     }
-    base += "/p2pfs"
-    return "\(base)/\(kind)/\(name)"
+    return [base("XDG_STATE_HOME", "/.local/state"), base("XDG_CONFIG_HOME", "/.config")].compactMap { $0 }
+      + runtime.map { $0 + "/p2pfs" } + ["/tmp/p2pfs-\(getuid())"]
+  }
+
+  /// The directory of p2pfs in the one that a variable names, else in one of the home; nil if there is none.
+  private static func base(_ variable: String, _ inHome: String) -> String? {
+    if let named = environment(variable), named.hasPrefix("/") { return named + "/p2pfs" }
+    // A service of the system has no HOME.
+    let homes = [environment("HOME"), getpwuid(geteuid()).flatMap { $0.pointee.pw_dir }.map { String(path: $0) }]
+    return homes.compactMap { $0 }.first { $0.hasPrefix("/") }.map { $0 + inHome + "/p2pfs" }
   }
 
   /// Reads a file of at most 1 MiB; nil if there is none, or it is not the user's alone.
   static func read(_ path: String) -> String? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+    let descriptor = path.withPath { open($0, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) }
     guard descriptor >= 0 else { return nil }
     defer { close(descriptor) }
     var status = stat()
@@ -42,15 +47,15 @@ enum StateDirectory {
   static func write(_ text: String, to path: String) throws(Errno) {
     makeParents(of: path)
     let temporary = path + ".new"
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    let descriptor = temporary.withPath { open($0, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o600) }
     guard descriptor >= 0 else { throw Errno(rawValue: errno) }
     let bytes = Array(text.utf8)
     let written = Glibc.write(descriptor, bytes, bytes.count)
     let error = errno
     close(descriptor)
-    guard written == bytes.count, rename(temporary, path) == 0 else {
+    guard written == bytes.count, temporary.withPath({ from in path.withPath { rename(from, $0) } }) == 0 else {
       let cause = written == bytes.count ? errno : error
-      unlink(temporary)
+      _ = temporary.withPath { unlink($0) }
       throw Errno(rawValue: cause)
     }
   }
@@ -59,7 +64,7 @@ enum StateDirectory {
   /// last reference, and with the process however it ends (flock(2)).
   static func claim(_ path: String) -> Claim? {
     makeParents(of: path)
-    let descriptor = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+    let descriptor = (path + ".lock").withPath { open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600) }
     guard descriptor >= 0 else { return nil }
     let claim = Claim(descriptor)
     return flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? claim : nil
@@ -76,11 +81,11 @@ enum StateDirectory {
     var parent = ""
     for component in path.split(separator: "/").dropLast() {
       parent += "/" + component
-      mkdir(parent, 0o700)
+      _ = parent.withPath { mkdir($0, 0o700) }
     }
   }
 
   private static func environment(_ name: String) -> String? {
-    getenv(name).map { String(cString: $0) }
+    getenv(name).map { String(path: $0) }
   }
 }

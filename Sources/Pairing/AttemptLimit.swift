@@ -1,5 +1,23 @@
 internal import Core
 
+/// How long an exporter waits before a new code takes the place of a spent one: not at all at first, then a minute, and
+/// twice as long each time, up to `Limits.Pairing.longestRenewal`. Else who has the time gets ten guesses again and again.
+package struct RenewalPause: Sendable {
+  private var following = 0.0
+
+  /// No code was replaced yet.
+  package init() {}
+
+  /// Seconds to wait now, when one more is spent.
+  package mutating func next() -> Double {
+    defer {
+      following =
+        following == 0 ? Limits.Pairing.secondRenewal : min(following * 2, Limits.Pairing.longestRenewal)
+    }
+    return following
+  }
+}
+
 /// Counts the wrong attempts at one code.
 package struct AttemptLimit: Sendable, Equatable {
   /// Wrong attempts that are still allowed.

@@ -1,17 +1,17 @@
 internal import Core
 
-/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
+/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad-gutih`.
 ///
 /// ROOM is all that a signaling server learns. SECRET goes into the handshake (`Credential`) and nowhere else: it is
 /// in no description, log or message, and no function of it leaves the machine.
 package struct Code: Sendable, Equatable {
   /// Six digits that name the meeting place.
   package let room: String
-  /// The words of SECRET, 16 bits each.
-  let words: [UInt16]
+  /// SECRET in its one spelling, as ASCII: what the handshake is fed with.
+  let password: Secret
 
   /// A new code of `words` random words from the system's generator (getrandom(2)).
-  package static func random(words: Int = Limits.Pairing.leastWords) -> Code {
+  package static func random(words: Int = Limits.Pairing.words) -> Code {
     precondition((Limits.Pairing.leastWords...Limits.Pairing.mostWords).contains(words))
     // No leading zero, which people drop.
     return Code(
@@ -21,7 +21,12 @@ package struct Code: Sendable, Equatable {
 
   init(room: String, words: [UInt16]) {
     self.room = room
-    self.words = words
+    password = Secret(count: words.count * 6 - 1) { memory in
+      for (index, word) in words.enumerated() {
+        if index > 0 { memory[index * 6 - 1] = UInt8(ascii: "-") }
+        for (place, letter) in Proquint.letters(word).enumerated() { memory[index * 6 + place] = letter }
+      }
+    }
   }
 
   /// Reads a code as a person typed it: in any case, with blanks around it.
@@ -47,8 +52,13 @@ package struct Code: Sendable, Equatable {
   /// The whole code, as it is shown to the person who may pass it on. Never to a log.
   package var text: String { "\(room)-\(secret)" }
 
-  /// SECRET in its one spelling: what the handshake is fed with.
-  var secret: String { words.map(Proquint.encode).joined(separator: "-") }
+  /// SECRET, to be shown.
+  var secret: String { password.withBytes { String(decoding: $0, as: UTF8.self) } }
+
+  /// Whether both are the same code, in constant time.
+  package static func == (one: Code, other: Code) -> Bool {
+    one.room == other.room && other.password.withBytes { one.password.equals($0) }
+  }
 }
 
 extension Code: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {

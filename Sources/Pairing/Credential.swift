@@ -9,11 +9,14 @@ package struct Credential: Sendable {
   /// The secret that was given, where no code was: it stays what it is for the life of the mount.
   let resumption: ResumptionSecret?
 
+  /// Whether it can be guessed: a code has tens of bits, a resumption secret 256.
+  package var isGuessable: Bool { resumption == nil }
+
   /// From a code: w is scrypt(SECRET, salt = label ‖ ROOM), 48 bytes modulo the group's order, as RFC 9382 section 3.2
   /// and FIPS 186 ask for (64 bits more than the order has, so that no value is likelier).
   package init(_ code: Code) {
     room = code.room
-    w = Curve.reduce(KeyDerivation.scrypt(code.secret, salt: Array("p2pfs code 1\0\(code.room)".utf8), count: 48))
+    w = Curve.reduce(KeyDerivation.scrypt(code.password, salt: Array("p2pfs code 1\0\(code.room)".utf8), count: 48))
     resumption = nil
   }
 

@@ -1,11 +1,13 @@
 /// The guest's side of a handshake: bytes in, a step out. No I/O, no clock.
 ///
 ///     started ── share ──▶ proved ── accept ──▶ finished
-///        │                   │
-///        └──── refused, anything else ────────▶ finished
+///      ▲   │                 │
+///      └───┤ `begin`         │
+///          └── refused, anything else ────────▶ finished
 ///
 /// The guest shows its confirmation first: a guess at the code is seen and counted by the host before it tells
-/// anything, and an unfinished handshake teaches the guest nothing.
+/// anything, and an unfinished handshake teaches the guest nothing. But each proof lets whoever plays the host try one
+/// guess, so that of a code is shown once: this value lasts for a whole attempt of the user, also when hosts come and go.
 package struct GuestHandshake: Sendable {
   /// What to do after a message.
   package enum Step: Sendable {
@@ -22,7 +24,9 @@ package struct GuestHandshake: Sendable {
   }
 
   /// The first message, to be sent when the host is there.
-  package let opening: [UInt8]
+  package private(set) var opening: [UInt8]
+  /// Whether a proof was shown that lets others try a guess: nothing more may be tried without the user.
+  package private(set) var hasRiskedGuess = false
   private let credential: Credential
   private let offer: [UInt8]
   private var state: State
@@ -37,6 +41,19 @@ package struct GuestHandshake: Sendable {
     state = .started(exchange)
   }
 
+  /// Begins anew, for a host that has come back: the message to send.
+  /// - Throws: `provedAlready` if a proof of a code was shown before.
+  package mutating func begin() throws(HandshakeError) -> [UInt8] {
+    guard !hasRiskedGuess else {
+      state = .finished
+      throw .provedAlready
+    }
+    let exchange = SPAKE2(credential, .a)
+    opening = HandshakeMessage.hello(version: HandshakeMessage.version, share: exchange.share).encoded
+    state = .started(exchange)
+    return opening
+  }
+
   /// Takes what the host sent.
   package mutating func receive(_ bytes: [UInt8]) throws(HandshakeError) -> Step {
     let before = state
@@ -49,6 +66,7 @@ package struct GuestHandshake: Sendable {
       var sealed: [UInt8] = []
       if !offer.isEmpty { do { sealed = try session.sender.seal(offer) } catch { throw .seal(error) } }
       state = .proved(session, expected: outcome.confirmationB)
+      hasRiskedGuess = credential.isGuessable
       return .reply(
         HandshakeMessage.proof(confirmation: outcome.confirmationA.withBytes(Array.init), offer: sealed).encoded)
     case (.proved(let session, let expected), .accept(let confirmation)):

@@ -59,6 +59,8 @@ package enum HandshakeError: Error, Equatable, CustomStringConvertible {
   /// The two sides do not have the same code, or somebody between them has changed a message. The host says how many
   /// attempts its code has left, nil if nobody said so; the number is not authenticated.
   case wrongCode(attemptsLeft: Int?)
+  /// The host has come back after this side had shown its proof. A code is proved once in an attempt of its user.
+  case provedAlready
   /// What rode along with a good proof was not sealed by its key.
   case seal(SealError)
 
@@ -71,6 +73,7 @@ package enum HandshakeError: Error, Equatable, CustomStringConvertible {
     case .invalidShare: "The peer sent a key that is none."
     case .wrongCode(let left?): "Wrong code (\(left) attempts left)."
     case .wrongCode(nil): "Wrong code."
+    case .provedAlready: "The other side began again after the code had been shown to it once."
     case .seal(let error): error.description
     }
   }

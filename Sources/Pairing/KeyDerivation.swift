@@ -53,16 +53,14 @@ enum KeyDerivation {
   }
 
   /// scrypt (RFC 7914) with the cost of `Limits.Pairing`: about 50 ms and 16 MiB.
-  static func scrypt(_ password: String, salt: [UInt8], count: Int) -> Secret {
+  static func scrypt(_ password: Secret, salt: [UInt8], count: Int) -> Secret {
     Secret(count: count) { out in
-      var password = Array(password.utf8)
-      let done = password.withUnsafeBytes { bytes in
+      let done = password.withBytes { bytes in
         EVP_PBE_scrypt(
           bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count, salt, salt.count,
           Limits.Pairing.scryptCost, Limits.Pairing.scryptBlock, 1, Limits.Pairing.scryptMemory,
           out.baseAddress?.assumingMemoryBound(to: UInt8.self), out.count)
       }
-      wipe(&password)
       guard done == 1 else { fatalError("out of memory for scrypt") }
     }
   }

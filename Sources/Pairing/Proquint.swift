@@ -7,12 +7,14 @@ enum Proquint {
   private static let vowels = Array("aiou".utf8)
 
   /// The word for `bits`.
-  static func encode(_ bits: UInt16) -> String {
-    let letters = [
+  static func encode(_ bits: UInt16) -> String { String(decoding: letters(bits), as: UTF8.self) }
+
+  /// Its letters, in ASCII.
+  static func letters(_ bits: UInt16) -> [UInt8] {
+    [
       consonants[Int(bits >> 12 & 15)], vowels[Int(bits >> 10 & 3)], consonants[Int(bits >> 6 & 15)],
       vowels[Int(bits >> 4 & 3)], consonants[Int(bits & 15)],
     ]
-    return String(decoding: letters, as: UTF8.self)
   }
 
   /// The bits of a lower-case word, or nil if it is none.

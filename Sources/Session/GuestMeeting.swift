@@ -32,6 +32,9 @@ package struct GuestMeeting: Sendable {
   }
 
   /// Meets the exporter. Ends in bounded time, but for the wait for an exporter that is not there if `waits`.
+  ///
+  /// A code is proved once at most, for each proof lets the signaling server try one guess. After that neither
+  /// `.abandoned` nor `.signaling` is thrown: so whoever sees one of these may try again by itself.
   package func meet() async throws(MeetingError) -> Met {
     let room: GuestConnection
     onStage?(.reaching(server))
@@ -100,17 +103,18 @@ package struct GuestMeeting: Sendable {
       case .hostArrived:
         guard negotiation == nil else {
           // It has come back, perhaps from elsewhere: what it has said of itself may not hold any more.
-          if waits { throw .abandoned }
+          if waits, !handshake.hasRiskedGuess { throw .abandoned }
           continue
         }
-        handshake = GuestHandshake(credential, offer: encoded)
-        room.send(handshake.opening)
+        do { room.send(try handshake.begin()) } catch { throw MeetingError(error) }
         guard waits else { continue }
         deadline?.cancel()
         deadline = feed.limit(seconds: handshakeLimit)
       case .hostLeft:
-        // The next one begins anew.
-        if negotiation == nil { deadline?.cancel() }
+        // The next one begins anew, unless the code was proved to this one.
+        guard negotiation == nil else { continue }
+        guard !handshake.hasRiskedGuess else { throw .brokenOff(isConfirmed: false) }
+        deadline?.cancel()
       case .message(let payload) where negotiation == nil:
         let step: GuestHandshake.Step
         do { step = try handshake.receive(payload) } catch { throw MeetingError(error) }
@@ -143,11 +147,12 @@ package struct GuestMeeting: Sendable {
       case .left:
         // Once both have described themselves they need the server no longer.
         guard outcome == nil else { continue }
+        guard !handshake.hasRiskedGuess else { throw .brokenOff(isConfirmed: negotiation != nil) }
         if let reason = room.closeReason { throw .signaling(reason) }
         throw .abandoned
       }
     }
-    throw .abandoned
+    throw handshake.hasRiskedGuess ? .brokenOff(isConfirmed: negotiation != nil) : .abandoned
   }
 }
 
@@ -156,6 +161,7 @@ extension MeetingError {
   init(_ error: HandshakeError) {
     switch error {
     case .wrongCode(let left): self = .wrongCode(attemptsLeft: left)
+    case .provedAlready: self = .brokenOff(isConfirmed: false)
     default: self = .tampered("\(error)")
     }
   }

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Core
 package import Logging
 internal import NIOSSL
@@ -57,13 +58,21 @@ extension SignalServer {
         return nil
       }
       do {
-        let chain = try NIOSSLCertificate.fromPEMFile(certificateFile)
-        let key = try NIOSSLPrivateKey(file: keyFile, format: .pem)
+        let chain = try withText(of: certificateFile) { try NIOSSLCertificate.fromPEMFile($0) }
+        let key = try withText(of: keyFile) { try NIOSSLPrivateKey(file: $0, format: .pem) }
         var tls = TLSConfiguration.makeServerConfiguration(
           certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
         tls.minimumTLSVersion = .tlsv12
         return try NIOSSLContext(configuration: tls)
       } catch { throw .certificate(describe(error)) }
+    }
+
+    /// Lends a path for NIOSSL, which takes text, to a file whose name may be any bytes (`String.pathBytes`).
+    private func withText<Result>(of path: String, _ body: (String) throws -> Result) rethrows -> Result {
+      guard path.hasEscapedBytes else { return try body(path) }
+      let file = path.withPath { open($0, O_RDONLY | O_CLOEXEC) }
+      defer { close(file) }
+      return try body("/proc/self/fd/\(file)")
     }
   }
 }

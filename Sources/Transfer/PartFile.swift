@@ -62,7 +62,7 @@ final class PartFile {
     }
     guard let file else { return nil }
     var failure: Errno?
-    let changes = AttributeChanges(mode: entry.mode, modified: .set(entry.modified))
+    let changes = AttributeChanges(mode: target.mode(of: entry), modified: .set(entry.modified))
     do throws(Errno) { _ = try target.directory.change(file.descriptor.rawValue, changes) } catch {
       failure = error
       // The time may be possible without the mode.
@@ -76,8 +76,10 @@ final class PartFile {
     }
     guard try target.isAt(part, file) else { throw Refusal.isTaken }
     do throws(Errno) { try target.name(part, entry.path) } catch {
+      _ = fchmod(file.descriptor.rawValue, 0o600)
       throw error == .fileExists ? Refusal.hasCome : error
     }
+    guard try target.isAt(entry.path, file) else { throw Refusal.isSwapped }
     return failure.map { TransferTarget.unsettled($0) }
   }
 }

@@ -12,6 +12,11 @@ struct Refusal: Error {
   static let isTaken = Refusal(reason: "another p2pfs receives it")
   static let hasChanged = Refusal(reason: "what was there of it has changed meanwhile")
   static let hasCome = Refusal(reason: "a different one has come there meanwhile")
+  static let isForeignPart = Refusal(
+    reason: "the name under which it would grow, .NAME.p2pfs-part, is another user's: receive elsewhere")
+  static let isForeign = Refusal(
+    reason: "a directory of another user is there, where anybody could have put it: receive elsewhere")
+  static let isSwapped = Refusal(reason: "somebody else has put something in its place meanwhile")
   static let isDamaged = Refusal(reason: "it did not arrive as it was sent (its hash differs)")
 
   /// What to tell about any error of this layer.

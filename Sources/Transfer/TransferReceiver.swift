@@ -126,7 +126,7 @@ package final class TransferReceiver: Sendable {
   /// An entry cannot be had; the whole transfer cannot if the next would meet the same.
   func refuse(_ number: UInt64, _ path: Path, _ error: any Error) throws(TransferFailure) {
     let reason = Refusal.reason(of: error)
-    if Refusal.isFatal(error) { throw .local("\(String(decoding: path.bytes, as: UTF8.self)): \(reason)") }
+    if Refusal.isFatal(error) { throw .local("\(String(pathBytes: path.bytes)): \(reason)") }
     try refuse(number, path, reason)
   }
 

@@ -37,7 +37,7 @@ package final class TransferSource: Sendable {
 
   private let items: [Item]
 
-  /// What a user has named. A path that is a symbolic link stands for what it leads to, under the link's name; one that
+  /// What a user has named (`String.pathBytes`). A path that is a symbolic link stands for what it leads to, under the link's name; one that
   /// ends in `/`, `.` or `..` gets the real name.
   /// - Throws: what is wrong with a path, for the user.
   package init(_ paths: [String]) throws(TransferFailure) {
@@ -46,7 +46,7 @@ package final class TransferSource: Sendable {
     for path in paths {
       let item = try TransferSource.item(path)
       guard names.insert(item.name).inserted else {
-        throw .local("two of the paths have the name \(String(decoding: item.name.bytes, as: UTF8.self))")
+        throw .local("two of the paths have the name \(String(pathBytes: item.name.bytes))")
       }
       items.append(item)
     }
@@ -57,7 +57,7 @@ package final class TransferSource: Sendable {
     func failure(_ error: Errno) -> TransferFailure { .local("\(path): \(error)") }
     let ours = TransferFailure.local(
       "\(path): mounted by p2pfs. Send it from the computer that has it, or copy it first")
-    guard let resolved = realpath(path, nil) else { throw failure(Errno(rawValue: errno)) }
+    guard let resolved = path.withPath({ realpath($0, nil) }) else { throw failure(Errno(rawValue: errno)) }
     defer { free(resolved) }
     let real = Array(UnsafeBufferPointer(start: resolved, count: strlen(resolved)))
     guard let slash = real.lastIndex(of: CChar(bitPattern: UInt8(ascii: "/"))), slash + 1 < real.count else {
@@ -65,7 +65,7 @@ package final class TransferSource: Sendable {
     }
     let directory = FilePath(platformString: Array(real[..<max(slash, 1)] + [0]))
     let last =
-      path.utf8.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).last.map(Array.init) ?? []
+      path.pathBytes.split(separator: UInt8(ascii: "/"), omittingEmptySubsequences: false).last.map(Array.init) ?? []
     let isPlain = (try? Path.check(component: last)) != nil
     let (found, type, isBarred): (Item, Wire.FileType, Bool)
     do throws(Errno) {

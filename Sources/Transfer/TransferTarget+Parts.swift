@@ -34,8 +34,21 @@ extension TransferTarget {
     }
   }
 
-  /// Whether that may be a part of ours: nobody else has it by another name.
+  /// Whether that may be a part of ours, as far as its name tells: nobody else has it by another one.
   func isPart(_ found: Attributes) -> Bool { found.type == .regular && found.links == 1 }
+
+  /// Opens a part; nil if what is open then is none of ours. Only its owner can read or write it from here on.
+  func openOwn(_ part: Path, _ options: OpenOptions) throws -> HeldFile? {
+    guard try directory.ownership(at: part).user == geteuid() else { return nil }
+    let file = try HeldFile(open(part, options), isNew: false, in: directory)
+    let descriptor = file.descriptor.rawValue
+    let before = try Ownership(file.descriptor)
+    guard isPart(file.attributes), before.user == geteuid() else { return nil }
+    _ = fchmod(descriptor, 0o600)
+    // Who could write it may have it open. Where there are no permissions they stay as they are, and tell nothing.
+    guard before.isWritableForOthers else { return file }
+    return try Ownership(file.descriptor).isWritableForOthers ? file : nil
+  }
 
   /// Opens a part, also one that had got the permissions of a file that nobody may write.
   func open(_ part: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
@@ -61,20 +74,27 @@ extension TransferTarget {
   }
 
   /// Returns nil if it has changed in between.
-  private func openOrMake(_ part: Path) throws(Errno) -> HeldFile? {
+  private func openOrMake(_ part: Path) throws -> HeldFile? {
     do throws(Errno) {
       return try HeldFile(
         directory.create(part, [.read, .write, .exclusive], mode: 0o600), isNew: true, in: directory)
     } catch {
       guard error == .fileExists else { throw error }
       guard let found = try attributes(at: part) else { return nil }
-      do throws(Errno) {
-        if isPart(found) { return try HeldFile(open(part, [.read, .write]), isNew: false, in: directory) }
-        try directory.unlink(part)
-      } catch {
-        guard error == .noSuchFileOrDirectory else { throw error }
-      }
+      do {
+        if isPart(found), let file = try openOwn(part, [.read, .write]) { return file }
+        try unlinkForeign(part)
+      } catch Errno.noSuchFileOrDirectory {}
       return nil
+    }
+  }
+
+  /// Removes what is at `part` and no part of ours, if that may be.
+  private func unlinkForeign(_ part: Path) throws {
+    do throws(Errno) { try directory.unlink(part) } catch {
+      // As in /tmp, where nobody removes what is another's.
+      guard error == .notPermitted || error == .permissionDenied else { throw error }
+      throw Refusal.isForeignPart
     }
   }
 
@@ -89,7 +109,7 @@ extension TransferTarget {
   func removePart(_ part: Path) throws {
     guard let found = try attributes(at: part) else { return }
     let file = isPart(found) ? try claim(part) : nil
-    try directory.unlink(part)
+    try unlinkForeign(part)
     withExtendedLifetime(file) {}
   }
 

@@ -9,17 +9,28 @@ internal import Wire
 ///
 /// Files grow under a name of their own (`PartName`) and get theirs when they are complete and checked. Used by the
 /// thread that examines entries and by the one that writes contents: what both touch is each in one place only.
+///
+/// Others may have names beside ours, as in /tmp. So a part is one that this user owns and nobody else may write, by its
+/// open file and not by its name; and whether a name leads to what was received is looked at once it has it.
 package final class TransferTarget: Sendable {
   let directory: ConfinedDirectory
   let overwrites: Bool
+  /// What the user takes from the permissions of everything that is made: the sender's are a wish.
+  private let umask: UInt32
 
-  /// The directory at `path`.
-  /// - Parameter overwrites: whether files that are there and differ are replaced.
+  /// The directory at `path` (`String.pathBytes`).
+  /// - Parameters:
+  ///   - overwrites: whether files that are there and differ are replaced.
+  ///   - umask: nil: the process' own.
   /// - Throws: what is wrong with it.
-  package init(_ path: String, overwrites: Bool) throws(Errno) {
-    directory = try ConfinedDirectory(FilePath(path))
+  package init(_ path: String, overwrites: Bool, umask: UInt32? = nil) throws(Errno) {
+    directory = try ConfinedDirectory(path.filePath)
     self.overwrites = overwrites
+    self.umask = umask ?? Umask.ofProcess
   }
+
+  /// The permissions that an entry gets.
+  func mode(of entry: TransferEntry) -> UInt32 { entry.mode & ~umask }
 
   /// What to ask the sender about a file that is offered.
   enum Answer {
@@ -62,28 +73,30 @@ package final class TransferTarget: Sendable {
     let isThere = existing?.type == .regular && existing?.size == size
     // Of an empty file there is nothing to go on from.
     if isThere, !overwrites || size == 0 {
-      return .check(try digest(of: try directory.open(path, [.read]), size, while: isWanted).hash)
+      let file = try directory.open(path, [.read])
+      return .check(try digest(of: file, size, while: isWanted).hash)
     }
     // A part first: what an interruption has left is more likely to be the sender's than what is to be replaced.
     let (part, found) = try part(for: path)
     var beginning = Beginning(part: part)
-    if let found, isPart(found), found.size > 0, found.size <= size {
+    if let found, isPart(found), found.size > 0, found.size <= size, let file = try openOwn(part, [.read]) {
+      let now = file.attributes
       (beginning.have, beginning.device, beginning.inode) = (
-        found.size, found.identity.device, found.identity.inode
+        min(now.size, size), now.identity.device, now.identity.inode
       )
-      beginning.digest = try digest(of: try open(part, [.read]), found.size, while: isWanted)
+      beginning.digest = try digest(of: file.descriptor, beginning.have, while: isWanted)
     } else if isThere {
       (beginning.have, beginning.isInPlace) = (size, true)
-      beginning.digest = try digest(of: try directory.open(path, [.read]), size, while: isWanted)
+      let file = try directory.open(path, [.read])
+      beginning.digest = try digest(of: file, size, while: isWanted)
     }
     beginning.hash = beginning.digest?.hash
     return .want(beginning)
   }
 
   private func digest(
-    of file: consuming Descriptor, _ size: Int64, while isWanted: () -> Bool
+    of file: borrowing Descriptor, _ size: Int64, while isWanted: () -> Bool
   ) throws -> Digest {
-    let file = file
     let digest = Digest()
     guard try FileContents.hash(file.rawValue, upTo: size, into: digest, while: isWanted) else {
       throw Refusal.hasChanged
@@ -110,23 +123,32 @@ package final class TransferTarget: Sendable {
   /// - Throws: an `Errno` or a `Refusal`.
   func makeDirectory(_ entry: TransferEntry) throws -> UInt32? {
     guard !PartName.isIn(entry.path) else { throw Refusal.isForParts }
-    let isWritable = entry.mode & 0o700 == 0o700
-    let meanwhile = isWritable ? entry.mode : entry.mode | 0o700 | Self.mark
+    let wanted = mode(of: entry)
+    let isWritable = wanted & 0o700 == 0o700
+    let meanwhile = isWritable ? wanted : wanted | 0o700 | Self.mark
     if let existing = try attributes(at: entry.path) {
       guard existing.type == .directory else { throw Refusal.isElse }
+      guard try !isPlanted(entry.path) else { throw Refusal.isForeign }
       let mode = existing.mode & 0o1777
-      guard !isWritable, mode == meanwhile || mode == entry.mode else { return nil }
+      guard !isWritable, mode == meanwhile || mode == wanted else { return nil }
       // As an interruption has left it, or a run that had settled it before the next one brought more.
       guard mode == meanwhile || (try? change(entry.path, mode: meanwhile)) != nil else { return nil }
-      return entry.mode
+      return wanted
     }
     do throws(Errno) { _ = try directory.makeDirectory(at: entry.path, mode: meanwhile) } catch {
       guard error == .fileExists else { throw error }
       return nil
     }
-    // The umask has taken its part. Where there are no modes, that is told in the end.
+    // Where there are no modes, that is told in the end.
     _ = try? change(entry.path, mode: meanwhile)
-    return entry.mode
+    return wanted
+  }
+
+  /// Whether the directory at `path` is another user's, in a place where everybody may put something.
+  private func isPlanted(_ path: Path) throws(Errno) -> Bool {
+    let own = try directory.ownership(at: path)
+    guard own.user != geteuid(), own.user != 0, let (parent, _) = path.parentAndName else { return false }
+    return try directory.ownership(at: parent).isForAll
   }
 
   private func change(_ path: Path, mode: UInt32) throws(Errno) {
@@ -155,5 +177,6 @@ package final class TransferTarget: Sendable {
       try? directory.unlink(part)
       throw error
     }
+    guard try directory.target(ofLinkAt: entry.path) == target else { throw Refusal.isSwapped }
   }
 }

@@ -1,8 +1,9 @@
+import Core
 import ArgumentParser
 import FUSE
 
 extension CompletionKind {
-  /// Where p2pfs has mounted something.
+  /// Where p2pfs has mounted something. Names that are no UTF-8 cannot be written by ArgumentParser.
   static var mounted: CompletionKind {
     .custom { _, _, _ in
       MountTable().entries.filter { $0.type == "fuse.p2pfs" }.compactMap { completion($0.mountpoint) }
@@ -23,6 +24,7 @@ extension CompletionKind {
   /// ("compgen -W"), command substitutions among it.
   private static func completion(_ word: String) -> String? {
     // They separate the words, or a word from its description (fish).
+    guard !word.hasEscapedBytes else { return nil }
     if word.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) { return nil }
     switch CompletionShell.requesting {
     case .bash: return escaped(word) { !plain.contains($0) }

@@ -71,14 +71,14 @@ enum Console {
       guard read(terminal, &byte, 1) == 1, byte != UInt8(ascii: "\n") else { break }
       line.append(byte)
     }
-    return String(decoding: line, as: UTF8.self)
+    return String(pathBytes: line)
   }
 
   /// What a peer or a server named, made safe for a terminal: control characters are shown escaped.
   static func escaped(_ text: String) -> String { text.escaped }
 
   private static func write(_ text: String, to descriptor: Int32) {
-    var bytes = Array(text.utf8)[...]
+    var bytes = Array(text.showingBytes.utf8)[...]
     while !bytes.isEmpty {
       let written = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if written < 0, errno == EINTR { continue }

@@ -24,7 +24,7 @@ enum ControlSocket {
 
   /// Where the directory may be, the one to use now first: a mount may have been made with other variables set.
   private static var candidates: [String] {
-    let bases = [getenv("XDG_RUNTIME_DIR").map { String(cString: $0) }, "/run/user/\(getuid())"]
+    let bases = [Settings.environment("XDG_RUNTIME_DIR"), "/run/user/\(getuid())"]
     return bases.compactMap { base in
       guard let base, base.hasPrefix("/"), access(base, W_OK) == 0 else { return nil }
       return base + "/p2pfs"
@@ -48,7 +48,12 @@ enum ControlSocket {
       // A process that is stopped answers nobody.
       socket.limitWait(seconds: 2)
       socket.stream.write("where")
-      if socket.next() == mountpoint, let again = LineSocket(connectingTo: path) { return again }
+      // Compared as bytes: strings that look the same are equal, but not the same mount.
+      if let place = socket.next(), place.utf8.elementsEqual(mountpoint.utf8),
+        let again = LineSocket(connectingTo: path)
+      {
+        return again
+      }
     }
     return nil
   }

@@ -1,3 +1,4 @@
+import Core
 import CLinux
 import Glibc
 
@@ -6,7 +7,7 @@ import Glibc
 /// `p2pfs mount` starts itself again as a process of its own and waits until that says how it went, over a
 /// socket pair that is descriptor 3 of the child:
 /// ```
-/// parent -> child   the code, one line (so that it stands in no argument list and no environment)
+/// parent -> child   the code, one line (so that it stands in no argument list and no environment; see `Arguments`)
 /// child  -> parent  "say TEXT"  shown as it comes
 ///                   "ready TEXT"  shown; the parent exits 0, the child goes on
 ///                   "failed STATUS TEXT"  shown; the parent exits with STATUS
@@ -59,11 +60,11 @@ enum Daemon {
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
     posix_spawnattr_setflags(&attributes, Int16(p2pfs_spawn_setsid()))
-    var argv: [UnsafeMutablePointer<CChar>?] = (["p2pfs"] + arguments).map { strdup($0) } + [nil]
+    var argv: [UnsafeMutablePointer<CChar>?] = (["p2pfs"] + arguments).map { $0.withPath { strdup($0) } } + [nil]
     var environment: [UnsafeMutablePointer<CChar>?] = [strdup("\(marker)=1")]
     var variable = Glibc.environ
     while let entry = variable.pointee {
-      if strncmp(entry, "P2PFS_CODE=", 11) != 0 { environment.append(strdup(entry)) }
+      environment.append(strdup(entry))
       variable += 1
     }
     environment.append(nil)
@@ -105,12 +106,13 @@ enum Daemon {
 
     /// It failed: the parent says so and exits with the status.
     func failed(_ failure: Failure) {
-      stream.write("failed \(failure.status.rawValue) " + failure.message.replacing("\n", with: " "))
+      stream.write("failed \(failure.status.rawValue) " + failure.message)
     }
   }
 }
 
-/// Lines over a socket, which it does not own.
+/// Lines over a socket, which it does not own, with names in them of any bytes (`String(pathBytes:)`): a line break
+/// within a line travels as NUL, which no name has.
 struct LineStream {
   private let descriptor: Int32
   private var buffer: [UInt8] = []
@@ -121,7 +123,7 @@ struct LineStream {
   mutating func next() -> String? {
     while true {
       if let end = buffer.firstIndex(of: UInt8(ascii: "\n")) {
-        let line = String(decoding: buffer[..<end], as: UTF8.self)
+        let line = String(pathBytes: buffer[..<end].map { $0 == 0 ? UInt8(ascii: "\n") : $0 })
         buffer.removeSubrange(...end)
         return line
       }
@@ -136,7 +138,7 @@ struct LineStream {
 
   /// Writes a line.
   func write(_ line: String) {
-    let bytes = Array((line + "\n").utf8)
+    let bytes = line.pathBytes.map { $0 == UInt8(ascii: "\n") ? 0 : $0 } + [UInt8(ascii: "\n")]
     _ = bytes.withUnsafeBytes { send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
   }
 }

@@ -158,19 +158,26 @@ struct ExportCommand: AsyncParsableCommand {
 
 /// Opens a folder for sharing; says what is wrong with it. Returns its absolute path, too.
 func openShare(_ directory: String, isReadOnly: Bool, oneFileSystem: Bool) throws(Failure) -> (Share, String) {
-  guard let resolved = realpath(directory, nil) else {
-    throw Failure(.failed, "cannot share \(directory): \(String(cString: strerror(errno)))")
+  guard let resolved = directory.withPath({ realpath($0, nil) }) else {
+    throw Failure(.failed, "cannot share \(Console.escaped(directory)): \(String(cString: strerror(errno)))")
   }
   defer { free(resolved) }
-  let path = String(cString: resolved)
+  let path = String(path: resolved)
   do {
-    return (try Share(FilePath(path), readOnly: isReadOnly, oneFileSystem: oneFileSystem), path)
+    return (
+      try Share(
+        path.filePath, barring: StateDirectory.own, readOnly: isReadOnly, oneFileSystem: oneFileSystem), path
+    )
   } catch .notPermitted {
-    throw Failure(.failed, "cannot share \(directory): it is itself mounted by p2pfs. Share it where it comes from.")
+    throw Failure(
+      .failed,
+      "cannot share \(Console.escaped(directory)): it is itself mounted by p2pfs. Share it where it comes from.")
+  } catch .resourceBusy {
+    throw Failure(.failed, "cannot share \(Console.escaped(directory)): it has the secrets of p2pfs itself")
   } catch .notDirectory {
-    throw Failure(.failed, "cannot share \(directory): it is not a folder")
+    throw Failure(.failed, "cannot share \(Console.escaped(directory)): it is not a folder")
   } catch {
-    throw Failure(.failed, "cannot share \(directory): \(error)")
+    throw Failure(.failed, "cannot share \(Console.escaped(directory)): \(error)")
   }
 }
 
@@ -190,6 +197,7 @@ private struct Reporter: Sendable {
     case .wrongCode(let left):
       Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and the code is replaced.")
     case .codeSpent: break
+    case .codePaused(let seconds): Console.say(CodePause.text(seconds: seconds))
     case .arrived(let session, let path):
       common.say("A guest has come: \(describe(path, session.roundTrip)).")
       back?.mount(session)

@@ -12,7 +12,18 @@ extension Failure {
       let rest = left.map {
         $0 == 0 ? " That was the last try: the other computer shows a new code." : " \($0) tries are left."
       }
-      self.init(.refused, "wrong code. Compare it with what the other computer shows.\(rest ?? "")")
+      self.init(
+        .refused,
+        "wrong code, or somebody is in the way. Compare it with what the other computer shows.\(rest ?? "") "
+          + "It was tried once, and nothing else was.")
+    case .brokenOff(isConfirmed: false):
+      self.init(
+        .refused,
+        """
+        the code was not confirmed: the other side broke off when it had been tried once. Nothing else was tried, since \
+        each time somebody in the way could make one guess at the code. Try again; if it happens again, use a new code, \
+        and another signaling server.
+        """)
     case .codeSpent:
       self.init(.refused, "somebody has tried ten wrong codes in this room. Agree upon another code for both sides.")
     case .tampered(let what):
@@ -21,7 +32,7 @@ extension Failure {
         "the code was not confirmed: \(Console.escaped(what)). Somebody may be in the way: try again, with a new code if it persists."
       )
     case .refused(let why): self.init(.refused, "the other computer refused: \(Console.escaped(why))")
-    case .abandoned:
+    case .abandoned, .brokenOff(isConfirmed: true):
       self.init(.noPeer, "the other computer left, or stopped answering, in the middle of connecting. Try again.")
     case .transport(.noPath(let tried)):
       self.init(

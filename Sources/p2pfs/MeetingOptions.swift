@@ -33,7 +33,7 @@ struct GivenCode {
   init(_ text: String) throws(Failure) {
     var text = text
     if text == "-" {
-      var other = Settings.environment("P2PFS_CODE")
+      var other = Arguments.process.secret("P2PFS_CODE")
       if other == nil { other = try Console.ask("Code: ", isSecret: true) }
       guard let other else {
         throw Failure(.usage, "no code: give it as CODE, in P2PFS_CODE, or run this on a terminal to be asked for it")
@@ -52,7 +52,15 @@ struct GivenCode {
 
   /// Said of what cannot be a code.
   static func noCode(_ text: String) -> String {
-    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad; give what the other computer shows."
+    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad-gutih; give what the other computer shows."
+  }
+}
+
+/// What the user is told when guessing goes on.
+enum CodePause {
+  static func text(seconds: Double) -> String {
+    "Warning: others go on trying wrong codes. Nobody new can come until a new one is made in "
+      + "\(Progress.duration(seconds)). Another signaling server may be left in peace."
   }
 }
 
@@ -136,6 +144,7 @@ struct CommandMeeting {
         case .wrongCode(let left):
           let then = isGiven ? "this one cannot be used any more" : "the code is replaced"
           Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and \(then).")
+        case .codePaused(let seconds): Console.say(CodePause.text(seconds: seconds))
         case .away: common.say("The connection is lost; making it again.")
         case .back: common.say("Connected again.")
         case .signalingLost(let why): Console.say("The signaling server is gone: \(Console.escaped(why)) Trying again.")

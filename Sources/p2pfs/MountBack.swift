@@ -41,10 +41,10 @@ actor MountBack {
       options.source = "p2pfs"
       mounted = try await Mount.start(
         session, on: mountpoint.path, options: options, log: Logger(label: "p2pfs.mount"))
-      common.say("Mounted what the guest shares on \(mountpoint.path).")
+      common.say("Mounted what the guest shares on \(mountpoint.shown).")
     } catch {
       mountedSession = nil
-      Console.say("p2pfs: cannot mount what the guest shares on \(mountpoint.path): \(error)")
+      Console.say("p2pfs: cannot mount what the guest shares on \(mountpoint.shown): \(error)")
     }
   }
 
@@ -63,6 +63,6 @@ func describe(_ loss: Mount.Loss) -> String {
   var parts: [String] = []
   if loss.bytes > 0 { parts.append("\(loss.bytes) bytes not written") }
   if loss.failures > 0 { parts.append("\(loss.failures) files whose writing failed") }
-  let names = loss.files.map { Console.escaped(String(decoding: $0, as: UTF8.self)) }.joined(separator: ", ")
+  let names = loss.files.map { Progress.name($0) }.joined(separator: ", ")
   return parts.joined(separator: ", ") + (names.isEmpty ? "" : " (\(names))")
 }

@@ -77,7 +77,7 @@ struct MountCommand: AsyncParsableCommand {
     if foreground {
       try await serve(code: code, parent: nil)
     } else {
-      var arguments = Array(CommandLine.arguments.dropFirst())
+      var arguments = Arguments.process.given
       if places.count == 2, let index = arguments.firstIndex(of: places[0]) { arguments[index] = "-" }
       let status = try Daemon.start(arguments: arguments, code: code)
       if status != 0 { throw ExitCode(status) }
@@ -88,7 +88,7 @@ struct MountCommand: AsyncParsableCommand {
 
   private func givenCode() throws(Failure) -> String {
     if places.count == 2, places[0] != "-" { return places[0] }
-    if let code = Settings.environment("P2PFS_CODE") { return code }
+    if let code = Arguments.process.secret("P2PFS_CODE") { return code }
     guard let code = try Console.ask("Code: ", isSecret: true) else {
       throw Failure(.usage, "no code: give it as CODE, in P2PFS_CODE, or run this on a terminal to be asked for it")
     }
@@ -120,7 +120,7 @@ struct MountCommand: AsyncParsableCommand {
       throw Failure(.usage, "no signaling server: give CODE@SERVER as p2pfs export shows it, --signal or P2PFS_SIGNAL")
     }
     let root: Path
-    do { root = try Path(Array(source.path.utf8)) } catch {
+    do { root = try Path(source.path.pathBytes) } catch {
       throw Failure(.usage, "the path :/\(source.path): \(error)")
     }
     let options = try mountOptions()
@@ -159,7 +159,7 @@ struct MountCommand: AsyncParsableCommand {
         throw Failure(.notMounted, "the folder :/\(Console.escaped(source.path)) on the other computer: \(error)")
       } catch {
         await peer.end()
-        throw Failure(.notMounted, "cannot mount on \(mountpoint.path): \(error)")
+        throw Failure(.notMounted, "cannot mount on \(mountpoint.shown): \(error)")
       }
     }
     let ending = Ending()
@@ -193,7 +193,7 @@ struct MountCommand: AsyncParsableCommand {
       throw error
     }
     defer { unlink(control) }
-    let ready = "Mounted on \(mountpoint.path): \(describe(peer.path, peer.session.roundTrip))."
+    let ready = "Mounted on \(mountpoint.shown): \(describe(peer.path, peer.session.roundTrip))."
     if let parent { parent.ready(ready) } else { common.say(ready) }
 
     let kernel = Task {

@@ -1,3 +1,4 @@
+import Core
 import CLinux
 import Glibc
 
@@ -6,6 +7,8 @@ struct MountPoint {
   /// The absolute path, without symbolic links in its parents. Nothing of the mounted filesystem itself is asked,
   /// since it may not answer.
   let path: String
+  /// The path, safe for a terminal: others may have named what lies on its way.
+  var shown: String { Console.escaped(path) }
 
   init(_ given: String) throws(Failure) {
     var absolute = given
@@ -14,7 +17,7 @@ struct MountPoint {
         throw Failure(.failed, "the current directory is gone; give an absolute path")
       }
       defer { free(current) }
-      absolute = String(cString: current) + "/" + given
+      absolute = String(path: current) + "/" + given
     }
     var components: [Substring] = []
     for component in absolute.split(separator: "/") where component != "." {
@@ -25,20 +28,20 @@ struct MountPoint {
       return
     }
     let parent = "/" + components.joined(separator: "/")
-    guard let resolved = realpath(parent, nil) else {
-      throw Failure(.notMounted, "\(parent): \(String(cString: strerror(errno)))")
+    guard let resolved = parent.withPath({ realpath($0, nil) }) else {
+      throw Failure(.notMounted, "\(Console.escaped(parent)): \(String(cString: strerror(errno)))")
     }
     defer { free(resolved) }
-    let real = String(cString: resolved)
+    let real = String(path: resolved)
     let place = (real == "/" ? "" : real) + "/" + name
     // The kernel mounts where a link leads to. readlink(2) does not ask what is mounted on a folder.
     var byte: CChar = 0
-    guard readlink(place, &byte, 1) > 0, let target = realpath(place, nil) else {
+    guard place.withPath({ readlink($0, &byte, 1) }) > 0, let target = place.withPath({ realpath($0, nil) }) else {
       path = place
       return
     }
     defer { free(target) }
-    path = String(cString: target)
+    path = String(path: target)
   }
 
   /// The type of the filesystem mounted here last, as /proc/self/mountinfo has it; nil if none.
@@ -49,10 +52,10 @@ struct MountPoint {
     var capacity = 0
     defer { free(line) }
     var found: String?
-    while getline(&line, &capacity, file) > 0, let text = line.map({ String(cString: $0) }) {
+    while getline(&line, &capacity, file) > 0, let text = line.map({ String(path: $0) }) {
       // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue (proc_pid_mountinfo(5))
       let fields = text.split(separator: " ")
-      guard fields.count > 6, MountPoint.unescaped(fields[4]) == path,
+      guard fields.count > 6, MountPoint.unescaped(fields[4]).utf8.elementsEqual(path.utf8),
         let separator = fields.firstIndex(of: "-"), separator + 1 < fields.count
       else { continue }
       found = String(fields[separator + 1])
@@ -65,18 +68,18 @@ struct MountPoint {
 
   /// Unmounts at once, whatever still uses it.
   func detach() throws(Failure) {
-    if umount2(path, Int32(MNT_DETACH)) == 0 { return }
+    if path.withPath({ umount2($0, Int32(MNT_DETACH)) }) == 0 { return }
     let error = errno
     guard error == EPERM else {
-      throw Failure(.failed, "cannot unmount \(path): \(String(cString: strerror(error)))")
+      throw Failure(.failed, "cannot unmount \(shown): \(String(cString: strerror(error)))")
     }
     // An ordinary user unmounts through the setuid program.
     let status = try run(["fusermount3", "-u", "-z", "--", path])
-    guard status == 0 else { throw Failure(.failed, "fusermount3 could not unmount \(path) (status \(status))") }
+    guard status == 0 else { throw Failure(.failed, "fusermount3 could not unmount \(shown) (status \(status))") }
   }
 
   private func run(_ arguments: [String]) throws(Failure) -> Int32 {
-    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
+    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { $0.withPath { strdup($0) } } + [nil]
     defer { for pointer in argv { free(pointer) } }
     var process: pid_t = 0
     let error = posix_spawnp(&process, arguments[0], nil, nil, &argv, Glibc.environ)
@@ -90,7 +93,7 @@ struct MountPoint {
 
   /// Undoes the octal escapes of /proc/self/mountinfo.
   private static func unescaped(_ field: Substring) -> String {
-    let bytes = Array(field.utf8)
+    let bytes = String(field).pathBytes
     var result: [UInt8] = []
     var index = 0
     while index < bytes.count {
@@ -104,7 +107,7 @@ struct MountPoint {
         index += 1
       }
     }
-    return String(decoding: result, as: UTF8.self)
+    return String(pathBytes: result)
   }
 }
 
@@ -112,12 +115,12 @@ extension MountPoint {
   /// Fails unless it is a directory on which nothing of p2pfs is mounted yet.
   func checkIsFree() throws(Failure) {
     if isP2PFS {
-      throw Failure(.notMounted, "\(path) is mounted by p2pfs already; \"p2pfs umount \(path)\" takes it away")
+      throw Failure(.notMounted, "\(shown) is mounted by p2pfs already; \"p2pfs umount \(shown)\" takes it away")
     }
     var status = stat()
-    guard stat(path, &status) == 0 else {
-      throw Failure(.notMounted, "\(path): \(String(cString: strerror(errno))). Make the folder first: mkdir \(path)")
+    guard path.withPath({ stat($0, &status) }) == 0 else {
+      throw Failure(.notMounted, "\(shown): \(String(cString: strerror(errno))). Make the folder first: mkdir \(shown)")
     }
-    guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(.notMounted, "\(path) is not a folder") }
+    guard status.st_mode & S_IFMT == S_IFDIR else { throw Failure(.notMounted, "\(shown) is not a folder") }
   }
 }

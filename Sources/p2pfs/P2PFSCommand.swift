@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Pairing
 
 /// The command line of p2pfs(1).
 @main
@@ -14,10 +15,11 @@ struct P2PFSCommand: AsyncParsableCommand {
     ])
 
   static func main() async {
+    let arguments = Arguments.process
     StandardStreams.fillGaps()
     Signals.catchEnding()
     do {
-      var command = try parseAsRoot()
+      var command = try parseAsRoot(arguments.given)
       if var command = command as? any AsyncParsableCommand {
         try await command.run()
       } else {
@@ -30,7 +32,7 @@ struct P2PFSCommand: AsyncParsableCommand {
     } catch {
       // What ArgumentParser has to say: help and version on standard output, a wrong command line on standard error.
       let isWrong = exitCode(for: error) != .success
-      let message = fullMessage(for: error)
+      let message = CodeMask.masked(fullMessage(for: error))
       if isWrong { Console.say(message) } else { Console.print(message) }
       Glibc.exit(isWrong ? ExitStatus.usage.rawValue : ExitStatus.done.rawValue)
     }

@@ -120,7 +120,7 @@ final class Progress: Sendable {
   }
 
   /// A path of either side, safe for a terminal.
-  static func name(_ path: [UInt8]) -> String { String(decoding: path, as: UTF8.self).escapedName }
+  static func name(_ path: [UInt8]) -> String { String(pathBytes: path).escapedName }
 
   /// A name of either side between quotes, safe for a terminal and not to be taken for two.
   static func quoted(_ name: [UInt8]) -> String {

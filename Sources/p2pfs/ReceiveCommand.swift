@@ -38,7 +38,7 @@ struct ReceiveCommand: AsyncParsableCommand {
     common.startLogging()
     let target: TransferTarget
     do throws(Errno) { target = try TransferTarget(into, overwrites: overwrite) } catch {
-      throw Failure(.failed, "cannot receive into \(into): \(error)")
+      throw Failure(.failed, "cannot receive into \(Console.escaped(into)): \(error)")
     }
     let given = try code.map { text throws(Failure) in try GivenCode(text) }
     let running = Task { () async -> Result<Bool, Failure> in

@@ -28,7 +28,7 @@ struct CommonOptions: ParsableArguments {
 enum Settings {
   /// An environment variable that is set and not empty.
   static func environment(_ name: String) -> String? {
-    guard let value = getenv(name).map({ String(cString: $0) }), !value.isEmpty else { return nil }
+    guard let value = getenv(name).map({ String(path: $0) }), !value.isEmpty else { return nil }
     return value
   }
 

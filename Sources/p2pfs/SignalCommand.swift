@@ -55,7 +55,7 @@ struct SignalCommand: AsyncParsableCommand {
   func validate() throws {
     if (tlsCert == nil) != (tlsKey == nil) { throw ValidationError("--tls-cert and --tls-key go together.") }
     // The variable may be set for other reasons.
-    let hasSecret = turnSecret != nil || !turn.isEmpty && Settings.environment("P2PFS_TURN_SECRET") != nil
+    let hasSecret = turnSecret != nil || !turn.isEmpty && Arguments.process.secret("P2PFS_TURN_SECRET") != nil
     if turn.isEmpty == hasSecret {
       throw ValidationError("--turn and --turn-secret, or P2PFS_TURN_SECRET, go together.")
     }
@@ -96,7 +96,7 @@ struct SignalCommand: AsyncParsableCommand {
     configuration.stunServers = try SignalCommand.servers(stun, of: "--stun")
     configuration.answersStun = !noStun
     configuration.turnServers = try SignalCommand.servers(turn, of: "--turn")
-    configuration.turnSecret = turnSecret ?? Settings.environment("P2PFS_TURN_SECRET")
+    configuration.turnSecret = turnSecret ?? Arguments.process.secret("P2PFS_TURN_SECRET")
     configuration.publicAddress = publicAddress
     configuration.trustsForwardedFor = trustForwardedFor
     return configuration

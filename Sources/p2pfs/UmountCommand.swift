@@ -30,9 +30,9 @@ struct UmountCommand: ParsableCommand {
   }
 
   private func unmount(_ mountpoint: MountPoint) throws(Failure) {
-    guard mountpoint.isMounted else { throw Failure(.failed, "nothing is mounted on \(mountpoint.path)") }
+    guard mountpoint.isMounted else { throw Failure(.failed, "nothing is mounted on \(mountpoint.shown)") }
     guard mountpoint.isP2PFS else {
-      throw Failure(.failed, "what is mounted on \(mountpoint.path) is not of p2pfs; use umount(8)")
+      throw Failure(.failed, "what is mounted on \(mountpoint.shown) is not of p2pfs; use umount(8)")
     }
     guard let daemon = ControlSocket.connect(toMountAt: mountpoint.path) else {
       // Its process has died, or is of another user.
@@ -48,7 +48,8 @@ struct UmountCommand: ParsableCommand {
       case "busy":
         throw Failure(
           .failed,
-          "\(mountpoint.path) is in use by \(rest); end that first, or unmount all the same with --lazy")
+          "\(mountpoint.shown) is in use by \(Console.escaped(rest)); end that first, or unmount all the same with --lazy"
+        )
       case "lost": lost = rest
       default: break
       }

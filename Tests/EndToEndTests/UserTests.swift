@@ -18,6 +18,10 @@ extension EndToEnd {
             test "$(stat -c %u:%g "$M/f")" = "$ID"; cat "$M/f"; echo more >> "$M/f"; cp -a "$M/f" "$M/g"; rsync -a "$M/" copy/
             mkdir "$M/d"; mv "$M/g" "$M/d/"; test "$(cat "$E/d/g")" = $'mine\\nmore'; chown "$ID" "$M/f"
             """, variables)
+          // Neither a debugger nor a core dump of that user gets to the secrets.
+          for program in a.programs + b.programs {
+            #expect(try a.shell("stat -c %u /proc/\(program.pid)/mem") == "0\n", "\(program)")
+          }
           // Not even root may look into a user's mount, unless it was mounted so.
           let root = try stage.computer("root")
           #expect(try root.run(["ls", mounted.point]).errors.contains("Permission denied"))

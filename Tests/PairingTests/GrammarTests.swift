@@ -3,6 +3,24 @@ import Testing
 
 @testable import Pairing
 
+@Suite struct CodeMaskTests {
+  @Test(arguments: [
+    ("482153-lusab-babad", "482153-xxxxx-xxxxx"),
+    ("--code=482153-lusab-babad-gutih", "--code=482153-xxxxx-xxxxx-xxxxx"),
+    ("482153-Lusab-babad@wss://host:1/:/photos", "482153-xxxxx-xxxxx@wss://host:1/:/photos"),
+    (" 482153-lusab:/a", " 482153-xxxxx:/a"), ("482153-lusa", "482153-xxxx"),
+    ("Unexpected argument '482153-lusab-babad'", "Unexpected argument '482153-xxxxx-xxxxx'"),
+    ("482153-lusab 482154-babad", "482153-xxxxx 482154-xxxxx"),
+    // No codes.
+    ("1482153-lusab", "1482153-lusab"), ("x482153-lusab", "x482153-lusab"), ("482153", "482153"),
+    ("482153-", "482153-"),
+    ("48215-lusab", "48215-lusab"), ("482153-1", "482153-1"), ("482153-photo1", "482153-photo1"), ("", ""),
+  ])
+  func `what may be a code is hidden, but for its room`(_ pair: (String, String)) {
+    #expect(CodeMask.masked(pair.0) == pair.1)
+  }
+}
+
 @Suite struct GrammarTests {
   @Test(
     "Sixteen bits are a word, and the word is the bits",

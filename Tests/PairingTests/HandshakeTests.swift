@@ -66,6 +66,39 @@ import Testing
     #expect(throws: HandshakeError.wrongCode(attemptsLeft: nil)) { try guest.receive(guess) }
   }
 
+  @Test("A code is proved once, and begun as often as a host comes before that")
+  func provedOnce() throws {
+    var guest = GuestHandshake(Self.credential, offer: [1])
+    let first = guest.opening
+    #expect(try guest.begin() != first)
+    var host = HostHandshake(Self.credential)
+    guard case .reply(let share) = try host.receive(try guest.begin()) else { throw HandshakeError.malformed }
+    #expect(!guest.hasRiskedGuess)
+    guard case .reply = try guest.receive(share) else { throw HandshakeError.malformed }
+    #expect(guest.hasRiskedGuess)
+    #expect(throws: HandshakeError.provedAlready) { try guest.begin() }
+    #expect(throws: HandshakeError.outOfOrder) { try guest.receive(share) }
+  }
+
+  @Test("What nobody can guess may be proved again")
+  func provedAgain() throws {
+    let known = Credential(try #require(try meet()).guest.resumption)
+    var guest = GuestHandshake(known)
+    for _ in 0..<3 {
+      var host = HostHandshake(known)
+      guard case .reply(let share) = try host.receive(try guest.begin()),
+        case .reply = try guest.receive(share)
+      else { throw HandshakeError.malformed }
+      #expect(!guest.hasRiskedGuess)
+    }
+  }
+
+  @Test("Codes are replaced ever more slowly")
+  func pause() {
+    var pause = RenewalPause()
+    #expect((0..<9).map { _ in pause.next() } == [0, 60, 120, 240, 480, 960, 1920, 3600, 3600])
+  }
+
   @Test("The same words for another room are another secret")
   func otherRoom() throws {
     let other = Credential(try Code(parsing: "482154-lusab-babad"))

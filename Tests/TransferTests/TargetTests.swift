@@ -76,11 +76,9 @@ import Wire
     withExtendedLifetime(directory) {}
   }
 
-  @Test func `directories get the permissions they are to have, whatever the umask and an interruption`() throws {
+  @Test func `directories get the permissions they are to have, whatever an interruption leaves`() throws {
     let (directory, path) = try place(":")
-    let target = try TransferTarget(path + "/to", overwrites: false)
-    let before = umask(0o077)
-    defer { umask(before) }
+    let target = try TransferTarget(path + "/to", overwrites: false, umask: 0)
     for (name, mode, meanwhile) in [("plain", 0o775, "775"), ("locked", 0o555, "1755")] as [(String, UInt32, String)] {
       let entry = try entry(name, .directory, mode: mode)
       #expect(try target.makeDirectory(entry) == mode)
@@ -96,6 +94,76 @@ import Wire
     #expect(try target.makeDirectory(try entry("own", .directory, mode: 0o555)) == nil)
     #expect(try target.makeDirectory(try entry("private", .directory, mode: 0o755)) == nil)
     #expect(try shell("stat -c %a \(path)/to/own \(path)/to/private") == "755\n700\n")
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test(arguments: [(0o077, "700 600\n"), (0o027, "750 640\n"), (0, "777 666\n")] as [(UInt32, String)])
+  func `what is received gets no permission that the umask takes`(_ umask: UInt32, _ modes: String) throws {
+    let (directory, path) = try place(":")
+    let target = try TransferTarget(path + "/to", overwrites: false, umask: umask)
+    let made = try target.makeDirectory(try entry("d", .directory, mode: 0o777))
+    #expect(made == 0o777 & ~umask)
+    let file = try PartFile(
+      1, try entry("f", .file(size: 0), mode: 0o666), in: target, after: .init(part: try self.path(".f.p2pfs-part")),
+      offset: 0)
+    var filesystems = FilesystemTable()
+    #expect(try file.finish(Digest.hash(of: []), synchronizing: &filesystems) == nil)
+    #expect(try shell("cd \(path)/to; echo $(stat -c %a d f)") == modes)
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test func `the umask of the process is known without changing it`() throws {
+    #expect(
+      try shell("umask") == String(repeating: "0", count: 4 - String(Umask.ofProcess, radix: 8).count)
+        + String(Umask.ofProcess, radix: 8) + "\n")
+  }
+
+  @Test func `a part of another user, or one that others may write, is not gone on with`() async throws {
+    let (directory, path) = try place(
+      """
+      for f in foreign loose mine; do head -c 200000 /dev/urandom > $f; head -c 150000 $f > ../to/.$f.p2pfs-part; done
+      chmod 666 ../to/.foreign.p2pfs-part ../to/.loose.p2pfs-part; chown 65534 ../to/.foreign.p2pfs-part
+      """)
+    // Who had it open writes to what has lost its name.
+    let held = open(path + "/to/.foreign.p2pfs-part", O_WRONLY | O_CLOEXEC)
+    defer { close(held) }
+    let progress = TransferProgress()
+    let ending = try await transfer(
+      ["foreign", "loose", "mine"].map { "\(path)/from/\($0)" }, into: path + "/to", progress: progress)
+    #expect(ending.isWhole && progress.moved == 450_000, "\(ending) \(progress.moved)")
+    #expect(write(held, "changed", 7) == 7)
+    #expect(try shell("cd \(path); diff -r from to; stat -c '%u %a' to/foreign to/loose") == "0 644\n0 644\n")
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test func `a part of another user that cannot be removed keeps its file from coming`() throws {
+    let (directory, path) = try place("cd ../to; : > .f.p2pfs-part; chown 65534 .f.p2pfs-part; chattr +i .f.p2pfs-part")
+    defer { _ = try? shell("chattr -i \(path)/to/.f.p2pfs-part") }
+    let target = try TransferTarget(path + "/to", overwrites: false)
+    let file = try entry("f", .file(size: 1))
+    let part = try self.path(".f.p2pfs-part")
+    do {
+      _ = try PartFile(1, file, in: target, after: .init(part: part), offset: 0)
+      Issue.record("taken")
+    } catch let refusal as Refusal {
+      #expect(refusal.reason == Refusal.isForeignPart.reason)
+    }
+    withExtendedLifetime(directory) {}
+  }
+
+  @Test func `a directory that another user has put where everybody may is not filled`() throws {
+    let (directory, path) = try place("chmod 1777 ../to; mkdir -m 777 ../to/d ../to/own; chown 65534 ../to/d")
+    let target = try TransferTarget(path + "/to", overwrites: false)
+    do {
+      _ = try target.makeDirectory(try entry("d", .directory, mode: 0o755))
+      Issue.record("taken")
+    } catch let refusal as Refusal {
+      #expect(refusal.reason == Refusal.isForeign.reason)
+    }
+    #expect(try target.makeDirectory(try entry("own", .directory, mode: 0o755)) == nil)
+    // Where not everybody may, it is somebody's whom the user trusts.
+    try shell("chmod 775 \(path)/to")
+    #expect(try target.makeDirectory(try entry("d", .directory, mode: 0o755)) == nil)
     withExtendedLifetime(directory) {}
   }
 
