@@ -36,6 +36,9 @@ package enum Limits {
     /// Requests without an answer that one side may have at the other. More is a violation of the
     /// protocol and ends the connection. Bounds the exporter's queue and reply cache.
     package static let requests = 1_024
+    /// Those of them that are kept for putting right what the restart of the peer's program has broken: 64 files opened
+    /// again for each round trip.
+    package static let recovery = 64
     /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
     package static let writeCredit = 4_194_304
     /// The least write credit, when many guests share the pool: eight messages.
@@ -377,6 +380,9 @@ package enum Limits {
     package static let expectedDirectories = 4_096
     /// Pages of a listing in a row without a new entry before it counts as endless.
     package static let emptyPages = 64
+    /// Files that were closed, and directories that were made, which are remembered until they are synced: what a program
+    /// made last, by some 200 bytes each.
+    package static let unsynced = 1_024
     /// How long attributes and names are believed when no option says otherwise.
     package static let validity = 10.0
     /// How long the answer to statfs is believed: df and file managers ask in bursts.

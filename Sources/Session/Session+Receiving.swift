@@ -56,6 +56,7 @@ extension Session {
   // MARK: - As the one who asks
 
   private func complete(_ header: Header, _ frame: Frame, from link: any Link) {
+    if completeRecovery(header, frame, from: link) { return }
     let completion = state.withLock { state -> (@Sendable (Reply) -> Void)? in
       // What a connection still brings after it was replaced would mix with the answers of the new one.
       guard state.link === link else { return nil }
@@ -71,31 +72,32 @@ extension Session {
       throw MalformedMessage("it speaks versions \(hello.oldest) to \(hello.version), we speak \(Hello.currentVersion)")
     }
     guard hello.session == configuration.identity else { throw MalformedMessage("the hello is of another session") }
-    typealias Greeted = (
-      lost: [@Sendable (Reply) -> Void], channels: [Channel], observers: [@Sendable (SessionState) -> Void]
-    )
-    // Under one lock with the change of state, so that no request slips between what is sent again and what is new.
+    typealias Greeted = (lost: [@Sendable (Reply) -> Void], channels: [Channel])
     let outcome = state.withLock {
       state -> Greeted? in
       // A connection that was replaced before it was greeted on.
-      guard state.link === link else { return ([], [], []) }
-      guard state.status == .offline || state.status == .expired else { return nil }
+      guard state.link === link else { return ([], []) }
+      guard !state.isGreeted else { return nil }
+      state.isGreeted = true
+      state.away = 0
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [Channel] = []
       if let known = state.peer, known.instance != hello.instance {
-        // It was started again: whether it did what it was asked last is not known.
-        lost = state.pending.removeAll(onlyChanges: true)
+        // It was started again: whether it did what it was asked last is not known, unless it remembers.
+        let remembers = hello.flags.contains(.remembers)
+        if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
+        state.restart = PeerRestart(
+          remembers: remembers,
+          isOtherMachine: known.machine != hello.machine || state.restart?.isOtherMachine ?? false)
         state.slots = SlotTable(count: Limits.Session.requests)
         state.slotsSince = state.connection
         channels = state.channels.forgetPeer()
       }
-      state.pending.restrict(to: Int(hello.requests))
+      responder?.memory?.greeted(by: hello.instance)
+      state.pending.restrict(to: Recovery.others(of: Int(hello.requests)))
       state.peer = hello
-      let observers = state.turn(.online)
       state.silence = 0
-      for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
-      _ = state.pending.promote().map { link.send($0.frame, on: $0.lane) }
-      return (lost, channels, observers)
+      return (lost, channels)
     }
     guard let outcome else { throw MalformedMessage("a second hello") }
     // What overtook the hello on the other lane.
@@ -106,9 +108,7 @@ extension Session {
     for frame in early { received(frame, on: .bulk, from: link) }
     for completion in outcome.lost { completion(.failed(.ioError)) }
     for channel in outcome.channels { channel.fail(.reset(.lost, "")) }
-    carryChannels(by: link)
-    ping(link)
-    for observer in outcome.observers { observer(.online) }
+    recover(on: link)
   }
 
   private func measure(since asked: Instant) {
@@ -134,7 +134,7 @@ extension Session {
       guard state.executingHere + state.parked.count + state.early.count < Limits.Session.requests else {
         throw MalformedMessage("more than \(Limits.Session.requests) requests at once")
       }
-      guard state.status == .online else {
+      guard state.isGreeted else {
         guard lane == .bulk else { throw MalformedMessage("a request before the hello") }
         state.early.append(frame)
         return (.ignore, nil)
@@ -225,7 +225,10 @@ extension Session {
       let changes = Operation(rawValue: exchange.header.operation)?.changes ?? false
       // A peer that was started again numbers its requests anew: it must not get the answers to older ones.
       let isKnown = exchange.connection >= state.slotsSince
-      if changes, isKnown { state.slots.record(frame, for: exchange.header.sequence) }
+      if changes, isKnown {
+        state.slots.record(frame, for: exchange.header.sequence)
+        responder?.memory?.keep(frame, to: exchange.header)
+      }
       // What changed something is answered on whatever connection there is now; the rest is asked again.
       if changes && isKnown || exchange.connection == state.connection { state.link?.send(frame, on: lane) }
       if isLast {

@@ -55,14 +55,21 @@ package final class Session: Requester, ReplySink {
     /// Seconds without a sign of life on the link, and when it had the last one.
     var silence = 0.0
     var lastHeard = Instant(nanoseconds: 0)
+    /// Whether the peer has greeted on the link.
+    var isGreeted = false
     /// Seconds that the link, if there is one, has waited for the peer's hello.
     var greeting = 0.0
     /// Seconds since the peer was heard last, while it is not greeted.
     var away = 0.0
-    var pending = PendingRequests(limit: Limits.Session.requests)
+    var pending = PendingRequests(limit: Recovery.others(of: Limits.Session.requests))
     var slots = SlotTable(count: Limits.Session.requests)
     /// What the peer has said of itself last.
     var peer: Hello?
+    /// That the peer was started again, until all is put right: then the session is not online, though it is connected.
+    var restart: PeerRestart?
+    var recovery = Recovery()
+    var recoverers: [(number: UInt64, body: @Sendable (PeerRestart) -> [RecoveryRequest])] = []
+    var lastRecoverer: UInt64 = 0
     var observers: [(number: UInt64, body: @Sendable (SessionState) -> Void)] = []
     var lastObserver: UInt64 = 0
 
@@ -180,6 +187,7 @@ package final class Session: Requester, ReplySink {
       state.dropUnbegun()
       state.silence = 0
       state.greeting = 0
+      state.isGreeted = false
       // From here on nothing is sent until the peer has greeted on the new connection.
       guard state.status == .online else { return (old, false, []) }
       state.away = 0
@@ -195,11 +203,12 @@ package final class Session: Requester, ReplySink {
     if let responder {
       flags.insert(.exports)
       if responder.isReadOnly { flags.insert(.readOnly) }
+      if responder.memory?.remembers ?? false { flags.insert(.remembers) }
     }
     let hello = Hello(
       session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
       writeCredit: UInt32(configuration.grantedWriteCredit), instance: instance,
-      machine: 0)
+      machine: responder?.memory?.machine ?? instance)
     link.send(hello.encoded(), on: .control)
     // Only now: the peer's hello may be here already, and what it sets free must not overtake ours.
     link.attach(LinkReceiverOfConnection(session: self, link: link))
@@ -220,11 +229,11 @@ package final class Session: Requester, ReplySink {
   }
 
   /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
-  /// started again: closes the connection and what the peer had open.
-  package func suspend() { finish() }
+  /// started again: closes the connection and what the peer had open, and keeps what is remembered of it.
+  package func suspend() { finish(forGood: false) }
 
   /// Whether there is a connection on which the peer has not greeted yet.
-  package var isBeingGreeted: Bool { state.withLock { $0.link != nil && $0.status != .online } }
+  package var isBeingGreeted: Bool { state.withLock { $0.link != nil && !$0.isGreeted } }
 
   /// Counts time, in steps of at most a second: to be called about once a second with what has gone by.
   package func tick(_ seconds: Double) {
@@ -237,7 +246,7 @@ package final class Session: Requester, ReplySink {
     let step = min(max(seconds, 0), 1)
     let action = state.withLock { state -> Action in
       guard state.status != .over else { return .none }
-      if state.status != .online {
+      if state.status != .online, !state.isGreeted || state.link == nil {
         // A peer that connects and never greets is as good as away.
         state.away += step
         if state.status == .offline, state.away >= configuration.timeout {
@@ -314,6 +323,7 @@ package final class Session: Requester, ReplySink {
     let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
       guard state.link === link else { return [] }
       state.link = nil
+      state.isGreeted = false
       state.dropUnbegun()
       guard state.status == .online else { return [] }
       state.away = state.silence
@@ -336,7 +346,8 @@ package final class Session: Requester, ReplySink {
     link.send(Session.message(.ping, sequence: Instant.now.nanoseconds), on: .control)
   }
 
-  func finish() {
+  /// `forGood`: nobody comes back to the session.
+  func finish(forGood: Bool = true) {
     typealias Outcome = (
       link: (any Link)?, completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
     )
@@ -346,6 +357,7 @@ package final class Session: Requester, ReplySink {
         state.link = nil
         state.dropUnbegun()
         state.observers = []
+        state.recoverers = []
       }
       return (state.link, state.pending.removeAll(), state.turn(.over))
     }
@@ -354,7 +366,7 @@ package final class Session: Requester, ReplySink {
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }
     outcome.link?.close()
-    responder?.end()
+    if forGood { responder?.end() } else { responder?.suspend() }
   }
 
   package func violated(_ what: String) {
