@@ -55,6 +55,8 @@ final class Node: @unchecked Sendable {
   var cachedVersion: Attributes.Version?
   /// Bytes that the kernel has read since it began to cache that state.
   var readSinceCached: Int64 = 0
+  /// Whether the peer has acknowledged bytes that no fsync has covered: lost if its machine is started again.
+  var isUnsynced = false
   var writes = WriteQueue<WritePart, @Sendable () -> Void>()
 
   init(id: UInt64, inode: UInt64, parent: Node?, name: [UInt8], attributes: Attributes, asked: Instant) {

@@ -62,7 +62,10 @@ extension PeerFilesystem {
           let asked = Instant.now
           let node = state.tree.enter(name, in: directory, attributes, asked: asked)
           directory.listing?.set(name, attributes, asked: asked)
-          if attributes.type == .directory { cache(DirectoryListing(asked: asked), of: node, &state) }
+          if attributes.type == .directory {
+            cache(DirectoryListing(asked: asked), of: node, &state)
+            if linked == nil { state.unsynced.made(node, paths[0]) }
+          }
           let others = linked == nil ? [] : touchLinks(of: node, &state, now: now)
           return (self.entry(for: node, now: .now, nameValidity: options.entryTimeout), others)
         }

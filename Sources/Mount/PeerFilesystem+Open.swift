@@ -191,6 +191,9 @@ extension PeerFilesystem {
       state.withLock { state in
         file.node.files.removeAll { $0 === file }
         if file.error != nil { state.lost += 1 }
+        if file.node.isUnsynced, file.node.files.isEmpty, let path = try? state.tree.path(of: file.node) {
+          state.unsynced.closed(file.node, path)
+        }
         state.tree.collect(file.node)
       }
     }
@@ -200,8 +203,14 @@ extension PeerFilesystem {
     guard let file = state.withLock({ $0.files[handle] }) else { return _ = request.fail(.badFileDescriptor) }
     let pending = wait(request, .change)
     afterWrites(of: file.node) { [self] in
+      // What is acknowledged from here on may not be covered.
+      state.withLock { _ in file.node.isUnsynced = false }
       send(.fsync(file.handle, dataOnly: dataOnly)) { [self] reply in
-        let error = state.withLock { _ in file.takeError() } ?? reply.error
+        let error =
+          state.withLock { state in
+            if reply.error == nil { state.unsynced.synced(file.node) } else { file.node.isUnsynced = true }
+            return file.takeError()
+          } ?? reply.error
         if let error { return pending.fail(error) }
         if let request = pending.take() { request.succeed() }
       }

@@ -90,7 +90,12 @@ extension PeerFilesystem {
       state.writesUnderWay -= 1
       let operation = part.operation
       operation.unanswered -= 1
-      if let error { operation.error = operation.error ?? error } else { operation.written += part.bytes }
+      if let error {
+        operation.error = operation.error ?? error
+      } else {
+        operation.written += part.bytes
+        node.isUnsynced = true
+      }
       node.changed = .now
       if let error, operation.pending == nil {
         // The program was told that it is written: everyone who has the file open learns that it is not.

@@ -35,6 +35,7 @@ final class PeerFilesystem: FUSEFilesystem {
     var listed = Deque<UInt64>()
     var cachedEntries = 0
     var ahead = ListingsAhead()
+    var unsynced = Unsynced()
     var statistics: (values: FUSEStatistics, asked: Instant)?
   }
 
@@ -64,6 +65,7 @@ final class PeerFilesystem: FUSEFilesystem {
     interrupts = InterruptTable(
       isOnline: { [requester] in requester.isOnline }, interrupted: { PeerFilesystem.endInterrupted($0) })
     interrupts.start()
+    watchRestarts()
   }
 
   /// Names the session that notifications to the kernel go through.
