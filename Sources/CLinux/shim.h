@@ -23,6 +23,7 @@ static inline short p2pfs_spawn_setsid(void) { return 0x80; }
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/statfs.h>
+#include <sys/uio.h>
 
 /// openat2(2), which glibc 2.36 does not wrap.
 static inline int p2pfs_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve) {
@@ -41,6 +42,7 @@ static inline int p2pfs_openat(int directory, const char *path, int flags, unsig
 /// What statx(2) says, as far as it travels.
 struct p2pfs_status {
   uint32_t mode, links, is_mount_root, knows_mount_root;
+  uint32_t owner, group, is_immutable;
   uint64_t device, inode, size, blocks;
   uint64_t birth;           // in nanoseconds; 0 if the filesystem does not say
   int64_t seconds[3];       // accessed, modified, changed
@@ -55,6 +57,9 @@ static inline int p2pfs_statx(int directory, const char *path, int flags, unsign
   if (syscall(SYS_statx, directory, path, flags, mask, &s) != 0) return -1;
   out->mode = s.stx_mode;
   out->links = s.stx_nlink;
+  out->owner = s.stx_uid;
+  out->group = s.stx_gid;
+  out->is_immutable = (s.stx_attributes & STATX_ATTR_IMMUTABLE) != 0;
   out->is_mount_root = (s.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
   out->knows_mount_root = (s.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) != 0;
   // The encoding of makedev(3), so that it compares with st_dev.
@@ -94,6 +99,31 @@ static inline int p2pfs_fallocate(int file, int mode, int64_t offset, int64_t co
   return (int)syscall(SYS_fallocate, file, mode, offset, count);
 }
 
+/// Writes to the end of the file, wherever that is, and leaves the file position behind what was written: pwritev2(2)
+/// with RWF_APPEND at offset -1.
+static inline long p2pfs_append(int file, const struct iovec *parts, int count) {
+  return syscall(SYS_pwritev2, file, parts, (long)count, -1L, -1L, 0x10);
+}
+
+/// Takes the error of writing back that this open file was not told of yet, as fsync(2) would, but writes nothing:
+/// sync_file_range(2) waits for the pages of a range that has none.
+static inline int p2pfs_take_writeback_error(int file) {
+  return (int)syscall(SYS_sync_file_range, file, (int64_t)1 << 61, (int64_t)1, 1 /* WAIT_BEFORE */);
+}
+
+/// Whether the effective user may access an open file, O_PATH included: faccessat2(2), which glibc 2.36 hides.
+static inline int p2pfs_may(int directory, const char *path, int mode) {
+  return (int)syscall(SYS_faccessat2, directory, path, mode, 0x200 | 0x1000 | 0x100 /* AT_EACCESS, _EMPTY_PATH, _SYMLINK_NOFOLLOW */);
+}
+
+/// Whether the directory has a default ACL, which takes the place of the umask (acl(5)).
+static inline int p2pfs_has_default_acl(const char *directory) {
+  return syscall(SYS_getxattr, directory, "system.posix_acl_default", NULL, 0L) > 0;
+}
+
+/// O_NOATIME of open(2), which needs _GNU_SOURCE.
+static inline int p2pfs_no_access_time(void) { return 01000000; }
+
 /// syncfs(2), which needs _GNU_SOURCE.
 static inline int p2pfs_syncfs(int file) { return (int)syscall(SYS_syncfs, file); }
 
@@ -104,18 +134,41 @@ static inline int p2pfs_own_umask(void) {
   return 0;
 }
 
-/// Takes from the calling thread every capability whose bit is not in `keep`.
-static inline int p2pfs_keep_capabilities(uint64_t keep) {
+/// Takes from the calling thread every capability whose bit is not in `keep`; those of `dormant` it may raise again.
+static inline int p2pfs_keep_capabilities(uint64_t keep, uint64_t dormant) {
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct data[2];
   if (syscall(SYS_capget, &header, data) != 0) return -1;
   for (int i = 0; i < 2; i++) {
-    uint32_t bits = (uint32_t)(keep >> (32 * i));
-    data[i].effective &= bits;
-    data[i].permitted &= bits;
+    data[i].effective &= (uint32_t)(keep >> (32 * i));
+    data[i].permitted &= (uint32_t)((keep | dormant) >> (32 * i));
     data[i].inheritable = 0;
   }
   return (int)syscall(SYS_capset, &header, data);
+}
+
+/// Raises those of the calling thread's permitted capabilities that are in `bits`, or lowers them.
+/// Returns those that were raised and are lowered now, or the reverse.
+static inline uint64_t p2pfs_turn_capabilities(uint64_t bits, int raised) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2];
+  if (syscall(SYS_capget, &header, data) != 0) return 0;
+  uint64_t turned = 0;
+  for (int i = 0; i < 2; i++) {
+    const uint32_t own = (uint32_t)(bits >> (32 * i)) & data[i].permitted;
+    const uint32_t now = raised ? data[i].effective | own : data[i].effective & ~own;
+    turned |= (uint64_t)(now ^ data[i].effective) << (32 * i);
+    data[i].effective = now;
+  }
+  return turned != 0 && syscall(SYS_capset, &header, data) == 0 ? turned : 0;
+}
+
+/// The effective capabilities of the calling thread; 0 if they cannot be had.
+static inline uint64_t p2pfs_capabilities(void) {
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct data[2];
+  if (syscall(SYS_capget, &header, data) != 0) return 0;
+  return data[0].effective | (uint64_t)data[1].effective << 32;
 }
 
 /// pthread_timedjoin_np(3), a glibc extension.

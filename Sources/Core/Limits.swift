@@ -339,6 +339,8 @@ package enum Limits {
     /// Listings of one session that are open at once; the least recently used one is closed for a further
     /// one, and opened again where it was if it is asked for.
     package static let listings = 64
+    /// Parts of one append: IOV_MAX of Linux, which one system call takes.
+    package static let appendParts = 1_024
     /// Bytes of directory entries read from the kernel at once.
     package static let directoryBuffer = 32_768
     /// Tries of a resolution that collides with renames before it is done step by step.

@@ -6,7 +6,7 @@ package import Wire
 
 /// What changes or reads directories: one name in one directory that was resolved before.
 ///
-/// Modes are those that the peer asks for, with the umask that the thread has: the workers have none.
+/// Modes are those that the peer asks for, with the umask of its program, or that of the thread if none is named.
 extension ConfinedDirectory {
   /// The attributes of what is at `path`; of a barred mount those of an empty directory.
   package func attributes(at path: Path) throws(Errno) -> Attributes {
@@ -45,20 +45,32 @@ extension ConfinedDirectory {
     return FileStatus.barred(device: try FileStatus(directory, name, isCached: true, mask: 0).device)
   }
 
-  /// Makes a directory: mkdirat(2).
-  package func makeDirectory(at path: Path, mode: UInt32) throws(Errno) -> Attributes {
+  /// Makes a directory: mkdirat(2). It gets the group of a directory with a setgid bit, and that bit, from the kernel.
+  package func makeDirectory(at path: Path, mode: UInt32, umask: UInt32? = nil) throws(Errno) -> Attributes {
     let entry = try entry(at: path, ofRoot: .fileExists)
-    try check(mkdirat(entry.directory.rawValue, entry.name, mode & 0o1777))
+    try make(in: entry, mode: mode & 0o1777, umask) { mkdirat($0, $1, $2) }
     return try attributes(of: entry)
   }
 
-  /// Makes a FIFO or an empty regular file: mknodat(2).
+  /// Makes a FIFO, a socket that nobody listens on, or an empty regular file: mknodat(2).
   /// - Throws: `EPERM` for any other type.
-  func makeNode(at path: Path, mode: UInt32) throws(Errno) -> Attributes {
+  func makeNode(at path: Path, mode: UInt32, umask: UInt32? = nil) throws(Errno) -> Attributes {
     let entry = try entry(at: path, ofRoot: .fileExists)
-    guard let type = FileType(mode: mode), type == .fifo || type == .regular else { throw .notPermitted }
-    try check(mknodat(entry.directory.rawValue, entry.name, type.rawValue | mode & 0o1777, 0))
+    switch FileType(mode: mode) {
+    case .fifo, .socket, .regular: break
+    default: throw .notPermitted
+    }
+    try make(in: entry, mode: mode & 0o171777, umask) { mknodat($0, $1, $2, 0) }
     return try attributes(of: entry)
+  }
+
+  private func make(
+    in entry: borrowing Entry, mode: UInt32, _ umask: UInt32?,
+    _ call: (CInt, UnsafePointer<CChar>, mode_t) -> CInt
+  ) throws(Errno) {
+    let directory = entry.directory.rawValue
+    let name = entry.name
+    try Umask.with(umask, mode: mode, in: directory) { mode throws(Errno) in try check(call(directory, name, mode)) }
   }
 
   /// Makes a symbolic link; its target is data, never followed here.

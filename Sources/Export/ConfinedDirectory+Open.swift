@@ -10,21 +10,27 @@ extension ConfinedDirectory {
   /// - Throws: `ELOOP` for a symbolic link, `ENXIO` for a FIFO, socket or device, at once.
   package func open(_ path: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)
-    return try reopen(object(at: path), flags)
+    return try openReally(object(at: path), flags, options)
   }
 
   /// Opens the regular file at `path`, which it makes if nothing is there.
-  package func create(_ path: Path, _ options: OpenOptions, mode: UInt32) throws(Errno) -> Descriptor {
+  package func create(
+    _ path: Path, _ options: OpenOptions, mode: UInt32, umask: UInt32? = nil
+  ) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)
     for _ in 0..<Limits.Export.resolutionTries {
       let entry = try entry(at: path, ofRoot: .isDirectory)
       // O_EXCL: what is there already is never followed, and opened only after a look at its type.
-      let created = p2pfs_openat(
-        entry.directory.rawValue, entry.name, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode & 0o1777)
-      if created >= 0 { return try Descriptor(created) }
-      guard errno == EEXIST, !options.contains(.exclusive) else { throw Errno(rawValue: errno) }
       do throws(Errno) {
-        let existing = try reopen(object(at: path), flags)
+        let (directory, name) = (entry.directory.rawValue, entry.name)
+        return try Umask.with(umask, mode: mode & 0o1777, in: directory) { mode throws(Errno) in
+          try Descriptor(p2pfs_openat(directory, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode))
+        }
+      } catch {
+        guard error == .fileExists, !options.contains(.exclusive) else { throw error }
+      }
+      do throws(Errno) {
+        let existing = try openReally(object(at: path), flags, options)
         guard try FileStatus(existing.rawValue).type == .regular else { throw Errno.isDirectory }
         return existing
       } catch {
@@ -41,11 +47,13 @@ extension ConfinedDirectory {
     guard !object.isBarred else { return nil }
     let directory = object.unbarred()
     guard try FileStatus(directory.rawValue).type == .directory else { throw .notDirectory }
-    return try reopen(directory, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    return try openReally(directory, O_RDONLY | O_CLOEXEC | O_NONBLOCK, .read)
   }
 
   /// Opens what is open with O_PATH once more for real, after a look at its type.
-  private func reopen(_ object: consuming Descriptor, _ flags: CInt) throws(Errno) -> Descriptor {
+  private func openReally(
+    _ object: consuming Descriptor, _ flags: CInt, _ options: OpenOptions
+  ) throws(Errno) -> Descriptor {
     let object = object
     switch try FileStatus(object.rawValue).type {
     case .regular: break
@@ -56,7 +64,21 @@ extension ConfinedDirectory {
     case .symbolicLink: throw .tooManySymbolicLinkLevels
     default: throw .noSuchAddressOrDevice
     }
-    return try Descriptor(p2pfs_openat(AT_FDCWD, object.procPath(), flags, 0))
+    return try ConfinedDirectory.openByLink(object.procPath(), flags, options)
+  }
+
+  /// Opens a regular file that is open, with O_PATH or otherwise, once more: it may have no name any more.
+  static func openAgain(_ descriptor: CInt, _ options: OpenOptions) throws(Errno) -> Descriptor {
+    try openByLink(procPathOfDescriptor(descriptor), flags(options), options)
+  }
+
+  /// A file that the system opens for appending only (chattr(1) +a) is opened so, if the peer is going to append.
+  private static func openByLink(
+    _ link: [CChar], _ flags: CInt, _ options: OpenOptions
+  ) throws(Errno) -> Descriptor {
+    let opened = p2pfs_openat(AT_FDCWD, link, flags, 0)
+    guard opened < 0, errno == EPERM, options.contains([.write, .append]) else { return try Descriptor(opened) }
+    return try Descriptor(p2pfs_openat(AT_FDCWD, link, flags | O_APPEND, 0))
   }
 
   /// The flags of open(2). O_NONBLOCK: should a lease or a lock stand in the way, we do not wait.
@@ -68,11 +90,8 @@ extension ConfinedDirectory {
     case (false, true): flags |= O_WRONLY
     case (false, false): throw .invalidArgument
     }
-    if options.contains(.append) { flags |= O_APPEND }
-    if options.contains(.truncate) {
-      guard options.contains(.write) else { throw .invalidArgument }
-      flags |= O_TRUNC
-    }
+    // O_RDONLY | O_TRUNC truncates on Linux, if the file may be written.
+    if options.contains(.truncate) { flags |= O_TRUNC }
     return flags
   }
 
@@ -101,7 +120,8 @@ extension ConfinedDirectory {
       guard status.type != .symbolicLink else { throw .notSupported }
       // The setgid bit of a directory never travels, so a peer's chmod must not clear it.
       let kept = status.type == .directory ? status.mode & 0o2000 : 0
-      try check(chmod(path, mode & 0o1777 | kept))
+      func change() throws(Errno) { try check(chmod(path, mode & 0o1777 | kept)) }
+      if kept == 0 { try change() } else { try WorkerConfinement.keepingSetgid(change) }
     }
     if changes.accessed != nil || changes.modified != nil {
       let times = [timespec(changes.accessed), timespec(changes.modified)]

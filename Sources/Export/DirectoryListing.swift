@@ -25,7 +25,7 @@ final class DirectoryListing: @unchecked Sendable {
   private let isRemote: Bool
 
   init(_ descriptor: consuming Descriptor) throws(Errno) {
-    let file = OpenFile(descriptor, appends: false)
+    let file = OpenFile(descriptor, [])
     (device, isRemote) = try file.withDescriptor { file throws(Errno) in
       (try FileStatus(file).device, DirectoryListing.remote.contains(p2pfs_filesystem_type(file)))
     }

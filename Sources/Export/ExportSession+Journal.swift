@@ -19,7 +19,9 @@ extension ExportSession {
     }
     switch record.verdict(for: request, now: names(of: request)) {
     case .undone: return try serveAgain(request, exchange, arrival: arrival, record)
-    case .done(let error?): exchange.fail(error)
+    case .done(let error?):
+      exchange.fail(error)
+      if case .append(let handle, _, _) = request { try table.file(handle).gathered.fail(error) }
     case .done(nil): try answerAgain(request, exchange, record)
     }
     // An error that a close has ended with was its answer; the file is closed all the same.
@@ -116,10 +118,13 @@ extension ExportSession {
       .reopen(let handle, let path, let options, _):
       // Of a creation that was only begun with, what it has made is what is there.
       answer(exchange, try reopen(handle, path, options, record.state == .done ? record.source : nil))
-    case .append:
+    case .append(let handle, let more, _):
+      let appended = Appended(offset: record.offset, count: record.count)
       let frame = Frame.reply(to: exchange.header, body: Appended.length)
-      Appended(offset: record.offset, count: record.count).write(to: frame)
+      appended.write(to: frame)
       exchange.reply(frame)
+      // Parts before the last one whose answers were not noted any more.
+      if !more { try table.file(handle).gathered.answer(appended) }
     default: done(exchange)
     }
   }
@@ -129,6 +134,29 @@ extension ExportSession {
     case .path(let path): try share.directory.attributes(at: path)
     case .handle(let handle): try table.file(handle).attributes()
     }
+  }
+
+  /// Adds `parts` to the end of a file, or what of them an earlier process has not. `exchange` is that of the last part.
+  func append(
+    _ parts: [FrameSlice], to file: OpenFile, _ exchange: Exchange, _ arrival: UInt64
+  ) throws(Errno) -> Appended {
+    let lastArrival = { [share, number] in share.workers.lastArrival(of: number) }
+    guard let journal else { return try file.append(parts, arrival: arrival, lastArrival: lastArrival) }
+    let count = parts.reduce(0) { $0 + $1.count }
+    var record = JournalRecord(operation: exchange.header.operation, sequence: exchange.header.sequence)
+    if let known = journal.recall(record.sequence), known.operation == record.operation {
+      switch file.verdict(of: parts, size: known.size) {
+      case .undone: break
+      case .done(let offset): return Appended(offset: offset, count: UInt32(count))
+      case .part(let offset, let done):
+        let rest = try file.append(OpenFile.rest(of: parts, from: done), arrival: arrival, lastArrival: lastArrival)
+        return Appended(offset: offset, count: UInt32(done) + rest.count)
+      }
+    }
+    record.size = try file.attributes().size
+    record.count = UInt32(count)
+    journal.intend(record)
+    return try file.append(parts, arrival: arrival, lastArrival: lastArrival)
   }
 
   /// Opens what an earlier process had open under this handle, without truncating or making anything.
@@ -179,6 +207,40 @@ extension ConfinedDirectory {
       }
       defer { _ = try? change(path, AttributeChanges(mode: mode)) }
       return try open(path, options)
+    }
+  }
+}
+
+extension OpenFile {
+  /// What of an append is in the file, which had `size` bytes before an earlier process began with it.
+  fileprivate func verdict(of parts: [FrameSlice], size: Int64) -> AppendVerdict {
+    let count = parts.reduce(0) { $0 + $1.count }
+    guard count > 0, let now = try? attributes().size, now > size else { return .undone }
+    // Others may have appended, too; not without an end.
+    let wanted = Int(min(now - size, Int64(count + Limits.Wire.append)))
+    var grown = [UInt8](repeating: 0, count: wanted)
+    let read = grown.withUnsafeMutableBytes { buffer in
+      (try? withDescriptor { file throws(Errno) in
+        let again = try ConfinedDirectory.openAgain(file, .read)
+        return pread(again.rawValue, buffer.baseAddress, buffer.count, off_t(size))
+      }) ?? -1
+    }
+    // A file that cannot be read: its size says as much as can be known.
+    guard read == wanted else { return now >= size + Int64(count) ? .done(offset: size) : .undone }
+    let data = parts.flatMap { part in withExtendedLifetime(part) { Array(part.bytes) } }
+    return data.withUnsafeBytes { data in
+      grown.withUnsafeBytes { AppendVerdict(of: data, size: size, grown: $0, isAll: size + Int64(wanted) == now) }
+    }
+  }
+
+  /// What is left of parts without their first bytes.
+  fileprivate static func rest(of parts: [FrameSlice], from start: Int) -> [FrameSlice] {
+    var left = start
+    return parts.compactMap { part in
+      let skipped = min(left, part.count)
+      left -= skipped
+      return skipped < part.count
+        ? FrameSlice(part.frame, (part.range.lowerBound + skipped)..<part.range.upperBound) : nil
     }
   }
 }

@@ -39,8 +39,7 @@ extension ExportSession {
       answer(exchange, try table.file(handle).attributes())
     case .setattr(.path(let path), let changes): answer(exchange, try directory.change(path, changes))
     case .setattr(.handle(let handle), let changes):
-      let file = try table.file(handle)
-      answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.change(file, changes) })
+      answer(exchange, try table.file(handle).change(changes, in: directory))
     case .list(let handle, let path, let cookie): try list(handle, path, from: cookie, exchange)
     case .readlink(let path):
       let target = try directory.target(ofLinkAt: path)
@@ -53,8 +52,10 @@ extension ExportSession {
     case .link(.handle(let handle), let path):
       let file = try table.file(handle)
       answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.link(file, to: path) })
-    case .mkdir(let path, let mode, _): answer(exchange, try directory.makeDirectory(at: path, mode: mode))
-    case .mknod(let path, let mode, _): answer(exchange, try directory.makeNode(at: path, mode: mode))
+    case .mkdir(let path, let mode, let umask):
+      answer(exchange, try directory.makeDirectory(at: path, mode: mode, umask: umask))
+    case .mknod(let path, let mode, let umask):
+      answer(exchange, try directory.makeNode(at: path, mode: mode, umask: umask))
     case .unlink(let path):
       try directory.unlink(path)
       done(exchange)
@@ -64,36 +65,40 @@ extension ExportSession {
     case .rename(let path, let to, let mode):
       try directory.rename(path, to: to, mode)
       done(exchange)
-    case .create(let handle, let path, let options, let mode, _):
-      let file = try open(handle, options) { () throws(Errno) in try directory.create(path, options, mode: mode) }
+    case .create(let handle, let path, let options, let mode, let umask):
+      let file = try open(handle, options) { () throws(Errno) in
+        try directory.create(path, options, mode: mode, umask: umask)
+      }
       answer(exchange, file.attributes)
     case .open(let handle, let path, let options, let prefetch):
       let (file, attributes) = try open(handle, options) { () throws(Errno) in try directory.open(path, options) }
       if prefetch > 0, options.contains(.read), attributes.type == .regular {
         answer(exchange, attributes, more: true, on: .bulk)
-        send(file, from: 0, count: Int(prefetch), exchange)
+        send(file, from: 0, count: Int(prefetch), version: attributes.version, exchange)
       } else {
         answer(exchange, attributes)
       }
     case .read(let handle, let offset, let count):
-      send(try table.file(handle), from: offset, count: Int(count), exchange)
+      let file = try table.file(handle)
+      send(file, from: offset, count: Int(count), version: try file.attributes().version, exchange)
     case .write(let handle, let offset, let data):
       let file = try table.file(handle)
       // The bytes lie in the message, which nothing uses any more.
       defer { withExtendedLifetime(data) {} }
-      try file.write(data.bytes, at: offset, arrival: arrival) { share.workers.lastArrival(of: number) }
+      try file.write(data.bytes, at: offset)
       done(exchange)
+    case .append(let handle, let more, let data): try append(table.file(handle), more: more, data, exchange, arrival)
     case .fsync(let handle, let dataOnly):
-      try table.file(handle).withDescriptor { file throws(Errno) in
-        try check(dataOnly ? fdatasync(file) : fsync(file))
-      }
+      try table.file(handle).sync(dataOnly: dataOnly)
       done(exchange)
-    case .append, .flush: throw Errno.noFunction
+    case .flush(let handle):
+      try table.file(handle).flush()
+      done(exchange)
     case .reopen(let handle, let path, let options, let identity):
       answer(exchange, try reopen(handle, path, options, identity))
-    case .close(let handle, _):
+    case .close(let handle, let accessed):
       if table.bury(handle) { return done(exchange) }
-      try table.remove(handle).close()
+      try table.remove(handle).close(accessed: accessed)
       done(exchange)
     case .statfs(let path):
       let frame = Frame.reply(to: exchange.header, body: 64)
@@ -111,9 +116,7 @@ extension ExportSession {
     case .allocate(let handle, let offset, let count, let mode):
       // Keep size, punch hole, zero range; the kernel knows which combinations make sense, and checks the sum.
       guard mode & ~0x13 == 0 else { throw Errno.notSupported }
-      try table.file(handle).withDescriptor { file throws(Errno) in
-        try check(p2pfs_fallocate(file, CInt(mode), offset, count))
-      }
+      try table.file(handle).allocate(offset, count, mode: mode)
       done(exchange)
     }
   }
@@ -124,7 +127,7 @@ extension ExportSession {
   ) throws(Errno) -> (file: OpenFile, attributes: Attributes) {
     try table.reserve(handle)
     do {
-      let file = OpenFile(try opening(), appends: options.contains(.append))
+      let file = OpenFile(try opening(), options)
       let attributes = try file.attributes()
       table.fill(handle, file)
       return (file, attributes)
@@ -134,14 +137,33 @@ extension ExportSession {
     }
   }
 
-  /// Answers with contents, each piece read straight into its message, all on the bulk lane.
-  private func send(_ file: OpenFile, from offset: Int64, count: Int, _ exchange: Exchange) {
+  /// Takes a part of an append; with the last one all of them are written, and answered.
+  private func append(
+    _ file: OpenFile, more: Bool, _ data: FrameSlice, _ exchange: Exchange, _ arrival: UInt64
+  ) throws {
+    do { try file.gathered.add(data, exchange) } catch {
+      file.gathered.fail(.ioError)
+      throw RequestError.malformed(error)
+    }
+    if more { return }
+    do throws(Errno) {
+      let parts = file.gathered.parts
+      file.gathered.answer(try append(parts, to: file, exchange, arrival))
+    } catch {
+      file.gathered.fail(error)
+    }
+  }
+
+  /// Answers with contents, each piece read straight into its message, all on the bulk lane. `version` is the state of
+  /// the contents before the first was read: so what each of them says of itself is true.
+  private func send(
+    _ file: OpenFile, from offset: Int64, count: Int, version: Attributes.Version, _ exchange: Exchange
+  ) {
     var done = 0
     while true {
       let wanted = min(count - done, Limits.Wire.data)
       let position = offset + Int64(done)
       do {
-        let version = try file.attributes().version
         let piece = Frame.piece(for: exchange.header, offset: position, version: version, more: false, room: wanted)
         let read = try file.read(UnsafeMutableRawBufferPointer(rebasing: piece.spare[..<wanted]), at: position)
         piece.count += read

@@ -387,7 +387,7 @@ enum Forged {
       .read(handle, offset: 0, count: 1), .write(handle, offset: 0, slice([1])), .fsync(handle, dataOnly: false),
       .close(handle), .seek(handle, offset: 0, .data), .allocate(handle, offset: 0, count: 1, mode: 0),
       .lookup(.handle(handle)), .setattr(.handle(handle), AttributeChanges(size: 0)),
-      .link(existing: .handle(handle), try path("h")),
+      .link(existing: .handle(handle), try path("h")), .append(handle, more: true, slice([1])), .flush(handle),
     ]
     for request in uses { #expect(try other.error(request) == .badFileDescriptor) }
     try e.peer.done(.close(handle))

@@ -189,7 +189,7 @@ import Wire
     }
     first.die()
     let second = Peer(share, journal: path, identity)
-    second.start(after: sequence - 1 << 16)
+    second.start(after: (sequence >> 16 - 1) << 16)
     guard let answer = second.wait(second.begin(request)) else { throw Errno.timedOut }
     return (answer, exported, second, share)
   }
@@ -287,6 +287,46 @@ import Wire
     }
     let attributes = try outcome.answer.attributes()
     #expect(attributes.mode == 0o100444 && attributes.size == 1)
+  }
+
+  @Test(arguments: [0, 1, 5], Death.allCases) func `an append is made once, and a part of it continued`(
+    _ written: Int, _ death: Death
+  ) throws {
+    // Killed after so many bytes of it, or after all, or when it was noted, too.
+    guard written == 0 || death == .beforeTheCall else { return }
+    let handle = Handle(rawValue: 99)
+    let (exported, place) = (try TemporaryDirectory(), try TemporaryDirectory())
+    let journal = place.path.appending("journal").string
+    let share = try Share(exported.path)
+    let first = Peer(share, journal: journal, identity)
+    try first.done(.create(handle, try path("f"), [.write, .append], mode: 0o644))
+    try first.write(handle, "start ")
+    let file = try first.ask(.lookup(.handle(handle))).attributes().identity
+    let parts =
+      [Request.append(handle, more: true, slice(Array("hel".utf8)))] + [
+        Request.append(handle, more: false, slice(Array("lo".utf8)))
+      ]
+    first.keeps = death == .afterItIsDone
+    let sequence = first.next
+    if death == .beforeTheCall {
+      var record = JournalRecord(operation: Wire.Operation.append.rawValue, sequence: Peer.number(sequence >> 16 + 1))
+      (record.size, record.count) = (6, 5)
+      try Journal(journal, identity: identity).intend(record)
+      let local = open(exported.path.appending("f").string, O_WRONLY | O_APPEND)
+      #expect(Glibc.write(local, "hello", written) == written)
+      close(local)
+    } else {
+      let answers = parts.map { first.begin($0) }.map { first.wait($0) }
+      #expect(answers.allSatisfy { $0 != nil })
+    }
+    first.die()
+    let second = Peer(share, journal: journal, identity)
+    try second.done(.reopen(handle, try path("f"), [.write, .append], file))
+    second.start(after: (sequence >> 16 - 1) << 16)
+    for answer in parts.map({ second.begin($0) }).map({ second.wait($0) }) {
+      #expect(try answer?.replies.first?.reply.appended() == Appended(offset: 6, count: 5))
+    }
+    #expect(contents(exported.path.appending("f")) == Array("start hello".utf8))
   }
 
   @Test func `open files are opened again, and others are not`() throws {

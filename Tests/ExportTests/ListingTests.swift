@@ -110,6 +110,8 @@ final class ThreadResult: Sendable {
         .seek(Handle(rawValue: 3), offset: 0, .hole), .allocate(Handle(rawValue: 2), offset: 0, count: 9, mode: 1),
       ].map { $0.encoded() }
     var pending: [UInt64] = []
+    // Parts of appends are answered with the last one, if that comes.
+    var parts: [UInt64] = []
     for _ in 0..<100_000 {
       let seed = seeds[Int(random.next() % UInt64(seeds.count))]
       var bytes = withExtendedLifetime(seed) { Array(seed.bytes) }
@@ -129,7 +131,10 @@ final class ThreadResult: Sendable {
         for index in (Header.length + 10)..<(Header.length + 16) { bytes[index] = 0 }
         for index in (Header.length + 18)..<(Header.length + 24) { bytes[index] = 0 }
       }
-      pending.append(e.peer.begin(Frame(copying: bytes)))
+      let isPart =
+        bytes[1] == Operation.append.rawValue && bytes.count > Header.length + 8 && bytes[Header.length + 8] != 0
+      let request = e.peer.begin(Frame(copying: bytes))
+      if isPart { parts.append(request) } else { pending.append(request) }
       if pending.count == 200 {
         for request in pending { #expect(e.peer.wait(request) != nil) }
         pending = []
@@ -139,6 +144,8 @@ final class ThreadResult: Sendable {
     #expect(!e.peer.violations.isEmpty)
     #expect(canary.isUntouched)
     #expect(try e.peer.done(.lookup(.path(.root))).attributes().type == .directory)
+    e.peer.responder.end()
+    for request in parts { #expect(e.peer.wait(request) != nil) }
   }
 }
 

@@ -124,10 +124,10 @@ final class Mounted {
     #expect(try e.peer.error(.write(handle, offset: Int64(written), block)) == .noSpace)
     // Appends that were sent before the failure was known do not overtake it.
     let append = try e.peer.open(path("m/f"), [.write, .append])
-    let requests = (0..<20).map { _ in e.peer.begin(.write(append, offset: 0, block)) }
+    let requests = (0..<20).map { _ in e.peer.begin(.append(append, more: false, block)) }
     for request in requests { #expect(e.peer.wait(request)?.error == .noSpace) }
     try e.peer.done(.setattr(.handle(handle), AttributeChanges(size: 0)))
-    try e.peer.write(append, "fits again")
+    try e.peer.done(.append(append, more: false, slice(Array("fits again".utf8))))
     var error: Errno?
     for number in 0..<30 where error == nil { error = try e.peer.error(.mkdir(path("m/d\(number)"), mode: 0o755)) }
     #expect(error == .noSpace)

@@ -175,16 +175,6 @@ struct Exported {
     #expect(attributes.mode == 0o042700)
   }
 
-  @Test func `appends go to the end in the order they came`() throws {
-    let e = try Exported()
-    let handle = try e.peer.create(path("f"), [.write, .append])
-    let other = try e.peer.open(path("f"), [.write, .append])
-    let requests = (0..<200).map { e.peer.begin(.write(handle, offset: 0, slice(Array("\($0),".utf8)))) }
-    for request in requests { #expect(e.peer.wait(request)?.replies.first?.reply.error == nil) }
-    try e.peer.write(other, "end")
-    #expect(contents(e.local("f")) == Array(((0..<200).map { "\($0)," }.joined() + "end").utf8))
-  }
-
   @Test func `requests of one handle keep their order, from before it is open`() throws {
     let e = try Exported()
     for round in 0..<50 {
@@ -244,7 +234,6 @@ struct Exported {
     #expect(try error("no", .read) == .noSuchFileOrDirectory)
     #expect(try error("d", [.read, .write]) == .isDirectory)
     #expect(try error("f", []) == .invalidArgument)
-    #expect(try error("f", [.read, .truncate]) == .invalidArgument)
     #expect(try error("f/x", .read) == .notDirectory)
     let exclusive = Request.create(e.peer.newHandle(), try path("f"), [.write, .exclusive], mode: 0o600)
     #expect(try e.peer.error(exclusive) == .fileExists)

@@ -42,7 +42,9 @@ final class Peer: ReplySink {
   }
 
   /// The number of the next request.
-  var next: UInt64 { state.withLock { ($0.sequence + 1) << 16 } }
+  var next: UInt64 { state.withLock { Peer.number($0.sequence + 1) } }
+  /// As a session numbers them, whose slots are all used in turn.
+  static func number(_ count: UInt64) -> UInt64 { count << 16 | count & 1_023 }
   /// Goes on behind the request with this number.
   func start(after sequence: UInt64) { state.withLock { $0.sequence = sequence >> 16 } }
 
@@ -111,8 +113,7 @@ final class Peer: ReplySink {
   func begin(_ frame: Frame) -> UInt64 {
     let sequence = state.withLock { state in
       state.sequence += 1
-      // All in one slot, as those of a session that asks for one thing at a time.
-      return state.sequence << 16
+      return Peer.number(state.sequence)
     }
     frame.number(sequence)
     var reader = Reader(frame)
