@@ -78,6 +78,10 @@ static inline int p2pfs_statx(int directory, const char *path, int flags, unsign
   return 0;
 }
 
+/// The numbers of write(2) and pwrite(2), as proc_pid_syscall(5) shows them.
+static inline long p2pfs_write_number(void) { return SYS_write; }
+static inline long p2pfs_pwrite_number(void) { return SYS_pwrite64; }
+
 /// getdents64(2).
 static inline long p2pfs_getdents64(int directory, void *buffer, size_t count) {
   return syscall(SYS_getdents64, directory, buffer, count);

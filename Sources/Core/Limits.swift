@@ -41,8 +41,9 @@ package enum Limits {
     package static let recovery = 64
     /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
     package static let writeCredit = 4_194_304
-    /// The least write credit, when many guests share the pool: eight messages.
-    package static let leastWriteCredit = 262_144
+    /// The least write credit, when many guests share the pool: what an append leaves with at once, the kernel's largest
+    /// request (of which `Wire.append` allows two, the second within what the exporter takes beyond the credit).
+    package static let leastWriteCredit = 1_048_576
     /// All write credits of one exporter together: half of its memory budget of 64 MB.
     package static let writePool = 33_554_432
     /// Bytes of answers queued for one peer above which its further requests wait.
@@ -366,9 +367,10 @@ package enum Limits {
     package static let writes = 512
     /// Bytes of writes without an answer, besides the peer's credit: one mount's share of its memory budget.
     package static let writeBehind = 16_777_216
-    /// Most entries of a directory that is listed at all: bounds what a listing without end can take, at about
-    /// 150 bytes an entry.
-    package static let listing = 300_000
+    /// Most entries of a directory that is listed at all, and bytes of their names: bounds what a listing without end
+    /// can take, at about 40 bytes an entry besides its name.
+    package static let listing = 2_000_000
+    package static let listingNames = 134_217_728
     /// Entries of all cached listings together: about 20 MB.
     package static let cachedEntries = 131_072
     /// Listings asked for ahead of a walk and not opened yet: at first, at most, and at least. With 32 a walk
@@ -389,8 +391,31 @@ package enum Limits {
     package static let validity = 10.0
     /// How long the answer to statfs is believed: df and file managers ask in bursts.
     package static let statisticsValidity = 1.0
-    /// How long an interrupted read still waits for its data.
-    package static let interrupt = 0.3
+    /// How often a read is asked for again because the file became another meanwhile, before it is answered with the
+    /// bytes that came last, which the kernel then does not keep: a file that changes all the time can still be read.
+    package static let rereads = 4
+    /// Seconds for which a thread whose open was answered ESTALE is expected to look the name up again, and for which
+    /// the file that was opened for it is kept: the kernel does so within microseconds.
+    package static let pinned = 1.0
+    /// Files opened for such a thread at a time; the oldest are closed for further ones.
+    package static let pins = 64
+    /// Symbolic links made through a mount that are remembered, so that those that lead out of the share can be
+    /// followed: about 200 bytes each.
+    package static let ownLinks = 16_384
+    /// Files with several names whose changes are remembered for as long as listings are believed: 100 bytes each.
+    package static let changedLinks = 4_096
+    /// Bytes of a killed process' writes, queued and not sent, that are sent nevertheless: what a program that logs has
+    /// written last. More is a copy that was given up.
+    package static let unsentOfKilled = 262_144
+    /// Bytes of a write at which the kernel may have cut it: its largest request, less what a page's beginning costs.
+    package static let cutWrite = 1_048_576 - 4_095
+    /// Filesystems of the peer whose statistics are remembered.
+    package static let filesystems = 64
+    /// Seconds after a program has set a file's times in which pages that it changed through a mapping before that are
+    /// expected, and again after each of them: the kernel is made to write them at once.
+    package static let settling = 1.0
+    /// Files whose loss is told by name.
+    package static let lostPaths = 16
   }
 
   /// Forwarded connections (p2pfs-forward(1)).

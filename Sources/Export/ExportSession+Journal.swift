@@ -114,10 +114,13 @@ extension ExportSession {
     case .setattr(let target, _): answer(exchange, try attributes(of: target))
     case .mkdir(let path, _, _), .mknod(let path, _, _), .symlink(let path, _), .link(_, let path):
       answer(exchange, try share.directory.attributes(at: path))
-    case .create(let handle, let path, let options, _, _), .open(let handle, let path, let options, _),
+    case .create(let handle, let path, let options, _, _), .open(let handle, .path(let path), let options, _),
       .reopen(let handle, let path, let options, _):
       // Of a creation that was only begun with, what it has made is what is there.
       answer(exchange, try reopen(handle, path, options, record.state == .done ? record.source : nil))
+    case .open(let handle, let target, let options, _):
+      if let file = try? table.file(handle) { return answer(exchange, try file.attributes()) }
+      try serve(.open(handle, target, options.subtracting(.truncate), prefetch: 0), exchange, arrival: 0)
     case .append(let handle, let more, _):
       let appended = Appended(offset: record.offset, count: record.count)
       let frame = Frame.reply(to: exchange.header, body: Appended.length)

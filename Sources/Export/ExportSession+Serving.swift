@@ -70,8 +70,13 @@ extension ExportSession {
         try directory.create(path, options, mode: mode, umask: umask)
       }
       answer(exchange, file.attributes)
-    case .open(let handle, let path, let options, let prefetch):
-      let (file, attributes) = try open(handle, options) { () throws(Errno) in try directory.open(path, options) }
+    case .open(let handle, let target, let options, let prefetch):
+      let (file, attributes) = try open(handle, options) { () throws(Errno) in
+        switch target {
+        case .path(let path): return try directory.open(path, options)
+        case .handle(let known): return try table.file(known).openAgain(options)
+        }
+      }
       if prefetch > 0, options.contains(.read), attributes.type == .regular {
         answer(exchange, attributes, more: true, on: .bulk)
         send(file, from: 0, count: Int(prefetch), version: attributes.version, exchange)

@@ -66,6 +66,12 @@ final class ExportSession: Responder {
     case .list, .create, .open, .reopen, .read, .write, .append, .flush, .fsync, .close, .seek, .allocate: break
     case .readlink, .symlink, .mkdir, .mknod, .unlink, .rmdir, .rename, .statfs: return nil
     }
+    var opensAgain = false
+    if operation == .open, request.count >= body + 17, request.bytes[body + 8] == 1 {
+      // What is opened once more must not be closed meanwhile; the new handle is nobody's until the answer.
+      body += 9
+      opensAgain = true
+    }
     guard request.count - body >= 8 else { return nil }
     let handle = UInt64(littleEndian: request.bytes.loadUnaligned(fromByteOffset: body, as: UInt64.self))
     let isShared =
@@ -73,6 +79,6 @@ final class ExportSession: Responder {
       case .lookup, .link, .read, .fsync, .seek: true
       default: false
       }
-    return .init(handle: handle, isExclusive: !isShared)
+    return .init(handle: handle, isExclusive: !(isShared || opensAgain))
   }
 }

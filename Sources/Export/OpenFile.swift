@@ -56,6 +56,12 @@ final class OpenFile: @unchecked Sendable {
     try withDescriptor { file throws(Errno) in try FileStatus(file).attributes }
   }
 
+  /// Opens it once more, wherever its names are. The caller shares the handle, so that nothing closes it meanwhile.
+  func openAgain(_ options: OpenOptions) throws(Errno) -> Descriptor {
+    guard descriptor >= 0 else { throw .badFileDescriptor }
+    return try ConfinedDirectory.openAgain(descriptor, options)
+  }
+
   /// Calls `body` with the number, which is valid until it returns; after a flush it may be open with O_PATH.
   func withDescriptor<Result>(_ body: (CInt) throws(Errno) -> Result) throws(Errno) -> Result {
     defer { withExtendedLifetime(self) {} }

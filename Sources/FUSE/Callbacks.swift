@@ -37,7 +37,7 @@ final class Callbacks: Sendable {
   func negotiate(_ connection: inout fuse_conn_info) {
     let wanted =
       FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS
-      | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS
+      | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_DONT_MASK
     connection.want = connection.capable & UInt32(wanted)
     // Must agree with the mount option, or libfuse ends the session.
     if let maxRead { connection.max_read = maxRead }
@@ -111,6 +111,10 @@ final class Callbacks: Sendable {
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.readlink(FUSERequest(request!, connection), node: node)
     }
+    table.access = { request, node, mask in
+      let (filesystem, connection) = Callbacks.take(request)
+      filesystem.access(FUSERequest(request!, connection), node: node, mask: mask)
+    }
     table.statfs = { request, node in
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.statfs(FUSERequest(request!, connection), node: node)
@@ -149,7 +153,8 @@ final class Callbacks: Sendable {
       let (filesystem, connection) = Callbacks.take(request)
       filesystem.write(
         FUSERequest(request!, connection), node: node, handle: info?.pointee.fh ?? 0, offset: Int64(offset),
-        bytes: UnsafeRawBufferPointer(start: data, count: count))
+        bytes: UnsafeRawBufferPointer(start: data, count: count), flags: info?.pointee.flags ?? 0,
+        isWriteback: info?.pointee.writepage == 1)
     }
     table.flush = { request, node, info in
       let (filesystem, connection) = Callbacks.take(request)

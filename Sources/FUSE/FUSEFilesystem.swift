@@ -2,7 +2,7 @@
 ///
 /// They are called on the session's workers, several at a time, and must not wait for anything slow: whoever
 /// has the answer later replies then. Names and buffers are only valid during the call. Operations that are not
-/// here (extended attributes, access, locks, copy_file_range) are answered ENOSYS, after which the kernel does
+/// here (extended attributes, locks, copy_file_range) are answered ENOSYS, after which the kernel does
 /// without them by itself.
 package protocol FUSEFilesystem: AnyObject, Sendable {
   func lookup(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer)
@@ -13,6 +13,7 @@ package protocol FUSEFilesystem: AnyObject, Sendable {
     _ request: consuming FUSERequest, node: UInt64, attributes: FUSEAttributes, changes: FUSEAttributeChanges,
     handle: UInt64?)
   func readlink(_ request: consuming FUSERequest, node: UInt64)
+  /// `mode` is not masked yet with the umask of the program (`FUSERequest.umask`), neither in `mkdir` nor `create`.
   func mknod(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32)
   func mkdir(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32)
   func unlink(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer)
@@ -29,8 +30,11 @@ package protocol FUSEFilesystem: AnyObject, Sendable {
   func create(
     _ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32, flags: Int32)
   func read(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int)
+  /// `flags` are those that the description has now (fcntl(2), F_SETFL). `isWriteback`: the kernel writes pages that
+  /// were changed through a mapping, whenever that was.
   func write(
-    _ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, bytes: UnsafeRawBufferPointer)
+    _ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, bytes: UnsafeRawBufferPointer,
+    flags: Int32, isWriteback: Bool)
   func flush(_ request: consuming FUSERequest, node: UInt64, handle: UInt64)
   func release(_ request: consuming FUSERequest, node: UInt64, handle: UInt64)
   func fsync(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, dataOnly: Bool)
@@ -41,6 +45,8 @@ package protocol FUSEFilesystem: AnyObject, Sendable {
   func releasedir(_ request: consuming FUSERequest, node: UInt64, handle: UInt64)
   func fsyncdir(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, dataOnly: Bool)
   func statfs(_ request: consuming FUSERequest, node: UInt64)
+  /// `mask` as access(2) has it: R_OK, W_OK, X_OK.
+  func access(_ request: consuming FUSERequest, node: UInt64, mask: Int32)
   /// `mode` as fallocate(2) has it.
   func fallocate(
     _ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int64, mode: Int32)

@@ -25,6 +25,9 @@ package struct FUSERequest: ~Copyable, @unchecked Sendable {
   /// Process (thread) that waits, in the namespace of ours; 0 if the kernel did the request for itself.
   package var process: Int32 { fuse_req_ctx(pointer).pointee.pid }
 
+  /// The umask of the program that waits.
+  package var umask: UInt32 { fuse_req_ctx(pointer).pointee.umask }
+
   /// Has `FUSEFilesystem.interrupted` called with `identifier` when the waiting process gets a signal.
   package func announceInterrupts(as identifier: UInt64) {
     // The identifier travels in the pointer itself: the callback may come while the request is being answered,

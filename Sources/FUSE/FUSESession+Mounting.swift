@@ -103,6 +103,25 @@ extension FUSESession {
     return FUSEConnection(adopting: serving)
   }
 
+  /// Has the kernel follow no symbolic link of the mount. libfuse 3.14 does not know the option, so the mount is
+  /// changed, with all flags that it has.
+  static func forbidSymlinks(on mountpoint: String, _ options: Options) throws(MountError) {
+    var flags = UInt(MS_REMOUNT) | UInt(MS_BIND) | 256  // MS_NOSYMFOLLOW
+    let words: [String: UInt] = [
+      "nosuid": 2, "nodev": 4, "noexec": 8, "ro": 1, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21,
+      "strictatime": 1 << 24,
+    ]
+    for word in options.mount { flags |= words[word] ?? 0 }
+    if Glibc.mount(nil, mountpoint, nil, flags, nil) == 0 { return }
+    let error = Errno(rawValue: errno)
+    detach(mountpoint)
+    throw MountError(
+      .refused,
+      error == .notPermitted
+        ? "nosymfollow is for root: fusermount3 does not know it"
+        : "nosymfollow: \(error); it needs Linux 5.10 or later")
+  }
+
   private static func session(_ options: Options, _ callbacks: Callbacks) -> OpaquePointer? {
     var words = ["p2pfs"]
     var mount = options.mount

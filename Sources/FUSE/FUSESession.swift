@@ -14,13 +14,16 @@ package final class FUSESession: Sendable {
     package var mount: [String]
     /// The mount option `max_read`, in bytes; nil for the kernel's own limit.
     package var maxRead: UInt32?
+    /// The kernel follows no symbolic link of the mount (mount(2), MS_NOSYMFOLLOW, Linux 5.10). Only root can have this.
+    package var followsNoSymlinks: Bool
     /// Threads that read requests.
     package var workers: Int
 
     /// Options of the given values.
-    package init(mount: [String], maxRead: UInt32? = nil, workers: Int = 2) {
+    package init(mount: [String], maxRead: UInt32? = nil, followsNoSymlinks: Bool = false, workers: Int = 2) {
       self.mount = mount
       self.maxRead = maxRead
+      self.followsNoSymlinks = followsNoSymlinks
       self.workers = workers
     }
   }
@@ -43,6 +46,7 @@ package final class FUSESession: Sendable {
     self.mountpoint = try FUSESession.check(mountpoint, options)
     callbacks = Callbacks(filesystem: filesystem, maxRead: options.maxRead)
     connection = try FUSESession.mount(self.mountpoint, options, callbacks)
+    if options.followsNoSymlinks { try FUSESession.forbidSymlinks(on: self.mountpoint, options) }
     callbacks.connection = Unmanaged.passUnretained(connection)
     let entry = MountTable().visible(at: self.mountpoint)
     device = (entry?.major ?? 0, entry?.minor ?? 0)
@@ -133,42 +137,34 @@ package final class FUSESession: Sendable {
 
   // MARK: Notifications
 
-  private struct Notification: Sendable {
-    enum Kind {
-      case attributes(UInt64)
-      case contents(UInt64)
-      case entry(parent: UInt64, name: [UInt8])
-    }
-    let kind: Kind
-    let completion: (@Sendable () -> Void)?
+  private enum Notification: Sendable {
+    case attributes(UInt64)
+    case contents(UInt64)
+    case entry(parent: UInt64, name: [UInt8])
 
     func deliver(to connection: FUSEConnection) {
-      switch kind {
+      switch self {
       case .attributes(let node): fuse_lowlevel_notify_inval_inode(connection.session, node, -1, 0)
       case .contents(let node): fuse_lowlevel_notify_inval_inode(connection.session, node, 0, 0)
       case .entry(let parent, let name):
         let terminated = name.map(CChar.init(bitPattern:)) + [0]
         fuse_lowlevel_notify_inval_entry(connection.session, parent, terminated, name.count)
       }
-      completion?()
     }
   }
 
-  // Notifications have a thread of their own: the kernel may make them wait for a lock that is held by an
-  // operation which waits for an answer of ours.
+  // Notifications have a thread of their own: the kernel may make them wait for a lock that is held by an operation
+  // which waits for an answer of ours. So nothing can be told when one has arrived, and no answer can wait for one.
 
-  /// Has the kernel forget the attributes of `node`; `completion` is called when it has, on the notifying thread.
-  package func invalidate(attributesOf node: UInt64, completion: (@Sendable () -> Void)? = nil) {
-    if !notifications.post(Notification(kind: .attributes(node), completion: completion)) { completion?() }
-  }
+  /// Has the kernel forget the attributes of `node`, soon.
+  package func invalidate(attributesOf node: UInt64) { notifications.post(.attributes(node)) }
 
-  /// Has the kernel forget the attributes and the cached pages of `node`.
-  package func invalidate(contentsOf node: UInt64, completion: (@Sendable () -> Void)? = nil) {
-    if !notifications.post(Notification(kind: .contents(node), completion: completion)) { completion?() }
-  }
+  /// Has the kernel write what programs have changed of `node` through mappings, and forget its attributes and cached
+  /// pages, soon.
+  package func invalidate(contentsOf node: UInt64) { notifications.post(.contents(node)) }
 
-  /// Has the kernel forget what it knows of the name in the directory `parent`.
+  /// Has the kernel forget what it knows of the name in the directory `parent`, soon.
   package func invalidate(entry name: [UInt8], in parent: UInt64) {
-    notifications.post(Notification(kind: .entry(parent: parent, name: name), completion: nil))
+    notifications.post(.entry(parent: parent, name: name))
   }
 }

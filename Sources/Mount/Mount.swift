@@ -15,13 +15,17 @@ package final class Mount: Sendable {
   package struct Loss: Sendable, Equatable {
     /// Bytes that programs have written, and that the peer has not confirmed.
     package var bytes: Int
-    /// Paths of the files, relative to the mount, at most 16 of them.
+    /// Paths of the files, relative to the export, at most `Limits.Mount.lostPaths` of them.
     package var files: [[UInt8]]
-    /// Files closed, or still open, whose writing failed without anybody having been told.
+    /// Files closed, or still open, of which some writing failed and no program was told.
     package var failures: Int
 
     /// Nothing is lost.
     package var isEmpty: Bool { bytes == 0 && failures == 0 }
+
+    mutating func note(_ path: [UInt8]) {
+      if files.count < Limits.Mount.lostPaths, !files.contains(path) { files.append(path) }
+    }
   }
 
   /// Where it is mounted: absolute, without links.
@@ -60,7 +64,9 @@ package final class Mount: Sendable {
       ending: { end.signal() })
     do {
       session = try FUSESession(
-        filesystem, on: mountpoint, FUSESession.Options(mount: options.mountWords, maxRead: options.maxRead))
+        filesystem, on: mountpoint,
+        FUSESession.Options(
+          mount: options.mountWords, maxRead: options.maxRead, followsNoSymlinks: options.followsNoSymlinks))
     } catch {
       filesystem.end()
       throw error
@@ -126,13 +132,16 @@ final class EndSignal: Sendable {
 extension PeerFilesystem {
   /// What programs have written, and the peer has not confirmed.
   func unwritten() -> Mount.Loss {
-    state.withLock { state in
-      var loss = Mount.Loss(bytes: 0, files: [], failures: state.lost)
+    locked { state in
+      var loss = Mount.Loss(bytes: 0, files: state.lostPaths, failures: state.lost)
       var seen = Set<UInt64>()
-      for file in state.files.values where file.error != nil { loss.failures += 1 }
+      for file in state.files.values where file.failure.isSecret {
+        loss.failures += 1
+        if let path = try? state.tree.path(of: file.node) { loss.note(path.bytes) }
+      }
       for node in state.tree.writing where seen.insert(node.id).inserted {
         loss.bytes += node.writes.bytes
-        if loss.files.count < 16, let path = try? state.tree.path(of: node) { loss.files.append(path.bytes) }
+        if let path = try? state.tree.path(of: node) { loss.note(path.bytes) }
       }
       return loss
     }

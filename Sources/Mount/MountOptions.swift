@@ -22,6 +22,8 @@ package struct MountOptions: Sendable, Equatable {
   package var umask: UInt32 = 0
   /// Symbolic links are shown as they are, also those that lead out of the share: to files of this computer.
   package var followsSymlinks = false
+  /// The kernel follows no symbolic link of the mount (mount(2), MS_NOSYMFOLLOW): so all can be shown as they are.
+  package var followsNoSymlinks = false
   /// Seconds that attributes, and names, are believed without asking.
   package var attributeTimeout = Limits.Mount.validity
   package var entryTimeout = Limits.Mount.validity
@@ -101,6 +103,8 @@ package struct MountOptions: Sendable, Equatable {
     case "allow_other": allowsOthers = true
     case "default_permissions": checksPermissions = true
     case "follow_symlinks": followsSymlinks = true
+    case "nosymfollow": followsNoSymlinks = true
+    case "symfollow": followsNoSymlinks = false
     case "noatime", "nodiratime", "relatime", "strictatime", "noexec", "sync", "dirsync":
       kernelFlags.removeAll { $0 == flag }
       kernelFlags.append(flag)

@@ -2,28 +2,43 @@ import Core
 import SystemPackage
 import Wire
 
-/// The files that the kernel knows, as a tree of names. It grows and shrinks with the kernel's own caches.
+/// The files that the kernel knows, with their names. It grows and shrinks with the kernel's own caches.
+///
+/// A node is a file of the peer (`RemoteFile`), a file has any number of names, a directory one: where it turns up
+/// elsewhere it was moved. A directory that claims to be one of those above it is an impostor, and becomes a node
+/// that shares nothing with them.
 struct NodeTree {
   /// FUSE_ROOT_ID.
   static let rootID: UInt64 = 1
 
+  /// What is to be done when the lock is let go of.
+  struct Effects {
+    /// Requests for contents that are of no use any more.
+    var abandoned: [UInt64] = []
+    /// Nodes whose pages the kernel is to forget.
+    var stalePages: [UInt64] = []
+
+    var isEmpty: Bool { abandoned.isEmpty && stalePages.isEmpty }
+  }
+
   let root: Node
   /// Where the root is in the peer's export.
   let base: Path
+  var effects = Effects()
+  let numbers: InodeNumbers
   private var nodes: [UInt64: Node]
+  private var identities: [RemoteFile: Node] = [:]
   private var nextID: UInt64 = 2
-  private var inodes: InodeMap
-  /// Nodes that may be links to one file.
-  private var links: [RemoteFile: [Node]] = [:]
 
   /// A tree of a root only.
-  /// - Parameter seed: makes the inode numbers unpredictable for the peer.
-  init(base: Path, attributes: Attributes, asked: Instant, seed: UInt64) {
+  init(base: Path, attributes: Attributes, asked: Instant) {
     self.base = base
-    inodes = InodeMap(seed: seed)
-    root = Node(id: NodeTree.rootID, inode: 1, parent: nil, name: [], attributes: attributes, asked: asked)
+    numbers = InodeNumbers(device: attributes.identity.device)
+    root = Node(
+      id: NodeTree.rootID, inode: numbers.number(attributes.identity), attributes: attributes, asked: asked)
     root.lookups = 1
     nodes = [NodeTree.rootID: root]
+    identities = [root.remote: root]
   }
 
   /// How many nodes there are.
@@ -38,15 +53,18 @@ struct NodeTree {
   /// The node that the kernel names; nil if it was forgotten: the kernel's bug or a race.
   subscript(id: UInt64) -> Node? { nodes[id] }
 
-  /// The path of a node in the export.
+  /// The node of a file of the peer, if the kernel knows it.
+  func node(_ remote: RemoteFile) -> Node? { identities[remote] }
+
+  /// The path of a node in the export, by the name that was seen last.
   /// - Throws: ESTALE if it, or a directory above it, has no name any more; ENAMETOOLONG.
   func path(of node: Node) throws(Errno) -> Path {
     var names: [[UInt8]] = []
     var place = node
     while !place.isRoot {
-      guard let parent = place.parent else { throw .staleNFSFileHandle }
-      names.append(place.name)
-      place = parent
+      guard let name = place.names.last, names.count <= Limits.Wire.depth else { throw .staleNFSFileHandle }
+      names.append(name.bytes)
+      place = name.parent
     }
     guard !names.isEmpty else { return base }
     var bytes = base.bytes
@@ -73,79 +91,81 @@ struct NodeTree {
     return depth
   }
 
+  /// Takes the peer's word of a node, with what follows from it.
+  mutating func learn(_ attributes: Attributes, of node: Node, asked: Instant) {
+    if node.update(attributes, asked: asked) { contentsChanged(of: node) }
+  }
+
+  /// The contents of a file are others than those that were read.
+  mutating func contentsChanged(of node: Node) {
+    effects.abandoned += node.invalidateStreams()
+    node.cachedVersion = nil
+    guard node.hasPages else { return }
+    node.hasPages = false
+    effects.stalePages.append(node.id)
+  }
+
   /// The node of an entry that the peer told of, made if it is new. Where the name now stands for another file,
-  /// the node that it stood for is unlinked.
+  /// the one that it stood for loses it.
   mutating func enter(_ name: [UInt8], in directory: Node, _ attributes: Attributes, asked: Instant) -> Node {
+    let remote = RemoteFile(attributes)
     if let node = directory.children[name] {
-      if node.remote == RemoteFile(attributes) {
-        node.update(attributes, asked: asked)
-        noteLinks(of: node)
+      if node.remote == remote {
+        learn(attributes, of: node, asked: asked)
         return node
       }
       unlink(name, in: directory)
     }
-    let remote = RemoteFile(attributes)
-    let node = Node(
-      id: nextID, inode: inodes.number(remote, node: nextID), parent: directory, name: name, attributes: attributes,
-      asked: asked)
-    nextID += 1
-    nodes[node.id] = node
-    directory.children[name] = node
-    noteLinks(of: node)
+    let node: Node
+    if let known = identities[remote] {
+      if known.isDirectory, isAbove(known, directory) {
+        node = Node(id: nextID, inode: numbers.number(ofImpostor: nextID), attributes: attributes, asked: asked)
+        add(node)
+      } else {
+        if known.isDirectory, let old = known.names.last { old.parent.children[old.bytes] = nil }
+        if known.isDirectory { known.names = [] }
+        learn(attributes, of: known, asked: asked)
+        node = known
+      }
+    } else {
+      node = Node(id: nextID, inode: numbers.number(remote.identity), attributes: attributes, asked: asked)
+      add(node)
+      identities[remote] = node
+    }
+    give(node, name, in: directory)
     return node
   }
 
-  /// The `st_ino` that a file without a node is going to show.
-  func number(_ remote: RemoteFile) -> UInt64 { inodes.number(remote) }
-
-  /// Other names for the file of `node`, as far as the peer can be believed.
-  func otherLinks(of node: Node) -> [Node] {
-    links[node.remote]?.filter { $0 !== node } ?? []
-  }
-
-  /// Notes that the attributes of `node` may say that it has other names.
-  mutating func noteLinks(of node: Node) {
-    guard node.attributes.links > 1, !node.isDirectory else { return }
-    if links[node.remote]?.contains(where: { $0 === node }) != true { links[node.remote, default: []].append(node) }
-  }
-
-  /// Takes the name from whatever has it.
-  /// - Returns: the node that has lost its name.
+  /// Takes the name from the file that has it.
+  /// - Returns: the node that has lost it.
   @discardableResult
   mutating func unlink(_ name: [UInt8], in directory: Node) -> Node? {
     guard let node = directory.children.removeValue(forKey: name) else { return nil }
-    node.parent = nil
+    node.names.removeAll { $0.parent === directory && $0.bytes == name }
     collect(node)
     return node
   }
 
-  /// Gives what is at one name another, with all that is beneath it. What was there loses its name.
+  /// Gives the file of one name another, with all that is beneath it. What was there loses its name.
   mutating func move(_ name: [UInt8], in directory: Node, to newName: [UInt8], in newDirectory: Node) {
     guard directory !== newDirectory || name != newName else { return }
     unlink(newName, in: newDirectory)
     guard let node = directory.children.removeValue(forKey: name) else { return }
-    node.parent = newDirectory
-    node.name = newName
-    newDirectory.children[newName] = node
+    node.names.removeAll { $0.parent === directory && $0.bytes == name }
+    give(node, newName, in: newDirectory)
   }
 
-  /// Exchanges what is at two names.
+  /// Exchanges the files of two names.
   mutating func exchange(_ name: [UInt8], in directory: Node, with other: [UInt8], in otherDirectory: Node) {
     let first = directory.children.removeValue(forKey: name)
     let second = otherDirectory.children.removeValue(forKey: other)
-    if let first {
-      first.parent = otherDirectory
-      first.name = other
-      otherDirectory.children[other] = first
-    }
-    if let second {
-      second.parent = directory
-      second.name = name
-      directory.children[name] = second
-    }
+    first?.names.removeAll { $0.parent === directory && $0.bytes == name }
+    second?.names.removeAll { $0.parent === otherDirectory && $0.bytes == other }
+    if let first { give(first, other, in: otherDirectory) }
+    if let second { give(second, name, in: directory) }
   }
 
-  /// The kernel was told of a node, or has forgotten that it was, `count` times.
+  /// The kernel has forgotten that it was told of a node, `count` times.
   mutating func forget(_ id: UInt64, count: UInt64) {
     guard let node = nodes[id], !node.isRoot else { return }
     node.lookups -= min(count, node.lookups)
@@ -156,29 +176,50 @@ struct NodeTree {
   mutating func dismantle() {
     for node in nodes.values {
       node.children = [:]
-      node.parent = nil
+      node.names = []
       node.files = []
       node.fetch = nil
     }
     nodes = [:]
-    links = [:]
+    identities = [:]
   }
 
   /// Removes a node that nobody knows any more, and the directories that were only held by it.
   mutating func collect(_ node: Node) {
-    var next: Node? = node
-    while let node = next, !node.isRoot, node.lookups == 0, node.children.isEmpty, node.files.isEmpty,
-      node.writes.isIdle, nodes[node.id] != nil
-    {
-      next = node.parent
+    var left = [node]
+    while let node = left.popLast() {
+      guard !node.isRoot, node.lookups == 0, node.children.isEmpty, node.files.isEmpty, node.writes.isIdle,
+        nodes[node.id] != nil
+      else { continue }
       nodes[node.id] = nil
-      inodes.release(node.inode, node: node.id)
-      if var others = links[node.remote] {
-        others.removeAll { $0 === node }
-        links[node.remote] = others.isEmpty ? nil : others
+      if identities[node.remote] === node { identities[node.remote] = nil }
+      for name in node.names where name.parent.children[name.bytes] === node {
+        name.parent.children[name.bytes] = nil
+        left.append(name.parent)
       }
-      if node.parent?.children[node.name] === node { node.parent?.children[node.name] = nil }
-      node.parent = nil
+      node.names = []
     }
+  }
+
+  // MARK: Parts
+
+  private mutating func add(_ node: Node) {
+    nodes[node.id] = node
+    nextID += 1
+  }
+
+  private func give(_ node: Node, _ name: [UInt8], in directory: Node) {
+    node.names.append(Node.Name(parent: directory, bytes: name, toldUntil: Instant(nanoseconds: 0)))
+    directory.children[name] = node
+  }
+
+  /// Whether `node` is `directory`, or one of those above it.
+  private func isAbove(_ node: Node, _ directory: Node) -> Bool {
+    var place: Node? = directory
+    while let here = place {
+      if here === node { return true }
+      place = here.parent
+    }
+    return false
   }
 }

@@ -3,7 +3,7 @@ import FUSE
 import SystemPackage
 import Wire
 
-/// A file that some process has open.
+/// A file that some process has open: an open file description (open(2)).
 final class OpenFile: @unchecked Sendable {
   // All of it is under the lock of the filesystem.
 
@@ -13,20 +13,73 @@ final class OpenFile: @unchecked Sendable {
   var stream = ReadStream<PendingRequest>()
   /// Requests behind the segments of the stream, to be abandoned with them.
   var requests: [UInt64: UInt64] = [:]
-  /// What a write behind the program's back ended with, until the program has been told.
-  var error: Errno?
+  /// The fate of writes that programs were told to be done.
+  var failure = WriteFailure()
+  /// Whether something was written since the last flush.
+  var isWritten = false
+  /// Whether a program has read from it.
+  var isRead = false
   /// Whether the peer's first answer to the opening has come.
   var isAnswered = false
+  /// An append whose parts have gone out, but for the last one.
+  var append: AppendGroup?
+  /// Why the peer does not know it any more: it was started again, and the file could not be opened again.
+  var lost: Errno?
 
   init(handle: Handle, node: Node, options: OpenOptions) {
     self.handle = handle
     self.node = node
     self.options = options
   }
+}
 
-  /// The error to report now, once.
-  func takeError() -> Errno? {
-    defer { error = nil }
+/// An append that the kernel has cut into several requests.
+struct AppendGroup {
+  /// The thread that makes it.
+  let process: Int32
+  /// Where the next request of the kernel begins, as it counts.
+  var next: Int64
+  /// Bytes so far.
+  var bytes: Int
+}
+
+/// What writing behind the program's back ended with, and who has been told: as errseq_t of Linux has it, an fsync
+/// tells once, and so does a write; each flush tells until an fsync has.
+struct WriteFailure {
+  private var error: Errno?
+  private var isUntoldByWrite = false
+  private var isUntoldByFsync = false
+  /// Whether nobody was told.
+  private(set) var isSecret = false
+
+  /// A write that a program was told to be done has failed.
+  /// - Returns: whether it is the first since the last fsync.
+  mutating func note(_ error: Errno) -> Bool {
+    defer { isUntoldByFsync = true }
+    self.error = self.error ?? error
+    isUntoldByWrite = true
+    if !isUntoldByFsync { isSecret = true }
+    return !isUntoldByFsync
+  }
+
+  /// The error to end a write with.
+  mutating func takeForWrite() -> Errno? {
+    guard isUntoldByWrite else { return nil }
+    isUntoldByWrite = false
+    isSecret = false
+    return error
+  }
+
+  /// The error to end an fsync with.
+  mutating func takeForFsync() -> Errno? {
+    defer { self = WriteFailure() }
+    return isUntoldByFsync ? error : nil
+  }
+
+  /// The error to end a flush with: close(2) of one descriptor of several.
+  mutating func tellForFlush() -> Errno? {
+    guard isUntoldByFsync else { return nil }
+    isSecret = false
     return error
   }
 }
@@ -43,33 +96,70 @@ final class OpenDirectory: @unchecked Sendable {
   init(_ node: Node) { self.node = node }
 }
 
+/// A file that was opened at the peer before the kernel asks for it: the name turned out to stand for another file, or
+/// the file to have another size than the kernel believes. The kernel is answered ESTALE, looks the name up again, and
+/// opens what was opened here.
+struct PinnedFile {
+  let file: OpenFile
+  let attributes: Attributes
+  let asked: Instant
+  let until: Instant
+}
+
+/// A thread whose open was answered ESTALE, and looks the name up again.
+struct OpenRetry {
+  let parent: UInt64
+  let name: [UInt8]
+  let options: OpenOptions
+  let until: Instant
+}
+
 /// One write(2), cut into pieces.
 final class WriteOperation: @unchecked Sendable {
   // All of it is under the lock of the filesystem.
 
   let file: OpenFile
   let count: Int
+  /// Where the kernel believes the bytes to go.
+  let offset: Int64
+  let isAppend: Bool
+  /// It is done only when the peer's disk has it (O_SYNC, O_DSYNC): answered by an fsync behind it.
+  let isSynchronous: Bool
+  /// More of the same append follows in another request of the kernel, or some of it came in an earlier one.
+  let hasMore: Bool
+  let continues: Bool
   /// The kernel's request, until it is answered.
   var pending: PendingRequest?
   /// Pieces not yet sent, and not yet answered.
   var unsent = 0
   var unanswered = 0
-  /// Bytes sent, and for appends, written.
-  var sent = 0
-  var written = 0
+  /// Whether the fsync behind it was sent, and has ended.
+  var awaitsSync = false
+  var isSynced = false
+  /// What the peer said of an append.
+  var appended: Appended?
   var error: Errno?
 
-  init(file: OpenFile, count: Int, pending: PendingRequest) {
+  init(
+    file: OpenFile, count: Int, offset: Int64, isAppend: Bool, isSynchronous: Bool, hasMore: Bool,
+    continues: Bool
+  ) {
     self.file = file
     self.count = count
-    self.pending = pending
+    self.offset = offset
+    self.isAppend = isAppend
+    self.isSynchronous = isSynchronous
+    self.hasMore = hasMore
+    self.continues = continues
   }
 }
 
-/// A piece of a write, encoded.
+/// What waits in a file's queue of writes, encoded.
 struct WritePart: Sendable {
-  let operation: WriteOperation
-  let frame: Frame
+  /// nil: a time that is to be set again behind the writes before it.
+  let operation: WriteOperation?
+  /// Messages that leave together: of an append all, since the peer answers none before it has the last.
+  let frames: [Frame]
   let bytes: Int
 }
 

@@ -1,47 +1,68 @@
 import Core
 import FUSE
 import Glibc
+import Logging
 import Session
 import Synchronization
 import SystemPackage
 import Wire
 
-/// lookup, forget, getattr, setattr, readlink, statfs.
+/// lookup, forget, getattr, access, setattr, readlink, statfs.
 extension PeerFilesystem {
   func lookup(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer) {
     enum Step {
       case entry(FUSEEntry)
       case absent(Double)
       case ask(Node, Path)
+      case open(Node, Path, OpenOptions)
       case fail(Errno)
     }
     guard name.count <= Limits.Wire.name else { return _ = request.fail(.fileNameTooLong) }
     let name = Array(name)
     let now = Instant.now
-    let step = state.withLock { state -> Step in
+    let process = request.process
+    let step = locked { state -> Step in
       guard let directory = state.tree[parent] else { return .fail(.staleNFSFileHandle) }
       do throws(Errno) {
+        let retry = state.retry(of: process, now)
+        if let retry, retry.parent == parent, retry.name == name {
+          if let node = directory.children[name], state.pinned[node.id] != nil {
+            return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: options.entryTimeout))
+          }
+          return .open(directory, try state.tree.path(of: name, in: directory), retry.options)
+        }
+        // The kernel does not ask for a name that it believes, unless it wants to know for sure: what is remembered
+        // must not make open(2) with O_CREAT, mkdir or rename fail.
+        let isBelieved =
+          retry == nil && directory.children[name].map { $0.isTold(name, in: directory, at: now) } ?? false
+        if !isBelieved, let known = known(name, in: directory, now, &state) { return known }
+        return .ask(directory, try state.tree.path(of: name, in: directory))
+      } catch {
+        return .fail(error)
+      }
+      func known(_ name: [UInt8], in directory: Node, _ now: Instant, _ state: inout State) -> Step? {
         if let listing = directory.listing, nameValidity(of: directory, listing, now) > 0 {
           let validity = nameValidity(of: directory, listing, now)
           guard let known = listing[name] else { return .absent(validity) }
           if let node = directory.children[name], node.validity(at: now, timeout: options.attributeTimeout) > 0 {
-            return .entry(entry(for: node, now: now, nameValidity: validity))
+            return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: validity))
           }
           if let attributes = known.attributes, now.seconds(since: known.asked) < options.attributeTimeout,
-            directory.children[name].map({ $0.changed < known.asked && $0.changing == 0 && $0.writes.isIdle }) ?? true
+            directory.children[name].map({ $0.isQuiet(since: known.asked) }) ?? true,
+            state.believes(attributes, asked: known.asked)
           {
             let node = state.tree.enter(name, in: directory, attributes, asked: known.asked)
-            return .entry(entry(for: node, now: now, nameValidity: validity))
+            return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: validity))
           }
         } else if let node = directory.children[name] {
           let validity = min(
             node.validity(at: now, timeout: options.attributeTimeout),
             node.validity(at: now, timeout: options.entryTimeout))
-          if validity > 0 { return .entry(entry(for: node, now: now, nameValidity: validity)) }
+          if validity > 0 {
+            return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: validity))
+          }
         }
-        return .ask(directory, try state.tree.path(of: name, in: directory))
-      } catch {
-        return .fail(error)
+        return nil
       }
     }
     switch step {
@@ -50,9 +71,21 @@ extension PeerFilesystem {
     case .absent(let validity): request.reply(absentFor: validity)
     case .fail(let error): request.fail(error)
     case .ask(let directory, let path):
-      let pending = wait(request, .query)
+      let pending = wait(request)
       send(.lookup(.path(path))) { [self] reply in
         finishLookup(pending, name, directory, PeerFilesystem.attributes(in: reply), asked: now)
+      }
+    case .open(let directory, let path, let options):
+      let pending = wait(request)
+      openAhead(path, name, in: directory, options) { [self] result in
+        guard let result else {
+          // Not a file that can be opened so: the kernel is to see that by itself.
+          send(.lookup(.path(path))) { [self] reply in
+            finishLookup(pending, name, directory, PeerFilesystem.attributes(in: reply), asked: now)
+          }
+          return
+        }
+        finishLookup(pending, name, directory, result, asked: now)
       }
     }
   }
@@ -64,16 +97,16 @@ extension PeerFilesystem {
     guard let request = pending.take() else { return }
     switch result {
     case .success(let attributes):
-      let entry = state.withLock { state -> FUSEEntry in
+      let entry = locked { state -> FUSEEntry in
         let node = state.tree.enter(name, in: directory, attributes, asked: asked)
         directory.listing?.set(name, attributes, asked: asked)
-        let isQuiet = directory.changing == 0 && directory.changed < asked
-        return self.entry(for: node, now: .now, nameValidity: isQuiet ? options.entryTimeout : 0)
+        let validity = directory.isQuiet(since: asked) ? options.entryTimeout : 0
+        return self.entry(for: node, as: name, in: directory, now: .now, nameValidity: validity)
       }
       if !request.reply(entry: entry) { undo(lookupOf: entry.node) }
     case .failure(.noSuchFileOrDirectory):
-      let validity = state.withLock { state -> Double in
-        guard directory.changing == 0, directory.changed < asked else { return 0 }
+      let validity = locked { state -> Double in
+        guard directory.isQuiet(since: asked) else { return 0 }
         state.tree.unlink(name, in: directory)
         directory.listing?.remove(name)
         return options.entryTimeout
@@ -90,75 +123,104 @@ extension PeerFilesystem {
   }
 
   func forget(_ node: UInt64, count: UInt64) {
-    state.withLock { $0.tree.forget(node, count: count) }
+    locked { $0.tree.forget(node, count: count) }
   }
 
-  // MARK: getattr
+  // MARK: getattr, access
 
   func getattr(_ request: consuming FUSERequest, node: UInt64, handle: UInt64?) {
+    withAttributes(of: node, handle, request) { [self] request, node in
+      let (attributes, validity) = locked { _ -> (FUSEAttributes, Double) in
+        let validity = node.validity(at: .now, timeout: options.attributeTimeout)
+        return (told(node, now: .now, validity), validity)
+      }
+      request.reply(attributes: attributes, timeout: validity)
+    }
+  }
+
+  func access(_ request: consuming FUSERequest, node: UInt64, mask: Int32) {
+    withAttributes(of: node, nil, request) { request, node in
+      let wanted = Attributes.Rights(rawValue: UInt8(truncatingIfNeeded: mask & 7))
+      let rights = self.locked { _ in node.attributes.rights }
+      if rights.isSuperset(of: wanted) { request.succeed() } else { request.fail(.permissionDenied) }
+    }
+  }
+
+  /// Calls `body` when the attributes of a node are known: at once, or when the peer has told them. If it cannot, the
+  /// request is answered with the error.
+  private func withAttributes(
+    of id: UInt64, _ handle: UInt64?, _ request: consuming FUSERequest,
+    _ body: @escaping @Sendable (consuming FUSERequest, Node) -> Void
+  ) {
     enum Step {
-      case known(FUSEAttributes, Double)
+      case known(Node)
       case ask(Node)
       case fail(Errno)
     }
     let now = Instant.now
-    let step = state.withLock { state -> Step in
-      guard let node = state.tree[node] else { return .fail(.staleNFSFileHandle) }
-      let validity = node.validity(at: now, timeout: options.attributeTimeout)
-      if validity > 0 { return .known(shown(node), validity) }
+    let step = locked { state -> Step in
+      guard let node = state.tree[id] else { return .fail(.staleNFSFileHandle) }
+      if node.validity(at: now, timeout: options.attributeTimeout) > 0 { return .known(node) }
       // A directory that was removed while it is in use: nobody else knows it any more.
-      if node.isUnlinked, node.files.isEmpty { return .known(shown(node), 0) }
+      if node.isUnlinked, node.files.isEmpty { return .known(node) }
       return .ask(node)
     }
     switch step {
-    case .known(let attributes, let validity): request.reply(attributes: attributes, timeout: validity)
+    case .known(let node): body(request, node)
     case .fail(let error): request.fail(error)
     case .ask(let node):
-      let pending = wait(request, .query)
-      afterWrites(of: node) { [self] in askAttributes(pending, node, handle) }
-    }
-  }
-
-  private func askAttributes(_ pending: PendingRequest, _ node: Node, _ handle: UInt64?) {
-    let asked = Instant.now
-    let target = state.withLock { $0.target(node, handle) }
-    switch target {
-    case .failure(let error): pending.fail(error)
-    case .success(let target):
-      send(.lookup(target)) { [self] reply in
-        switch PeerFilesystem.attributes(in: reply) {
-        case .success(let attributes):
-          let answer = state.withLock { state -> (FUSEAttributes, Double)? in
-            guard RemoteFile(attributes) == node.remote else { return nil }
-            node.update(attributes, asked: asked)
-            state.tree.noteLinks(of: node)
-            return (shown(node), node.validity(at: .now, timeout: options.attributeTimeout))
-          }
-          guard let request = pending.take() else { return }
-          if let (attributes, validity) = answer {
-            request.reply(attributes: attributes, timeout: validity)
-          } else {
-            // Something else has taken the name: the kernel is to look it up again.
-            forgetName(of: node)
-            request.fail(.staleNFSFileHandle)
-          }
-        case .failure(let error):
-          if error == .noSuchFileOrDirectory { forgetName(of: node) }
-          pending.fail(error)
+      let pending = wait(request)
+      afterWrites(of: node) { [self] in
+        askAttributes(of: node, handle) { error in
+          if let error { return pending.fail(error) }
+          if let request = pending.take() { body(request, node) }
         }
       }
     }
   }
 
-  /// The name of a node no longer stands for it: the next lookup asks.
-  func forgetName(of node: Node) {
-    let parent = state.withLock { state -> (UInt64, [UInt8])? in
-      guard let parent = node.parent else { return nil }
-      parent.dropListing(&state)
-      state.tree.unlink(node.name, in: parent)
-      return (parent.id, node.name)
+  /// Asks the peer for the attributes of a node, by another name if one turns out to be gone.
+  private func askAttributes(
+    of node: Node, _ handle: UInt64?, _ completion: @escaping @Sendable (Errno?) -> Void
+  ) {
+    let asked = Instant.now
+    let target = locked { $0.target(node, handle) }
+    switch target {
+    case .failure(let error): completion(error)
+    case .success(let target):
+      send(.lookup(target)) { [self] reply in
+        switch PeerFilesystem.attributes(in: reply) {
+        case .success(let attributes):
+          let isSame = locked { state -> Bool in
+            guard RemoteFile(attributes) == node.remote else { return false }
+            state.tree.learn(attributes, of: node, asked: asked)
+            return true
+          }
+          if isSame { return completion(nil) }
+        case .failure(let error):
+          guard error == .noSuchFileOrDirectory, case .path = target else { return completion(error) }
+        }
+        // Nothing, or something else, has the name now: the kernel is to look it up again, if it was the last.
+        guard case .path(let path) = target, forgetName(of: node, path) else { return completion(.staleNFSFileHandle) }
+        askAttributes(of: node, handle, completion)
+      }
     }
-    if let (parent, name) = parent { session?.invalidate(entry: name, in: parent) }
+  }
+
+  /// The name of a node that `path` ends with no longer stands for it: the next lookup asks.
+  /// - Returns: whether the node has another name.
+  @discardableResult
+  func forgetName(of node: Node, _ path: Path) -> Bool {
+    let (forgotten, hasMore) = locked { state -> ((UInt64, [UInt8])?, Bool) in
+      guard let name = node.names.last, path.parentAndName?.name.elementsEqual(name.bytes) == true else {
+        return (nil, false)
+      }
+      name.parent.dropListing(&state)
+      state.tree.unlink(name.bytes, in: name.parent)
+      return ((name.parent.id, name.bytes), !node.names.isEmpty)
+    }
+    if let (parent, name) = forgotten { session?.invalidate(entry: name, in: parent) }
+    return hasMore
   }
 
   // MARK: setattr
@@ -170,7 +232,7 @@ extension PeerFilesystem {
     // All belongs to whoever mounted it: giving it to him is done, to others impossible.
     if changes.contains(.user), attributes.user != options.user { return _ = request.fail(.notPermitted) }
     if changes.contains(.group), attributes.group != options.group { return _ = request.fail(.notPermitted) }
-    guard let node = state.withLock({ $0.tree[id] }) else { return _ = request.fail(.staleNFSFileHandle) }
+    guard let node = locked({ $0.tree[id] }) else { return _ = request.fail(.staleNFSFileHandle) }
     var wanted = AttributeChanges()
     if changes.contains(.mode) { wanted.mode = attributes.mode & 0o1777 }
     if changes.contains(.size) {
@@ -185,59 +247,62 @@ extension PeerFilesystem {
       wanted.modified = changes.contains(.modifiedNow) ? .now : .set(Timestamp(attributes.modified))
     }
     guard wanted != AttributeChanges() else { return getattr(request, node: id, handle: handle) }
-    let pending = wait(request, .change)
+    let pending = wait(request)
     afterWrites(of: node) { [self, wanted] in sendChanges(pending, node, handle, wanted) }
   }
 
   private func sendChanges(
     _ pending: PendingRequest, _ node: Node, _ handle: UInt64?, _ changes: AttributeChanges
   ) {
-    let (target, dropped) = state.withLock { state -> (Result<Target, Errno>, [UInt64]) in
+    let (target, settles) = locked { state -> (Result<Target, Errno>, Bool) in
       let target = state.target(node, handle)
-      guard case .success = target else { return (target, []) }
+      guard case .success = target else { return (target, false) }
       node.beginChange(at: .now)
-      guard changes.size != nil else { return (target, []) }
-      node.cachedVersion = nil
-      return (target, node.invalidateStreams())
+      if changes.size != nil {
+        node.cachedVersion = nil
+        state.tree.effects.abandoned += node.invalidateStreams()
+      }
+      return (target, state.settle(node, changes))
     }
-    for request in dropped { requester.abandon(request) }
     guard case .success(let target) = target else {
       if case .failure(let error) = target { pending.fail(error) }
       return
     }
+    // Pages that were changed through a mapping before this are written now, so that they do not set the time later.
+    if settles { session?.invalidate(contentsOf: node.id) }
     send(.setattr(target, changes)) { [self] reply in
       let result = PeerFilesystem.attributes(in: reply)
-      let (answer, others) = state.withLock { state -> ((FUSEAttributes, Double), [UInt64]) in
+      let answer = locked { state -> (FUSEAttributes, Double) in
         node.endChange(at: .now)
-        if case .success(let attributes) = result { node.update(attributes, asked: .now) }
-        let known = node.isKnown ? node.attributes : nil
-        node.parent?.listing?.set(ifThere: node.name, known, asked: node.asked)
-        let others = touchLinks(of: node, &state, now: .now)
-        return ((shown(node), node.validity(at: .now, timeout: options.attributeTimeout)), others)
+        if case .success(let attributes) = result, RemoteFile(attributes) == node.remote {
+          state.tree.learn(attributes, of: node, asked: .now)
+        }
+        state.noteChange(ofLinks: node, .now)
+        if node.isKnown { node.noteInListings(node.attributes, asked: node.asked) }
+        let validity = node.validity(at: .now, timeout: options.attributeTimeout)
+        return (told(node, now: .now, validity), validity)
       }
-      invalidate(attributesOf: others) {
-        guard let request = pending.take() else { return }
-        if case .failure(let error) = result { return _ = request.fail(error) }
-        request.reply(attributes: answer.0, timeout: answer.1)
-      }
+      guard let request = pending.take() else { return }
+      if case .failure(let error) = result { return _ = request.fail(error) }
+      request.reply(attributes: answer.0, timeout: answer.1)
     }
   }
 
   // MARK: readlink, statfs
 
   func readlink(_ request: consuming FUSERequest, node id: UInt64) {
-    let found = state.withLock { state -> Result<(Path, Int), Errno> in
+    let found = locked { state -> Result<(Path, Int, [UInt8]?), Errno> in
       guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
-        return .success((try state.tree.path(of: node), state.tree.depth(of: node)))
+        return .success((try state.tree.path(of: node), state.tree.depth(of: node), state.ownLinks[node.remote]))
       } catch {
         return .failure(error)
       }
     }
     switch found {
     case .failure(let error): request.fail(error)
-    case .success(let (path, depth)):
-      let pending = wait(request, .query)
+    case .success(let (path, depth, own)):
+      let pending = wait(request)
       send(.readlink(path)) { [self] reply in
         guard let request = pending.take() else { return }
         if let error = reply.error { return _ = request.fail(error) }
@@ -245,7 +310,19 @@ extension PeerFilesystem {
         guard !target.isEmpty, target.count <= Limits.Wire.linkTarget, !target.contains(0) else {
           return _ = request.fail(.ioError)
         }
-        guard options.followsSymlinks || LinkTarget.staysInside(target, depth: depth - 1) else {
+        guard own == target || mayLead(to: target, depth: depth - 1) else {
+          let isFirst = locked { state -> Bool in
+            defer { state.hasRefusedLink = true }
+            return !state.hasRefusedLink
+          }
+          if isFirst {
+            log.warning(
+              """
+              a symbolic link of the peer leads out of the share, and is refused: it would be followed on this \
+              computer. To see the texts of such links mount with -o nosymfollow, which follows none; to follow all, \
+              with -o follow_symlinks
+              """)
+          }
           return _ = request.fail(.notPermitted)
         }
         request.reply(target: target)
@@ -253,22 +330,38 @@ extension PeerFilesystem {
     }
   }
 
-  func statfs(_ request: consuming FUSERequest, node: UInt64) {
+  /// Whether a link of the peer, `depth` directories below the root, may lead there: it stays in the share, comes back
+  /// into this mount, or the user wants all of them.
+  private func mayLead(to target: [UInt8], depth: Int) -> Bool {
+    if options.followsSymlinks || options.followsNoSymlinks { return true }
+    if LinkTarget.staysInside(target, depth: depth) { return true }
+    guard let mountpoint = session.map({ Array($0.mountpoint.utf8) }) else { return false }
+    let rest = target.dropFirst(mountpoint.count)
+    guard target.starts(with: mountpoint), rest.first == UInt8(ascii: "/") || rest.isEmpty else { return false }
+    return LinkTarget.staysInside(Array(rest.drop { $0 == UInt8(ascii: "/") }), depth: 0)
+  }
+
+  func statfs(_ request: consuming FUSERequest, node id: UInt64) {
     let now = Instant.now
-    let (known, path) = state.withLock { state -> (FUSEStatistics?, Path) in
-      if let (values, asked) = state.statistics, now.seconds(since: asked) < Limits.Mount.statisticsValidity {
-        return (values, .root)
+    let found = locked { state -> (known: FUSEStatistics?, device: UInt64, path: Path) in
+      let node = state.tree[id] ?? state.tree.root
+      let device = node.remote.identity.device
+      if let (values, asked) = state.statistics[device], now.seconds(since: asked) < Limits.Mount.statisticsValidity {
+        return (values, device, .root)
       }
-      return (nil, state.tree.base)
+      return (nil, device, (try? state.tree.path(of: node)) ?? state.tree.base)
     }
-    if let known { return _ = request.reply(statistics: known) }
-    let pending = wait(request, .query)
-    send(.statfs(path)) { [self] reply in
+    if let known = found.known { return _ = request.reply(statistics: known) }
+    let pending = wait(request)
+    send(.statfs(found.path)) { [self] reply in
       guard let request = pending.take() else { return }
       if let error = reply.error { return _ = request.fail(error) }
       guard let values = try? reply.statistics() else { return _ = request.fail(.ioError) }
       let statistics = FUSEStatistics(values)
-      state.withLock { $0.statistics = (statistics, now) }
+      locked { state in
+        if state.statistics.count >= Limits.Mount.filesystems { state.statistics = [:] }
+        state.statistics[found.device] = (statistics, now)
+      }
       request.reply(statistics: statistics)
     }
   }
@@ -278,37 +371,43 @@ extension PeerFilesystem.State {
   /// How a request names a node: by the handle it came with, else by the path, else, if it has none any more, by
   /// any handle.
   func target(_ node: Node, _ handle: UInt64?) -> Result<Target, Errno> {
-    if let handle, let file = files[handle], file.node === node { return .success(.handle(file.handle)) }
+    if let handle, let file = files[handle], file.node === node, file.lost == nil {
+      return .success(.handle(file.handle))
+    }
     do throws(Errno) {
       return .success(.path(try tree.path(of: node)))
     } catch {
-      let file = node.files.first { $0.options.contains(.write) } ?? node.files.first
+      let file = node.files.first { $0.options.contains(.write) && $0.lost == nil } ?? node.files.first
+      if let lost = file?.lost { return .failure(lost) }
       return file.map { .success(.handle($0.handle)) } ?? .failure(error)
     }
+  }
+
+  /// A program sets times. Under the lock.
+  /// - Returns: whether pages may have been changed through a mapping before that, and are to be written now.
+  mutating func settle(_ node: Node, _ changes: AttributeChanges) -> Bool {
+    guard changes.size == nil, case .set(let time) = changes.modified else {
+      if changes.modified != nil { node.settled = nil }
+      return false
+    }
+    let isMappable = node.files.contains { $0.options.isSuperset(of: [.read, .write]) }
+    node.settled = isMappable ? (time, .now.advanced(by: Limits.Mount.settling)) : nil
+    return isMappable
+  }
+
+  /// The retry that a thread is expected to make.
+  mutating func retry(of process: Int32, _ now: Instant) -> OpenRetry? {
+    guard let retry = retries[process] else { return nil }
+    if now < retry.until { return retry }
+    retries[process] = nil
+    return nil
   }
 }
 
 extension Node {
-  /// Whether its attributes are what the peer has now, as far as we can know.
-  var isKnown: Bool { changing == 0 && writes.isIdle && changed < asked }
-
-  /// What was read ahead of the file is not its contents any more.
-  /// - Returns: the requests to abandon.
-  func invalidateStreams() -> [UInt64] {
-    var dropped: [UInt64] = []
-    for file in files {
-      for segment in file.stream.invalidate() {
-        if let request = file.requests.removeValue(forKey: segment) { dropped.append(request) }
-      }
-    }
-    return dropped
-  }
-}
-
-extension DirectoryListing {
-  /// Notes what we know of an entry, if it is there.
-  mutating func set(ifThere name: [UInt8], _ attributes: Attributes?, asked: Instant) {
-    if self[name] != nil { set(name, attributes, asked: asked) }
+  /// Whether the kernel believes a name of it without asking.
+  func isTold(_ name: [UInt8], in directory: Node, at now: Instant) -> Bool {
+    names.contains { $0.parent === directory && $0.bytes == name && now < $0.toldUntil }
   }
 }
 

@@ -12,16 +12,17 @@ import Wire
 extension PeerFilesystem {
   func opendir(_ request: consuming FUSERequest, node id: UInt64) {
     let process = request.process
-    guard let (node, isWalk) = state.withLock({ walk(into: id, by: process, &$0) }) else {
+    guard let (node, isWalk) = locked({ walk(into: id, by: process, &$0) }) else {
       return _ = request.fail(.staleNFSFileHandle)
     }
-    let pending = wait(request, .query)
+    let pending = wait(request)
     list(node) { [self] result in
       guard let request = pending.take() else { return }
       switch result {
-      case .failure(let error): request.fail(error)
+      // The kernel looks the name of a directory that is gone up again.
+      case .failure(let error): request.fail(error == .noSuchFileOrDirectory ? .staleNFSFileHandle : error)
       case .success(let listing):
-        let handle = state.withLock { state -> UInt64 in
+        let handle = locked { state -> UInt64 in
           let handle = state.nextDirectory
           state.nextDirectory += 1
           let directory = OpenDirectory(node)
@@ -30,7 +31,7 @@ extension PeerFilesystem {
           return handle
         }
         if !request.reply(opened: FUSEOpenFile(handle: handle)) {
-          state.withLock { _ = $0.directories.removeValue(forKey: handle) }
+          locked { _ = $0.directories.removeValue(forKey: handle) }
         }
       }
     }
@@ -39,12 +40,12 @@ extension PeerFilesystem {
   }
 
   func releasedir(_ request: consuming FUSERequest, node: UInt64, handle: UInt64) {
-    state.withLock { _ = $0.directories.removeValue(forKey: handle) }
+    locked { _ = $0.directories.removeValue(forKey: handle) }
     request.succeed()
   }
 
   func fsyncdir(_ request: consuming FUSERequest, node id: UInt64, handle: UInt64, dataOnly: Bool) {
-    let found = state.withLock { state -> Result<Path, Errno> in
+    let found = locked { state -> Result<Path, Errno> in
       guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
         return .success(try state.tree.path(of: node))
@@ -54,7 +55,7 @@ extension PeerFilesystem {
     }
     switch found {
     case .failure(let error): request.fail(error)
-    case .success(let path): sync(path, id, dataOnly: dataOnly, wait(request, .change), tries: 3)
+    case .success(let path): sync(path, id, dataOnly: dataOnly, wait(request), tries: 3)
     }
   }
 
@@ -79,7 +80,7 @@ extension PeerFilesystem {
         }
         send(.close(handle)) { _ in }
         if let error = reply.error { return pending.fail(error) }
-        state.withLock { state in
+        locked { state in
           if let node = state.tree[id] { state.unsynced.synced(node) }
         }
         if let request = pending.take() { request.succeed() }
@@ -90,22 +91,29 @@ extension PeerFilesystem {
   func readdir(
     _ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int, plus: Bool
   ) {
-    let (directory, listing) = state.withLock { state -> (OpenDirectory?, DirectoryListing?) in
+    let (directory, listing) = locked { state -> (OpenDirectory?, DirectoryListing?) in
       guard let directory = state.directories[handle] else { return (nil, nil) }
-      // Starting over is to see what is there now.
-      if offset == 0, directory.isUsed { return (directory, nil) }
+      // At the start it shows what is there now: also what was made since it was opened (rewinddir(3)).
+      if offset == 0 {
+        let node = directory.node
+        let isNews = directory.listing.map { !node.isQuiet(since: $0.asked) } ?? true
+        if directory.isUsed || isNews { return (directory, nil) }
+      }
       directory.isUsed = true
       return (directory, directory.listing)
     }
     guard let directory else { return _ = request.fail(.badFileDescriptor) }
     if let listing { return answer(request, directory, listing, offset, count, plus) }
-    let pending = wait(request, .query)
+    let pending = wait(request)
     list(directory.node) { [self] result in
       guard let request = pending.take() else { return }
       switch result {
       case .failure(let error): request.fail(error)
       case .success(let listing):
-        state.withLock { _ in directory.listing = listing }
+        locked { _ in
+          directory.listing = listing
+          directory.isUsed = true
+        }
         answer(request, directory, listing, offset, count, plus)
       }
     }
@@ -121,7 +129,7 @@ extension PeerFilesystem {
     let node = directory.node
     let now = Instant.now
     var place = Int(clamping: max(offset, 0))
-    while place < listing.entries.count + 2 {
+    while place < listing.places + 2 {
       let next = Int64(place + 1)
       let name: [UInt8]
       var entry: FUSEEntry
@@ -129,11 +137,11 @@ extension PeerFilesystem {
         name = place == 0 ? [46] : [46, 46]
         var attributes = FUSEAttributes()
         attributes.mode = S_IFDIR
-        attributes.inode = place == 0 ? node.inode : state.withLock { _ in node.parent?.inode ?? node.inode }
+        attributes.inode = place == 0 ? node.inode : locked { _ in node.parent?.inode ?? node.inode }
         entry = FUSEEntry(node: 0, attributes: attributes, attributeTimeout: 0, entryTimeout: 0)
-      } else if let listed = listing.entries[place - 2] {
+      } else if let listed = listing.entry(at: place - 2) {
         name = listed.name
-        entry = state.withLock { self.entry(for: listed, of: listing, in: node, now, plus: plus, &$0) }
+        entry = locked { self.entry(for: listed, of: listing, in: node, now, plus: plus, &$0) }
         if entry.node != 0 { told.append(entry.node) }
       } else {
         place += 1
@@ -166,9 +174,10 @@ extension PeerFilesystem {
   ) -> FUSEEntry {
     let known = directory.children[listed.name]
     var bare = FUSEAttributes()
-    bare.mode = listed.attributes.map { $0.mode & S_IFMT } ?? known.map { $0.attributes.mode & S_IFMT } ?? 0
+    bare.mode = known.map { $0.attributes.mode & S_IFMT } ?? listed.type?.rawValue ?? 0
     bare.inode =
-      known?.inode ?? listed.attributes.map { state.tree.number(RemoteFile($0)) } ?? 2
+      known?.inode ?? listed.attributes.map { state.tree.numbers.number($0.identity) }
+      ?? (listed.identity == 0 ? 2 : listed.identity)
     let nothing = FUSEEntry(node: 0, attributes: bare, attributeTimeout: 0, entryTimeout: 0)
     guard plus, !directory.isUnlinked, let cached = directory.listing, let current = cached[listed.name] else {
       return nothing
@@ -176,13 +185,13 @@ extension PeerFilesystem {
     let validity = nameValidity(of: directory, cached, now)
     guard validity > 0 else { return nothing }
     if let known, known.validity(at: now, timeout: options.attributeTimeout) > 0 {
-      return entry(for: known, now: now, nameValidity: validity)
+      return entry(for: known, as: listed.name, in: directory, now: now, nameValidity: validity)
     }
     guard let attributes = current.attributes, now.seconds(since: current.asked) < options.attributeTimeout,
-      known.map({ $0.isKnown || ($0.changed < current.asked && $0.changing == 0 && $0.writes.isIdle) }) ?? true
+      known.map({ $0.isQuiet(since: current.asked) }) ?? true, state.believes(attributes, asked: current.asked)
     else { return nothing }
     let node = state.tree.enter(listed.name, in: directory, attributes, asked: current.asked)
-    return entry(for: node, now: now, nameValidity: validity)
+    return entry(for: node, as: listed.name, in: directory, now: now, nameValidity: validity)
   }
 
   // MARK: Listings
@@ -196,10 +205,10 @@ extension PeerFilesystem {
       case fail(Errno)
     }
     let now = Instant.now
-    let step = state.withLock { state -> Step in
+    let step = locked { state -> Step in
       if let listing = node.listing, nameValidity(of: node, listing, now) > 0 { return .known(listing) }
       // One that was asked for before our last change may lack it.
-      if let fetch = node.fetch, node.changing == 0, node.changed < fetch.listing.asked {
+      if let fetch = node.fetch, node.isQuiet(since: fetch.listing.asked) {
         fetch.waiters.append(completion)
         return .wait
       }
@@ -226,7 +235,7 @@ extension PeerFilesystem {
   /// Asks for a page of a listing, and then for the next ones.
   func ask(_ fetch: ListingFetch, _ path: Path, cookie: UInt64) {
     send(.list(fetch.handle, path, cookie: cookie)) { [self] reply in
-      let waiters = state.withLock { state -> [@Sendable (Result<DirectoryListing, Errno>) -> Void]? in
+      let waiters = locked { state -> [@Sendable (Result<DirectoryListing, Errno>) -> Void]? in
         take(reply, fetch)
         guard reply.isLast else { return nil }
         // Long ones come when somebody wants them.
@@ -234,7 +243,7 @@ extension PeerFilesystem {
         if fetch.error == nil, !fetch.isEnd { return [] }
         if fetch.node.fetch === fetch { fetch.node.fetch = nil }
         let node = fetch.node
-        if fetch.error == nil, node.changing == 0, node.changed < fetch.listing.asked, !node.isUnlinked,
+        if fetch.error == nil, node.isQuiet(since: fetch.listing.asked), !node.isUnlinked,
           state.tree[node.id] === node
         {
           cache(fetch.listing, of: node, &state)
@@ -245,7 +254,7 @@ extension PeerFilesystem {
         return fetch.waiters
       }
       guard let waiters else { return }
-      let (error, isEnd, next, listing) = state.withLock { _ in
+      let (error, isEnd, next, listing) = locked { _ in
         (fetch.error, fetch.isEnd, fetch.next, fetch.listing)
       }
       if error == nil, !isEnd { return ask(fetch, path, cookie: next) }
@@ -279,7 +288,7 @@ extension PeerFilesystem {
     fetch.next = page.next
     fetch.isEnd = fetch.isEnd || page.isEnd
     fetch.emptyPages = fetch.listing.count == before ? fetch.emptyPages + 1 : 0
-    if fetch.listing.count > Limits.Mount.listing {
+    if fetch.listing.count > Limits.Mount.listing || fetch.listing.nameBytes > Limits.Mount.listingNames {
       log.warning("a directory with more than \(Limits.Mount.listing) entries is not listed")
       fetch.error = Errno(rawValue: EOVERFLOW)
     } else if fetch.emptyPages > Limits.Mount.emptyPages {
@@ -291,7 +300,7 @@ extension PeerFilesystem {
   /// Keeps a listing, at the cost of the oldest ones. Under the lock.
   func cache(_ listing: DirectoryListing, of node: Node, _ state: inout State) {
     node.dropListing(&state)
-    guard listing.count <= Limits.Mount.cachedEntries else { return }
+    guard listing.places <= Limits.Mount.cachedEntries else { return }
     node.listing = listing
     state.listed.append(node.id)
     state.cachedEntries += listing.count + 1

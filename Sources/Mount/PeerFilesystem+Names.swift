@@ -1,4 +1,5 @@
 import Core
+import DequeModule
 import FUSE
 import Glibc
 import Session
@@ -11,12 +12,14 @@ extension PeerFilesystem {
   func mknod(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32) {
     // As mknod(2) has it, no type means a regular file.
     let mode = mode & S_IFMT == 0 ? mode | S_IFREG : mode
-    guard mode & S_IFMT == S_IFREG || mode & S_IFMT == S_IFIFO else { return _ = request.fail(.notPermitted) }
-    make(request, parent, name) { .mknod($0, mode: mode & 0o171777) }
+    guard [S_IFREG, S_IFIFO, S_IFSOCK].contains(mode & S_IFMT) else { return _ = request.fail(.notPermitted) }
+    let umask = request.umask
+    make(request, parent, name) { .mknod($0, mode: mode & 0o171777, umask: umask) }
   }
 
   func mkdir(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32) {
-    make(request, parent, name) { .mkdir($0, mode: mode & 0o1777) }
+    let umask = request.umask
+    make(request, parent, name) { .mkdir($0, mode: mode & 0o1777, umask: umask) }
   }
 
   func symlink(
@@ -24,11 +27,11 @@ extension PeerFilesystem {
   ) {
     let target = Array(target)
     guard target.count <= Limits.Wire.linkTarget else { return _ = request.fail(.fileNameTooLong) }
-    make(request, parent, name) { .symlink($0, target: target) }
+    make(request, parent, name, target: target) { .symlink($0, target: target) }
   }
 
   func link(_ request: consuming FUSERequest, node: UInt64, newParent: UInt64, newName: UnsafeRawBufferPointer) {
-    let existing = state.withLock { state -> Result<(Node, Target), Errno> in
+    let existing = locked { state -> Result<(Node, Target), Errno> in
       guard let node = state.tree[node] else { return .failure(.staleNFSFileHandle) }
       return state.target(node, nil).map { (node, $0) }
     }
@@ -39,37 +42,39 @@ extension PeerFilesystem {
     }
   }
 
-  /// Makes the entry `name` by a request that is answered with its attributes. `linked` gets a further name.
+  /// Makes the entry `name` by a request that is answered with its attributes. `linked` gets a further name; `target`
+  /// is that of a symbolic link.
   private func make(
     _ request: consuming FUSERequest, _ parent: UInt64, _ name: UnsafeRawBufferPointer, linked: Node? = nil,
-    _ operation: (Path) -> Request
+    target: [UInt8]? = nil, _ operation: (Path) -> Request
   ) {
     let name = Array(name)
-    switch begin(parent, [name]) {
+    switch begin(parent, name, linked) {
     case .failure(let error): request.fail(error)
-    case .success(let (directory, paths)):
-      let pending = wait(request, .change)
-      send(operation(paths[0])) { [self] reply in
+    case .success(let (directory, path)):
+      let pending = wait(request)
+      send(operation(path)) { [self] reply in
         let result = PeerFilesystem.attributes(in: reply)
-        let (entry, others) = state.withLock { state -> (FUSEEntry?, [UInt64]) in
+        let entry = locked { state -> FUSEEntry? in
           let now = Instant.now
           directory.endChange(at: now)
-          linked?.changed = now
+          linked?.endChange(at: now)
+          if let linked { state.noteChange(ofLinks: linked, now) }
           guard case .success(let attributes) = result else {
             directory.dropListing(&state)
-            return (nil, [])
+            return nil
           }
           let asked = Instant.now
           let node = state.tree.enter(name, in: directory, attributes, asked: asked)
           directory.listing?.set(name, attributes, asked: asked)
+          if let target { state.remember(ownLink: node.remote, target) }
           if attributes.type == .directory {
             cache(DirectoryListing(asked: asked), of: node, &state)
-            if linked == nil { state.unsynced.made(node, paths[0]) }
+            state.unsynced.made(node, path)
           }
-          let others = linked == nil ? [] : touchLinks(of: node, &state, now: now)
-          return (self.entry(for: node, now: .now, nameValidity: options.entryTimeout), others)
+          return self.entry(for: node, as: name, in: directory, now: .now, nameValidity: options.entryTimeout)
         }
-        invalidate(attributesOf: others) { [self] in finish(pending, entry, result) }
+        finish(pending, entry, result)
       }
     }
   }
@@ -96,30 +101,26 @@ extension PeerFilesystem {
     _ request: consuming FUSERequest, _ parent: UInt64, _ name: UnsafeRawBufferPointer, _ operation: (Path) -> Request
   ) {
     let name = Array(name)
-    switch begin(parent, [name]) {
+    switch begin(parent, name) {
     case .failure(let error): request.fail(error)
-    case .success(let (directory, paths)):
-      let pending = wait(request, .change)
-      send(operation(paths[0])) { [self] reply in
-        let others = state.withLock { state -> [UInt64] in
-          let now = Instant.now
-          directory.endChange(at: now)
+    case .success(let (directory, path)):
+      let pending = wait(request)
+      send(operation(path)) { [self] reply in
+        locked { state in
+          directory.endChange(at: .now)
           if let error = reply.error {
             if error == .noSuchFileOrDirectory { directory.dropListing(&state) }
-            return []
+            return
           }
           directory.listing?.remove(name)
-          guard let node = directory.children[name] else { return [] }
-          node.changed = now
+          guard let node = directory.children[name] else { return }
+          node.touch(at: .now)
           node.dropListing(&state)
-          let others = touchLinks(of: node, &state, now: now)
+          state.noteChange(ofLinks: node, .now)
           state.tree.unlink(name, in: directory)
-          return others
         }
-        invalidate(attributesOf: others) {
-          if let error = reply.error { return pending.fail(error) }
-          if let request = pending.take() { request.succeed() }
-        }
+        if let error = reply.error { return pending.fail(error) }
+        if let request = pending.take() { request.succeed() }
       }
     }
   }
@@ -136,7 +137,7 @@ extension PeerFilesystem {
     case 2: mode = .exchange
     default: return _ = request.fail(.invalidArgument)
     }
-    let found = state.withLock { state -> Result<(Node, Node, Path, Path), Errno> in
+    let found = locked { state -> Result<(Node, Node, Path, Path), Errno> in
       guard let from = state.tree[parent], let to = state.tree[newParent] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
         let paths = (try state.tree.path(of: name, in: from), try state.tree.path(of: newName, in: to))
@@ -150,9 +151,9 @@ extension PeerFilesystem {
     switch found {
     case .failure(let error): request.fail(error)
     case .success(let (from, to, path, newPath)):
-      let pending = wait(request, .change)
+      let pending = wait(request)
       send(.rename(path, to: newPath, mode)) { [self] reply in
-        let others = state.withLock { state -> [UInt64] in
+        locked { state in
           from.endChange(at: .now)
           to.endChange(at: .now)
           if reply.error == nil {
@@ -160,12 +161,9 @@ extension PeerFilesystem {
           }
           from.dropListing(&state)
           to.dropListing(&state)
-          return []
         }
-        invalidate(attributesOf: others) {
-          if let error = reply.error { return pending.fail(error) }
-          if let request = pending.take() { request.succeed() }
-        }
+        if let error = reply.error { return pending.fail(error) }
+        if let request = pending.take() { request.succeed() }
       }
     }
   }
@@ -173,48 +171,74 @@ extension PeerFilesystem {
   /// Follows a rename in what is known. Under the lock.
   private func renamed(
     _ name: [UInt8], in from: Node, to newName: [UInt8], in to: Node, isExchange: Bool, _ state: inout State
-  ) -> [UInt64] {
+  ) {
     let now = Instant.now
-    if let one = from.children[name], let other = to.children[newName], one !== other, !isExchange,
-      one.remote == other.remote
-    {
-      // Two links to one file: rename(2) does nothing.
-      return []
-    }
+    // Two names of one file: rename(2) does nothing.
+    if let one = from.children[name], one === to.children[newName], !isExchange { return }
     let (entry, otherEntry) = (from.listing?[name], to.listing?[newName])
-    from.children[name]?.changed = now
-    to.children[newName]?.changed = now
-    var others: [UInt64] = []
+    for node in [from.children[name], to.children[newName]] {
+      guard let node else { continue }
+      node.touch(at: now)
+      state.noteChange(ofLinks: node, now)
+    }
     if isExchange {
       from.listing?.set(name, otherEntry?.attributes, asked: now)
       from.listing?.forgetAttributes(of: name)
       state.tree.exchange(name, in: from, with: newName, in: to)
     } else {
-      if let replaced = to.children[newName] {
-        others = touchLinks(of: replaced, &state, now: now)
-        replaced.dropListing(&state)
-      }
+      to.children[newName]?.dropListing(&state)
       from.listing?.remove(name)
       state.tree.move(name, in: from, to: newName, in: to)
     }
     // The change time is another now, so the attributes must be asked for.
     to.listing?.set(newName, nil, asked: entry?.asked ?? now)
-    return others
   }
 
-  /// Begins a change in a directory.
-  /// - Returns: the directory, and the paths of the names in it.
-  func begin(_ parent: UInt64, _ names: [[UInt8]]) -> Result<(Node, [Path]), Errno> {
-    state.withLock { state in
+  /// Begins a change of a name in a directory, and of a file.
+  /// - Returns: the directory, and the path of the name.
+  func begin(_ parent: UInt64, _ name: [UInt8], _ file: Node? = nil) -> Result<(Node, Path), Errno> {
+    locked { state in
       guard let directory = state.tree[parent] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
-        var paths: [Path] = []
-        for name in names { paths.append(try state.tree.path(of: name, in: directory)) }
+        let path = try state.tree.path(of: name, in: directory)
         directory.beginChange(at: .now)
-        return .success((directory, paths))
+        file?.beginChange(at: .now)
+        return .success((directory, path))
       } catch {
         return .failure(error == .staleNFSFileHandle ? .noSuchFileOrDirectory : error)
       }
     }
+  }
+}
+
+extension PeerFilesystem.State {
+  /// A file was changed from here: what listings said of its other names until now is not believed any more.
+  mutating func noteChange(ofLinks node: Node, _ now: Instant) {
+    for name in node.names { name.parent.listing?.forgetAttributes(of: name.bytes) }
+    guard node.attributes.links > 1, !node.isDirectory else { return }
+    if changedLinks.count >= Limits.Mount.changedLinks {
+      changedLinks = changedLinks.filter { now.seconds(since: $0.value) < validity }
+      // Then what all listings say is in doubt.
+      if changedLinks.count >= Limits.Mount.changedLinks {
+        changedLinks = [:]
+        for id in listed { tree[id]?.listing = nil }
+        listed = []
+        cachedEntries = 0
+      }
+    }
+    changedLinks[node.remote] = now
+  }
+
+  /// Whether what a listing said of a file, asked for at `asked`, was not changed from here since.
+  func believes(_ attributes: Attributes, asked: Instant) -> Bool {
+    let remote = RemoteFile(attributes)
+    if let node = tree.node(remote), !node.isQuiet(since: asked) { return false }
+    return changedLinks[remote].map { $0 < asked } ?? true
+  }
+
+  /// A symbolic link was made through this mount.
+  mutating func remember(ownLink: RemoteFile, _ target: [UInt8]) {
+    if ownLinks.count >= Limits.Mount.ownLinks { ownLinks.remove(at: ownLinks.startIndex) }
+    ownLinks[ownLink] = target
   }
 }

@@ -7,112 +7,208 @@ import SystemPackage
 import Wire
 
 /// Opening and closing files.
+///
+/// What opening finds may differ from what the kernel believes: the name stands for another file, or the file has
+/// another size. An answer cannot tell it so, and must not wait for a notification that does. So it is answered ESTALE,
+/// on which the kernel looks the name up again and opens what it is told then (LOOKUP_REVAL in fs/namei.c); and what was
+/// opened is kept for that (`PinnedFile`), so that it succeeds however often the file is replaced.
 extension PeerFilesystem {
   func open(_ request: consuming FUSERequest, node id: UInt64, flags: Int32) {
     let options = OpenOptions(flags: flags)
-    let found = state.withLock { state -> Result<(Node, Path, Bool), Errno> in
-      guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
-      do throws(Errno) {
-        return .success((node, try state.tree.path(of: node), node.isReadThrough))
-      } catch {
-        return .failure(error)
-      }
+    let process = request.process
+    let (found, pinned) = locked { state -> (Node?, PinnedFile?) in
+      state.retries[process] = nil
+      return (state.tree[id], state.takePinned(id, options, .now))
     }
-    switch found {
-    case .failure(let error): request.fail(error)
-    case .success(let (node, path, isReadThrough)):
-      let pending = wait(request, options.contains(.truncate) ? .change : .query)
-      // What was written is to be seen by this one, whoever wrote it.
-      afterWrites(of: node) { [self] in
-        let prefetch = options == .read && !isReadThrough ? Limits.Mount.prefetch : 0
-        askOpen(pending, node, path, options, prefetch: prefetch)
-      }
+    closeLatePins()
+    guard let node = found else {
+      if let pinned { close(pinned.file) }
+      return _ = request.fail(.staleNFSFileHandle)
     }
+    if let pinned { return use(pinned, request) }
+    let pending = wait(request)
+    // What was written is to be seen by this one, whoever wrote it.
+    afterWrites(of: node) { [self] in askOpen(pending, node, options) }
   }
 
-  private func askOpen(
-    _ pending: PendingRequest, _ node: Node, _ path: Path, _ options: OpenOptions, prefetch: Int
-  ) {
+  private func askOpen(_ pending: PendingRequest, _ node: Node, _ options: OpenOptions) {
     let file = OpenFile(handle: requester.newHandle(), node: node, options: options)
     let asked = Instant.now
-    let segment = state.withLock { _ -> UInt64? in
+    let found = locked { state -> Result<(Target, UInt64?, UInt32), Errno> in
+      let target: Target
+      switch state.target(node, nil) {
+      case .failure(let error): return .failure(error)
+      case .success(let known): target = known
+      }
       if options.contains(.truncate) {
         node.beginChange(at: asked)
         node.cachedVersion = nil
       }
-      return prefetch > 0 ? file.stream.expectStart(prefetch).segment : nil
+      guard options == .read, !node.isReadThrough else { return .success((target, nil, 0)) }
+      return .success(
+        (target, file.stream.expectStart(Limits.Mount.prefetch, now: asked).segment, UInt32(Limits.Mount.prefetch)))
     }
-    send(.open(file.handle, path, options, prefetch: UInt32(prefetch))) { [self] reply in
-      if let segment, state.withLock({ $0.files[file.handle.rawValue] === file || file.isAnswered }) {
-        receive(reply, file, segment, opening: true)
-        return
+    switch found {
+    case .failure(let error): pending.fail(error)
+    case .success((let target, let segment, let prefetch)):
+      send(.open(file.handle, target, options, prefetch: prefetch)) { [self] reply in
+        if let segment, locked({ _ in file.isAnswered }) {
+          return receive(reply, file, segment, opening: true)
+        }
+        opened(pending, file, target, reply, segment, asked: asked)
       }
-      opened(pending, file, reply, segment, asked: asked)
     }
   }
 
   /// The first reply to an open.
   private func opened(
-    _ pending: PendingRequest, _ file: OpenFile, _ reply: Reply, _ segment: UInt64?, asked: Instant
+    _ pending: PendingRequest, _ file: OpenFile, _ target: Target, _ reply: Reply, _ segment: UInt64?, asked: Instant
   ) {
     let node = file.node
     let result = PeerFilesystem.attributes(in: reply)
-    guard case .success(let attributes) = result, RemoteFile(attributes) == node.remote else {
-      state.withLock { _ in
-        file.isAnswered = true
-        if file.options.contains(.truncate) { node.endChange(at: .now) }
-      }
-      if case .failure(let error) = result {
-        if error == .noSuchFileOrDirectory { forgetName(of: node) }
+    locked { _ in
+      file.isAnswered = true
+      if file.options.contains(.truncate) { node.endChange(at: .now) }
+    }
+    let learned = file.options.contains(.truncate) ? Instant.now : asked
+    switch result {
+    case .failure(let error):
+      guard error == .noSuchFileOrDirectory, case .path(let path) = target else {
         return pending.fail(error == .ioError && !requester.isOnline ? .socketNotConnected : error)
       }
-      // Another file has taken the name: the kernel looks it up again, and opens that one.
-      send(.close(file.handle)) { _ in }
-      forgetName(of: node)
-      return pending.fail(.staleNFSFileHandle)
-    }
-    guard let request = pending.take() else {
-      state.withLock { _ in
-        file.isAnswered = true
-        if file.options.contains(.truncate) { node.endChange(at: .now) }
+      let name = locked { _ in node.names.last }
+      if forgetName(of: node, path) { return askOpen(pending, node, file.options) }
+      // Gone, or made anew since: the kernel looks it up again, and makes it if that was wanted.
+      if let name { expectRetry(pending.process, name, file.options) }
+      pending.fail(.staleNFSFileHandle)
+    case .success(let attributes):
+      if RemoteFile(attributes) != node.remote {
+        // Another file has the name now: it is open, for when the kernel has learned of it.
+        let name = locked { _ in node.names.last }
+        guard let name, case .path = target else {
+          send(.close(file.handle)) { _ in }
+          return pending.fail(.staleNFSFileHandle)
+        }
+        pin(file.handle, file.options, attributes, name.bytes, in: name.parent, asked: learned)
+        expectRetry(pending.process, name, file.options)
+        return pending.fail(.staleNFSFileHandle)
       }
-      return _ = send(.close(file.handle)) { _ in }
-    }
-    let (keepsCache, isNews) = state.withLock { state -> (Bool, Bool) in
-      state.files[file.handle.rawValue] = file
-      file.isAnswered = true
-      node.files.append(file)
-      if file.options.contains(.truncate) {
-        node.endChange(at: .now)
-        node.update(attributes, asked: .now)
-        node.parent?.listing?.set(ifThere: node.name, attributes, asked: node.asked)
-        node.cachedVersion = nil
-        return (false, true)
+      let opened = PinnedFile(file: file, attributes: attributes, asked: learned, until: learned)
+      let isMisjudged = locked { state -> Bool in
+        let misjudges = node.toldSize.until > .now && node.toldSize.size != attributes.size && !node.isUnlinked
+        state.tree.learn(attributes, of: node, asked: learned)
+        node.noteInListings(node.attributes, asked: node.asked)
+        state.admit(file)
+        return misjudges
       }
-      let isNews = node.attributes.version != attributes.version
-      node.update(attributes, asked: asked)
-      if isNews { node.parent?.listing?.set(ifThere: node.name, attributes, asked: asked) }
-      let keepsCache = node.cachedVersion == attributes.version && node.isKnown
-      if !keepsCache { node.readSinceCached = 0 }
-      node.cachedVersion = node.isKnown ? attributes.version : nil
-      return (keepsCache, isNews)
-    }
-    if reply.isLast, let segment { receive(nil, file, segment) }
-    let reply = FUSEOpenFile(
-      handle: file.handle.rawValue, isDirect: file.options.contains(.append), keepsCache: keepsCache,
-      needsNoFlush: !file.options.contains(.write))
-    guard isNews, let session else { return finishOpen(request, file, reply) }
-    // The kernel would read up to the size it remembers.
-    let again = wait(request, .query)
-    session.invalidate(attributesOf: node.id) { [self] in
-      guard let request = again.take() else { return close(file) }
-      finishOpen(request, file, reply)
+      if let segment { receive(nil, file, segment, isLast: reply.isLast) }
+      if isMisjudged, let name = locked({ _ in node.names.last }) {
+        // The kernel would read up to the size that it remembers.
+        keep(opened, on: node.id)
+        expectRetry(pending.process, name, file.options)
+        return pending.fail(.staleNFSFileHandle)
+      }
+      guard let request = pending.take() else { return close(file) }
+      use(opened, request)
     }
   }
 
-  private func finishOpen(_ request: consuming FUSERequest, _ file: OpenFile, _ reply: FUSEOpenFile) {
-    if !request.reply(opened: reply) { close(file) }
+  /// Answers an open with a file that is open.
+  private func use(_ opened: PinnedFile, _ request: consuming FUSERequest) {
+    let file = opened.file
+    let node = file.node
+    let keepsCache = locked { state -> Bool in
+      node.toldSize.until = Instant(nanoseconds: 0)
+      if file.options.contains(.truncate) {
+        node.cachedVersion = nil
+        return false
+      }
+      let keepsCache = node.cachedVersion == opened.attributes.version && node.isKnown
+      if !keepsCache { node.readSinceCached = 0 }
+      node.cachedVersion = node.isKnown ? opened.attributes.version : nil
+      return keepsCache
+    }
+    let answer = FUSEOpenFile(
+      handle: file.handle.rawValue, isDirect: file.options.contains(.append), keepsCache: keepsCache,
+      needsNoFlush: !file.options.contains(.write))
+    if !request.reply(opened: answer) { close(file) }
   }
+
+  // MARK: Files that are opened before the kernel asks
+
+  /// Opens the file of a name for a thread that is going to open it.
+  /// - Parameter completion: gets its attributes, or ENOENT; nil if it cannot be opened so.
+  func openAhead(
+    _ path: Path, _ name: [UInt8], in directory: Node, _ options: OpenOptions,
+    _ completion: @escaping @Sendable (Result<Attributes, Errno>?) -> Void
+  ) {
+    let handle = requester.newHandle()
+    let asked = Instant.now
+    send(.open(handle, .path(path), options, prefetch: 0)) { [self] reply in
+      switch PeerFilesystem.attributes(in: reply) {
+      case .failure(.noSuchFileOrDirectory): completion(.failure(.noSuchFileOrDirectory))
+      case .failure: completion(nil)
+      case .success(let attributes):
+        pin(handle, options, attributes, name, in: directory, asked: options.contains(.truncate) ? .now : asked)
+        completion(.success(attributes))
+      }
+    }
+  }
+
+  /// Keeps an open file for the kernel's next open of the name.
+  private func pin(
+    _ handle: Handle, _ options: OpenOptions, _ attributes: Attributes, _ name: [UInt8], in directory: Node,
+    asked: Instant
+  ) {
+    let opened = locked { state -> (PinnedFile, UInt64) in
+      let node = state.tree.enter(name, in: directory, attributes, asked: asked)
+      directory.listing?.set(ifThere: name, attributes, asked: asked)
+      let file = OpenFile(handle: handle, node: node, options: options)
+      file.isAnswered = true
+      state.admit(file)
+      return (PinnedFile(file: file, attributes: attributes, asked: asked, until: asked), node.id)
+    }
+    keep(opened.0, on: opened.1)
+  }
+
+  private func keep(_ opened: PinnedFile, on node: UInt64) {
+    let old = locked { state -> [OpenFile] in
+      let pinned = PinnedFile(
+        file: opened.file, attributes: opened.attributes, asked: opened.asked,
+        until: .now.advanced(by: Limits.Mount.pinned))
+      var old: [OpenFile] = []
+      if let other = state.pinned.updateValue(pinned, forKey: node) { old.append(other.file) }
+      if state.pinned.count > Limits.Mount.pins, let first = state.pinned.min(by: { $0.value.until < $1.value.until }) {
+        state.pinned[first.key] = nil
+        old.append(first.value.file)
+      }
+      return old
+    }
+    for file in old { close(file) }
+  }
+
+  private func expectRetry(_ process: Int32, _ name: Node.Name, _ options: OpenOptions) {
+    locked { state in
+      let now = Instant.now
+      if state.retries.count > Limits.Mount.pins { state.retries = state.retries.filter { now < $0.value.until } }
+      state.retries[process] = OpenRetry(
+        parent: name.parent.id, name: name.bytes, options: options, until: now.advanced(by: Limits.Mount.pinned))
+    }
+  }
+
+  /// Closes the files that were opened for nobody.
+  private func closeLatePins() {
+    let late = locked { state -> [OpenFile] in
+      guard !state.pinned.isEmpty else { return [] }
+      let now = Instant.now
+      let late = state.pinned.filter { $0.value.until < now }
+      for key in late.keys { state.pinned[key] = nil }
+      return late.values.map(\.file)
+    }
+    for file in late { close(file) }
+  }
+
+  // MARK: create
 
   func create(
     _ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32, flags: Int32
@@ -120,12 +216,14 @@ extension PeerFilesystem {
     let name = Array(name)
     var options = OpenOptions(flags: flags)
     if flags & O_EXCL != 0 { options.insert(.exclusive) }
-    switch begin(parent, [name]) {
+    let (process, umask) = (request.process, request.umask)
+    switch begin(parent, name) {
     case .failure(let error): request.fail(error)
-    case .success(let (directory, paths)):
-      let pending = wait(request, .change)
+    case .success(let (directory, path)):
+      locked { $0.retries[process] = nil }
+      let pending = wait(request)
       let handle = requester.newHandle()
-      send(.create(handle, paths[0], options, mode: mode & 0o1777)) { [self, options] reply in
+      send(.create(handle, path, options, mode: mode & 0o1777, umask: umask)) { [self, options] reply in
         created(pending, handle, options, name, directory, PeerFilesystem.attributes(in: reply))
       }
     }
@@ -136,7 +234,7 @@ extension PeerFilesystem {
     _ result: Result<Attributes, Errno>
   ) {
     let request = pending.take()
-    let made = state.withLock { state -> (FUSEEntry, OpenFile)? in
+    let made = locked { state -> (FUSEEntry, OpenFile)? in
       directory.endChange(at: .now)
       guard case .success(let attributes) = result, attributes.type == .regular else {
         directory.dropListing(&state)
@@ -146,10 +244,11 @@ extension PeerFilesystem {
       let node = state.tree.enter(name, in: directory, attributes, asked: asked)
       directory.listing?.set(name, attributes, asked: asked)
       let file = OpenFile(handle: handle, node: node, options: options.subtracting([.exclusive, .truncate]))
-      node.files.append(file)
-      state.files[handle.rawValue] = file
+      file.isAnswered = true
+      state.admit(file)
       node.cachedVersion = nil
-      return (entry(for: node, now: .now, nameValidity: self.options.entryTimeout), file)
+      let entry = entry(for: node, as: name, in: directory, now: .now, nameValidity: self.options.entryTimeout)
+      return (entry, file)
     }
     guard let (entry, file) = made else {
       if case .failure(let error) = result {
@@ -170,121 +269,10 @@ extension PeerFilesystem {
       undo(lookupOf: entry.node)
     }
   }
-
-  func release(_ request: consuming FUSERequest, node: UInt64, handle: UInt64) {
-    let file = state.withLock { $0.files[handle] }
-    request.succeed()
-    if let file { close(file) }
-  }
-
-  /// Forgets an open file; the peer is told when its writes are done.
-  func close(_ file: OpenFile) {
-    let abandoned = state.withLock { state -> [UInt64] in
-      state.files[file.handle.rawValue] = nil
-      _ = file.stream.invalidate()
-      defer { file.requests = [:] }
-      return Array(file.requests.values)
-    }
-    for request in abandoned { requester.abandon(request) }
-    afterWrites(of: file.node) { [self] in
-      send(.close(file.handle)) { _ in }
-      state.withLock { state in
-        file.node.files.removeAll { $0 === file }
-        if file.error != nil { state.lost += 1 }
-        if file.node.isUnsynced, file.node.files.isEmpty, let path = try? state.tree.path(of: file.node) {
-          state.unsynced.closed(file.node, path)
-        }
-        state.tree.collect(file.node)
-      }
-    }
-  }
-
-  func fsync(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, dataOnly: Bool) {
-    guard let file = state.withLock({ $0.files[handle] }) else { return _ = request.fail(.badFileDescriptor) }
-    let pending = wait(request, .change)
-    afterWrites(of: file.node) { [self] in
-      // What is acknowledged from here on may not be covered.
-      state.withLock { _ in file.node.isUnsynced = false }
-      send(.fsync(file.handle, dataOnly: dataOnly)) { [self] reply in
-        let error =
-          state.withLock { state in
-            if reply.error == nil { state.unsynced.synced(file.node) } else { file.node.isUnsynced = true }
-            return file.takeError()
-          } ?? reply.error
-        if let error { return pending.fail(error) }
-        if let request = pending.take() { request.succeed() }
-      }
-    }
-  }
-
-  func flush(_ request: consuming FUSERequest, node: UInt64, handle: UInt64) {
-    let (file, isIdle, error) = state.withLock { state -> (OpenFile?, Bool, Errno?) in
-      guard let file = state.files[handle] else { return (nil, true, nil) }
-      guard file.node.writes.isIdle else { return (file, false, nil) }
-      return (file, true, file.takeError())
-    }
-    guard let file else { return _ = request.fail(.badFileDescriptor) }
-    if isIdle {
-      if let error { request.fail(error) } else { request.succeed() }
-      return
-    }
-    let pending = wait(request, .flush)
-    watch(pending)
-    afterWrites(of: file.node) { [self] in
-      guard let request = pending.take() else { return }
-      let error = state.withLock { _ in file.takeError() }
-      if let error { request.fail(error) } else { request.succeed() }
-    }
-  }
-
-  func fallocate(
-    _ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int64, mode: Int32
-  ) {
-    guard let file = state.withLock({ $0.files[handle] }) else { return _ = request.fail(.badFileDescriptor) }
-    guard offset >= 0, count > 0 else { return _ = request.fail(.invalidArgument) }
-    guard offset <= Limits.Wire.fileSize, count <= Limits.Wire.fileSize - offset else {
-      return _ = request.fail(.fileTooLarge)
-    }
-    // Keep size, punch hole, zero range; nothing that moves contents.
-    guard mode & ~(1 | 2 | 16) == 0 else { return _ = request.fail(.notSupported) }
-    let pending = wait(request, .change)
-    let file2 = file
-    afterWrites(of: file.node) { [self] in
-      let node = file2.node
-      let dropped = state.withLock { _ -> [UInt64] in
-        node.beginChange(at: .now)
-        node.cachedVersion = nil
-        return node.invalidateStreams()
-      }
-      for request in dropped { requester.abandon(request) }
-      send(.allocate(file2.handle, offset: offset, count: count, mode: UInt32(mode))) { [self] reply in
-        state.withLock { _ in
-          node.endChange(at: .now)
-          node.parent?.listing?.forgetAttributes(of: node.name)
-        }
-        if let error = reply.error { return pending.fail(error) }
-        if let request = pending.take() { request.succeed() }
-      }
-    }
-  }
-
-  func lseek(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, whence: Int32) {
-    guard let file = state.withLock({ $0.files[handle] }) else { return _ = request.fail(.badFileDescriptor) }
-    guard let target = SeekTarget(rawValue: UInt8(clamping: whence)) else { return _ = request.fail(.invalidArgument) }
-    guard offset >= 0, offset <= Limits.Wire.fileSize else { return _ = request.fail(Errno(rawValue: ENXIO)) }
-    let pending = wait(request, .query)
-    afterWrites(of: file.node) { [self] in
-      send(.seek(file.handle, offset: offset, target)) { reply in
-        if let error = reply.error { return pending.fail(error) }
-        guard let place = try? reply.offset() else { return pending.fail(.ioError) }
-        if let request = pending.take() { request.reply(offset: place) }
-      }
-    }
-  }
 }
 
 extension OpenOptions {
-  /// What the flags of open(2) ask for.
+  /// The options that the flags of open(2) ask for.
   init(flags: Int32) {
     switch flags & O_ACCMODE {
     case O_WRONLY: self = .write
@@ -300,5 +288,20 @@ extension Node {
   /// Whether the kernel's page cache is likely to have the whole file: nothing need come along with an open.
   var isReadThrough: Bool {
     cachedVersion != nil && cachedVersion == attributes.version && readSinceCached >= attributes.size
+  }
+}
+
+extension PeerFilesystem.State {
+  /// A file is open from now on.
+  mutating func admit(_ file: OpenFile) {
+    files[file.handle.rawValue] = file
+    file.node.files.append(file)
+  }
+
+  /// Takes the file that was opened for the kernel's open of a node, if it is open so.
+  mutating func takePinned(_ node: UInt64, _ options: OpenOptions, _ now: Instant) -> PinnedFile? {
+    guard let pinned = pinned[node], pinned.file.options == options, now < pinned.until else { return nil }
+    self.pinned[node] = nil
+    return pinned
   }
 }

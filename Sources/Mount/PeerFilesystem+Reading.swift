@@ -10,15 +10,17 @@ import Wire
 /// Reads, and reading ahead.
 extension PeerFilesystem {
   func read(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int) {
-    let (file, isIdle) = state.withLock { state -> (OpenFile?, Bool) in
-      guard let file = state.files[handle] else { return (nil, true) }
-      return (file, file.node.writes.isIdle)
+    let (file, isIdle, lost) = locked { state -> (OpenFile?, Bool, Errno?) in
+      guard let file = state.files[handle] else { return (nil, true, nil) }
+      file.isRead = true
+      return (file, file.node.writes.isIdle, file.lost)
     }
     guard let file else { return _ = request.fail(.badFileDescriptor) }
+    if let lost { return _ = request.fail(lost) }
     guard count > 0, offset >= 0, offset <= Limits.Wire.fileSize else {
       return _ = request.reply(bytes: UnsafeRawBufferPointer(start: nil, count: 0))
     }
-    let pending = wait(request, .query)
+    let pending = wait(request)
     if isIdle {
       read(pending, file, offset, count)
     } else {
@@ -27,13 +29,16 @@ extension PeerFilesystem {
   }
 
   private func read(_ pending: PendingRequest, _ file: OpenFile, _ offset: Int64, _ count: Int) {
-    let (answer, asks) = state.withLock { state in
+    let (answer, asks) = locked { state in
       let budget = state.readAheadBudget(for: file, online: requester.isOnline)
-      file.node.readSinceCached &+= Int64(count)
+      let node = file.node
+      node.readSinceCached &+= Int64(count)
+      node.hasPages = true
       return file.stream.read(
-        pending, at: offset, count: count, size: file.node.attributes.size, budget: budget)
+        pending, at: offset, count: count, size: node.attributes.size, budget: budget, current: node.contents,
+        now: .now)
     }
-    if let answer { PeerFilesystem.deliver(answer) }
+    if let answer { deliver(answer, of: file) }
     for ask in asks { self.ask(ask, file) }
   }
 
@@ -41,46 +46,61 @@ extension PeerFilesystem {
   private func ask(_ ask: ReadStream<PendingRequest>.Ask, _ file: OpenFile) {
     let request = Request.read(file.handle, offset: ask.offset, count: UInt32(ask.count))
     let sequence = send(request) { [self] reply in receive(reply, file, ask.segment) }
-    state.withLock { state in
+    locked { _ in
       if file.stream.unfinished.contains(ask.segment) { file.requests[ask.segment] = sequence }
     }
   }
 
-  /// A reply for a segment; nil if it ends without one.
-  func receive(_ reply: Reply?, _ file: OpenFile, _ segment: UInt64, opening: Bool = false) {
-    var again: ReadStream<PendingRequest>.Ask?
-    let answers = state.withLock { state -> [ReadStream<PendingRequest>.Answer] in
+  /// A reply for a segment; nil if the answer to an open has come without contents yet.
+  func receive(
+    _ reply: Reply?, _ file: OpenFile, _ segment: UInt64, opening: Bool = false, isLast: Bool = true
+  ) {
+    guard reply != nil || isLast else { return }
+    let (answers, asks) = locked { state -> ([ReadStream<PendingRequest>.Answer], [ReadStream<PendingRequest>.Ask]) in
       if reply?.isLast ?? true { file.requests[segment] = nil }
-      if let error = reply?.error { return file.stream.fail(segment, error) }
+      if let error = reply?.error { return (file.stream.fail(segment, error), []) }
+      let now = Instant.now
+      let node = file.node
       guard let reply, reply.body.count > 0 else {
-        return file.stream.receive(nil, isLast: reply?.isLast ?? true, for: segment).answers
+        let (answers, asks, _) = file.stream.receive(
+          nil, isLast: reply?.isLast ?? true, for: segment, current: node.contents, now: now)
+        return (answers, asks)
       }
       // After a reconnection an open is answered again from its attributes on.
       if opening, reply.body.count == Attributes.length, let attributes = try? reply.attributes(),
-        RemoteFile(attributes) == file.node.remote
+        RemoteFile(attributes) == node.remote
       {
         let ask = file.stream.restart(segment)
         // Of its answer the peer has kept only these: the contents are to be asked for.
-        if reply.isLast { again = ask }
-        return []
+        return ([], reply.isLast ? [ask].compactMap { $0 } : [])
       }
-      guard let piece = try? reply.piece() else { return file.stream.fail(segment, .ioError) }
-      let (answers, isGood) = file.stream.receive((piece.offset, piece.data), isLast: reply.isLast, for: segment)
+      guard let piece = try? reply.piece() else { return (file.stream.fail(segment, .ioError), []) }
+      if let asked = file.stream.asked(segment), node.noteContents(piece.version, asked: asked) == .news {
+        node.distrust()
+        state.tree.contentsChanged(of: node)
+      }
+      let (answers, asks, isGood) = file.stream.receive(
+        piece, isLast: reply.isLast, for: segment, current: node.contents, now: now)
       if !isGood { log.warning("the peer sent contents that were not asked for") }
-      return answers
+      return (answers, asks)
     }
-    for answer in answers { PeerFilesystem.deliver(answer) }
-    if let again { ask(again, file) }
+    for answer in answers { deliver(answer, of: file) }
+    for again in asks { ask(again, file) }
   }
 
-  /// Gives the kernel what it asked for, straight from the frames in which it came.
-  private static func deliver(_ answer: ReadStream<PendingRequest>.Answer) {
+  /// Gives the kernel the contents that it asked for, straight from the frames in which they came.
+  private func deliver(_ answer: ReadStream<PendingRequest>.Answer, of file: OpenFile) {
     guard let request = answer.ticket.take() else { return }
     switch answer.result {
     case .failure(let error): request.fail(error)
     case .success(let slices):
       request.reply(buffers: slices.map(\.bytes))
       withExtendedLifetime(slices) {}
+      guard !answer.isCurrent else { return }
+      locked { state in
+        file.node.hasPages = true
+        state.tree.contentsChanged(of: file.node)
+      }
     }
   }
 }

@@ -18,15 +18,17 @@ extension PeerFilesystem {
 
   /// The requests that put right what the restart of the peer's program has broken.
   func restarted(_ restart: PeerRestart) -> [RecoveryRequest] {
-    let (files, losses, directories) = state.withLock { state in
-      let files = state.tree.open.map { file in (file, state.pathForReopening(file)) }
+    let (files, losses, directories) = locked { state in
+      let files = state.openFiles.map { file in (file, state.pathForReopening(file)) }
       guard restart.isOtherMachine else { return (files, [[UInt8]](), [Path]()) }
       let losses = state.loseUnsynced()
       return (files, losses, state.unsynced.directories(state.tree))
     }
     if restart.isOtherMachine {
       log.warning("the peer's computer was started again: what it had not written to its disk may be lost")
-      for loss in losses { log.warning("perhaps not all of this file is written: \(PeerFilesystem.text(loss))") }
+      for loss in losses {
+        log.warning("perhaps not all of this file is written: \(String(decoding: loss, as: UTF8.self).escaped)")
+      }
     }
     return files.map(reopening) + directories.map(looking)
   }
@@ -34,9 +36,10 @@ extension PeerFilesystem {
   private func reopening(_ file: OpenFile, _ path: Path) -> RecoveryRequest {
     let options = file.options.subtracting([.truncate, .exclusive])
     let request = Request.reopen(file.handle, path, options, file.node.attributes.identity)
-    return RecoveryRequest(request.encoded()) { [log] reply in
+    return RecoveryRequest(request.encoded()) { [self] reply in
+      locked { _ in file.lost = reply.error }
       guard let error = reply.error else { return }
-      let name = path.isRoot ? "a removed file" : PeerFilesystem.text(path.bytes)
+      let name = path.isRoot ? "a removed file" : String(decoding: path.bytes, as: UTF8.self).escaped
       log.warning("\(name) was open and cannot be opened again, since the peer's program was started again: \(error)")
     }
   }
@@ -45,20 +48,20 @@ extension PeerFilesystem {
   private func looking(_ path: Path) -> RecoveryRequest {
     RecoveryRequest(Request.lookup(.path(path)).encoded()) { [log] reply in
       guard reply.error == .noSuchFileOrDirectory else { return }
-      log.warning("this directory was made and is lost: \(PeerFilesystem.text(path.bytes))")
+      log.warning("this directory was made and is lost: \(String(decoding: path.bytes, as: UTF8.self).escaped)")
     }
-  }
-
-  /// A name for the log, without anything that a terminal would obey.
-  private static func text(_ name: [UInt8]) -> String {
-    String(decoding: name, as: UTF8.self).unicodeScalars.map { scalar in
-      scalar.value < 0x20 || (0x7f..<0xa0).contains(scalar.value)
-        ? "\\u{\(String(scalar.value, radix: 16))}" : "\(scalar)"
-    }.joined()
   }
 }
 
 extension PeerFilesystem.State {
+  /// All that the peer has open for us: what programs have closed waits for its writes, and some is opened before the
+  /// kernel asks for it.
+  fileprivate var openFiles: [OpenFile] {
+    var files: [Handle: OpenFile] = [:]
+    for file in tree.open + self.files.values + pinned.values.map(\.file) { files[file.handle] = file }
+    return Array(files.values)
+  }
+
   /// Where the peer finds an open file; the root stands for one that has no name any more.
   fileprivate func pathForReopening(_ file: OpenFile) -> Path { (try? tree.path(of: file.node)) ?? .root }
 
@@ -68,10 +71,10 @@ extension PeerFilesystem.State {
     var lost: [[UInt8]] = []
     var seen = Set<UInt64>()
     for file in tree.open where file.node.isUnsynced {
-      file.error = file.error ?? .ioError
+      _ = file.failure.note(.ioError)
       if seen.insert(file.node.id).inserted, let path = try? tree.path(of: file.node) { lost.append(path.bytes) }
     }
-    for file in tree.open { file.node.isUnsynced = false }
+    for file in tree.open { file.node.endSync(file.node.acknowledged) }
     return lost + unsynced.takeFiles(tree).map(\.bytes)
   }
 }

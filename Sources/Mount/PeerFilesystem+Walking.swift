@@ -24,7 +24,8 @@ extension PeerFilesystem {
       // It still serves, but it would expire while the walk looks at what is in it.
       if now.seconds(since: listing.asked) > half {
         state.ahead.expect([
-          ListingsAhead.Candidate(parent: parent.id, name: node.name, attributes: node.attributes, asked: node.asked)
+          ListingsAhead.Candidate(
+            parent: parent.id, name: node.names.last?.bytes ?? [], attributes: node.attributes, asked: node.asked)
         ])
       }
     }
@@ -35,8 +36,9 @@ extension PeerFilesystem {
   func expect(directoriesOf directory: Node, _ state: inout State) {
     guard let listing = directory.listing, directory.expectedFrom != listing.asked else { return }
     directory.expectedFrom = listing.asked
-    let candidates = listing.entries.compactMap { entry -> ListingsAhead.Candidate? in
-      guard let entry, let attributes = entry.attributes, attributes.type == .directory else { return nil }
+    let candidates = (0..<listing.places).compactMap { place -> ListingsAhead.Candidate? in
+      guard let entry = listing.entry(at: place), let attributes = entry.attributes, attributes.type == .directory
+      else { return nil }
       return ListingsAhead.Candidate(
         parent: directory.id, name: entry.name, attributes: attributes, asked: entry.asked)
     }
@@ -45,7 +47,7 @@ extension PeerFilesystem {
 
   /// Asks for listings ahead, as many as may be.
   func listAhead() {
-    while let (fetch, path, isOld) = state.withLock({ nextAhead(&$0) }) {
+    while let (fetch, path, isOld) = locked({ nextAhead(&$0) }) {
       ask(fetch, path, cookie: 0)
       // The kernel is going to look the name up, if it has not heard of it for long.
       if isOld { askAhead(fetch.node, path) }
@@ -86,9 +88,9 @@ extension PeerFilesystem {
     let asked = Instant.now
     send(.lookup(.path(path))) { [self] reply in
       guard case .success(let attributes) = PeerFilesystem.attributes(in: reply) else { return }
-      state.withLock { state in
+      locked { state in
         guard state.tree[node.id] === node, RemoteFile(attributes) == node.remote else { return }
-        node.update(attributes, asked: asked)
+        state.tree.learn(attributes, of: node, asked: asked)
       }
     }
   }

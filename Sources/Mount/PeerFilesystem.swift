@@ -28,15 +28,26 @@ final class PeerFilesystem: FUSEFilesystem {
     var ready = Deque<Node>()
     var isPumping = false
     var pumpAgain = false
-    /// Writes that failed, and that no program has been told of.
+    /// Files closed with writes that failed and that no program was told of: how many, and the first paths.
     var lost = 0
+    var lostPaths: [[UInt8]] = []
+    /// Files opened before the kernel asks, by their nodes, and threads that are about to ask.
+    var pinned: [UInt64: PinnedFile] = [:]
+    var retries: [Int32: OpenRetry] = [:]
+    /// Symbolic links that were made through this mount, with their targets.
+    var ownLinks: [RemoteFile: [UInt8]] = [:]
+    var hasRefusedLink = false
+    /// When files with several names were changed from here: listings that are older are not believed about them.
+    var changedLinks: [RemoteFile: Instant] = [:]
+    /// Seconds for which listings and attributes are believed at most.
+    var validity = Limits.Mount.validity
 
     /// Directories with a cached listing, oldest first, and the entries of these.
     var listed = Deque<UInt64>()
     var cachedEntries = 0
     var ahead = ListingsAhead()
     var unsynced = Unsynced()
-    var statistics: (values: FUSEStatistics, asked: Instant)?
+    var statistics: [UInt64: (values: FUSEStatistics, asked: Instant)] = [:]
   }
 
   let requester: any Requester
@@ -60,10 +71,9 @@ final class PeerFilesystem: FUSEFilesystem {
     self.ending = ending
     state = Mutex(
       State(
-        tree: NodeTree(
-          base: root, attributes: attributes, asked: asked, seed: UInt64.random(in: 0 ... .max))))
-    interrupts = InterruptTable(
-      isOnline: { [requester] in requester.isOnline }, interrupted: { PeerFilesystem.endInterrupted($0) })
+        tree: NodeTree(base: root, attributes: attributes, asked: asked),
+        validity: max(options.attributeTimeout, options.entryTimeout)))
+    interrupts = InterruptTable(isOnline: { [requester] in requester.isOnline })
     interrupts.start()
     watchRestarts()
   }
@@ -84,8 +94,9 @@ final class PeerFilesystem: FUSEFilesystem {
         state.files = [:]
         state.directories = [:]
         state.ready = []
+        state.pinned = [:]
       }
-      return state.files.values.map(\.handle)
+      return state.files.values.map(\.handle) + state.pinned.values.map(\.file.handle)
     }
     for handle in handles { requester.send(Request.close(handle).encoded(), on: .control) { _ in } }
   }
@@ -95,18 +106,17 @@ final class PeerFilesystem: FUSEFilesystem {
   // MARK: Waiting for the peer
 
   /// Takes the request as one that is answered later.
-  func wait(_ request: consuming FUSERequest, _ kind: PendingRequest.Kind) -> PendingRequest {
-    interrupts.add(request, kind)
+  /// - Parameter died: called, once, if the process dies first.
+  func wait(
+    _ request: consuming FUSERequest, _ kind: PendingRequest.Kind = .answer, died: (@Sendable () -> Void)? = nil
+  ) -> PendingRequest {
+    interrupts.add(request, kind, died: died)
   }
 
   func interrupted(_ identifier: UInt64) { interrupts.interrupt(identifier) }
 
   /// Has the interrupts look after a request whose process may be past signals.
   func watch(_ pending: PendingRequest) { interrupts.interrupt(pending.identifier) }
-
-  private static func endInterrupted(_ pending: PendingRequest) {
-    pending.fail(Errno(rawValue: EINTR))
-  }
 
   /// Sends a request on the control lane.
   @discardableResult
@@ -130,7 +140,10 @@ final class PeerFilesystem: FUSEFilesystem {
   func shown(_ node: Node) -> FUSEAttributes {
     var shown = shown(node.attributes, inode: node.inode)
     shown.size = max(shown.size, node.writes.end)
-    if node.isUnlinked { shown.links = shown.links > 0 ? shown.links - 1 : 0 }
+    if node.isUnlinked {
+      // Its last name went since the peer was asked; a directory has no further links then.
+      shown.links = node.isDirectory || shown.links == 0 ? 0 : shown.links - (node.isKnown ? 0 : 1)
+    }
     return shown
   }
 
@@ -138,7 +151,12 @@ final class PeerFilesystem: FUSEFilesystem {
   func shown(_ attributes: Attributes, inode: UInt64) -> FUSEAttributes {
     var shown = FUSEAttributes()
     shown.inode = inode
-    shown.mode = attributes.mode & ~options.umask
+    shown.mode = attributes.mode
+    if !attributes.rights.contains(.owner) {
+      // The bits of the owner are another's: shown are those of whoever may use it through this mount.
+      shown.mode = shown.mode & ~0o700 | UInt32(attributes.rights.rawValue & 7) << 6
+    }
+    shown.mode &= ~options.umask
     shown.links = UInt64(attributes.links)
     shown.user = options.user
     shown.group = options.group
@@ -150,33 +168,45 @@ final class PeerFilesystem: FUSEFilesystem {
     return shown
   }
 
-  /// What a reply that names the node says; it counts as a lookup. Under the lock.
-  func entry(for node: Node, now: Instant, nameValidity: Double) -> FUSEEntry {
+  /// The reply that names the node by one of its names; it counts as a lookup. Under the lock.
+  func entry(
+    for node: Node, as name: [UInt8], in directory: Node, now: Instant, nameValidity: Double
+  ) -> FUSEEntry {
     node.lookups += 1
+    if let index = node.names.lastIndex(where: { $0.parent === directory && $0.bytes == name }) {
+      node.names[index].toldUntil = now.advanced(by: nameValidity)
+    }
+    let validity = node.validity(at: now, timeout: options.attributeTimeout)
     return FUSEEntry(
-      node: node.id, attributes: shown(node),
-      attributeTimeout: node.validity(at: now, timeout: options.attributeTimeout), entryTimeout: nameValidity)
+      node: node.id, attributes: told(node, now: now, validity), attributeTimeout: validity, entryTimeout: nameValidity)
+  }
+
+  /// The attributes of a node, which the kernel is going to believe for `validity` seconds. Under the lock.
+  func told(_ node: Node, now: Instant, _ validity: Double) -> FUSEAttributes {
+    let shown = shown(node)
+    node.toldSize = (shown.size, now.advanced(by: validity))
+    return shown
   }
 
   /// The kernel did not take the reply that named a node.
   func undo(lookupOf node: UInt64) {
-    state.withLock { $0.tree.forget(node, count: 1) }
+    locked { $0.tree.forget(node, count: 1) }
   }
 
-  /// The attributes of other names for the same file have changed with it. Under the lock.
-  /// - Returns: the nodes that the kernel is to forget the attributes of.
-  func touchLinks(of node: Node, _ state: inout State, now: Instant) -> [UInt64] {
-    let others = state.tree.otherLinks(of: node)
-    for other in others { other.changed = now }
-    return others.map(\.id)
-  }
+  // MARK: The lock
 
-  /// Has the kernel forget attributes, then calls `reply`: whoever asked for a change sees all of it once it is
-  /// answered. At once if there is nothing to forget, else on the notifying thread.
-  func invalidate(attributesOf nodes: [UInt64], then reply: @escaping @Sendable () -> Void) {
-    guard let last = nodes.last, let session else { return reply() }
-    for node in nodes.dropLast() { session.invalidate(attributesOf: node) }
-    session.invalidate(attributesOf: last, completion: reply)
+  /// Looks at what is known, or changes it, and then does what follows from it.
+  func locked<Result>(_ body: (inout State) -> Result) -> Result {
+    let (result, effects) = state.withLock { state -> (Result, NodeTree.Effects) in
+      let result = body(&state)
+      guard !state.tree.effects.isEmpty else { return (result, NodeTree.Effects()) }
+      defer { state.tree.effects = NodeTree.Effects() }
+      return (result, state.tree.effects)
+    }
+    guard !effects.isEmpty else { return result }
+    for request in effects.abandoned { requester.abandon(request) }
+    for node in effects.stalePages { session?.invalidate(contentsOf: node) }
+    return result
   }
 }
 

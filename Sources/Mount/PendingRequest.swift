@@ -7,13 +7,11 @@ import SystemPackage
 /// A request of the kernel whose answer comes later, from whoever is first: the peer's reply, or the interrupt of
 /// a process that will not wait.
 final class PendingRequest: Sendable {
-  /// What an interrupt may do to it.
+  /// What is waited for.
   enum Kind: Sendable {
-    /// Changes nothing: may be given up.
-    case query
-    /// Changes something at the peer: waits for its answer while there is a connection.
-    case change
-    /// Waits for writes, at the close of a file: nobody may be left who can be interrupted.
+    /// An answer, or a change at the peer.
+    case answer
+    /// The end of writes, at the close of a file: by a process that may be past signals.
     case flush
   }
 
@@ -21,13 +19,19 @@ final class PendingRequest: Sendable {
   let identifier: UInt64
   /// The thread that waits.
   let process: Int32
+  /// Called when the process dies before the answer has come.
+  fileprivate let died: (@Sendable () -> Void)?
   private let request: Mutex<FUSERequest?>
   private let table: InterruptTable
 
-  fileprivate init(_ request: consuming FUSERequest, _ kind: Kind, _ identifier: UInt64, _ table: InterruptTable) {
+  fileprivate init(
+    _ request: consuming FUSERequest, _ kind: Kind, _ identifier: UInt64, _ table: InterruptTable,
+    died: (@Sendable () -> Void)?
+  ) {
     self.kind = kind
     self.identifier = identifier
     self.table = table
+    self.died = died
     process = request.process
     self.request = Mutex(consume request)
   }
@@ -52,7 +56,11 @@ final class PendingRequest: Sendable {
   }
 }
 
-/// The requests that wait for the peer, and the thread that ends those whose process was interrupted.
+/// The requests that wait for the peer, and the thread that ends those whose process dies.
+///
+/// A signal that has a handler, or stops the process, ends nothing: a change would be made again by a program that is
+/// told EINTR, and be made though it was told that, and no program expects EINTR of a file on a disk. So only a process
+/// that will never see the answer is let go; what it has sent may still happen, as with a disk.
 final class InterruptTable: Sendable {
   private struct State {
     var pending: [UInt64: PendingRequest] = [:]
@@ -63,15 +71,9 @@ final class InterruptTable: Sendable {
   private let mailbox = Mailbox<UInt64>()
   private let thread = Mutex<Worker?>(nil)
   private let isOnline: @Sendable () -> Bool
-  private let interrupted: @Sendable (PendingRequest) -> Void
 
-  /// - Parameters:
-  ///   - isOnline: whether the peer can be reached at this moment.
-  ///   - interrupted: ends a request with EINTR.
-  init(isOnline: @escaping @Sendable () -> Bool, interrupted: @escaping @Sendable (PendingRequest) -> Void) {
-    self.isOnline = isOnline
-    self.interrupted = interrupted
-  }
+  /// - Parameter isOnline: whether the peer can be reached at this moment.
+  init(isOnline: @escaping @Sendable () -> Bool) { self.isOnline = isOnline }
 
   /// Starts the thread.
   func start() {
@@ -91,12 +93,14 @@ final class InterruptTable: Sendable {
   }
 
   /// A request that will be answered later.
-  func add(_ request: consuming FUSERequest, _ kind: PendingRequest.Kind) -> PendingRequest {
+  func add(
+    _ request: consuming FUSERequest, _ kind: PendingRequest.Kind, died: (@Sendable () -> Void)?
+  ) -> PendingRequest {
     let identifier = state.withLock { state in
       defer { state.next += 1 }
       return state.next
     }
-    let pending = PendingRequest(request, kind, identifier, self)
+    let pending = PendingRequest(request, kind, identifier, self, died: died)
     state.withLock { $0.pending[identifier] = pending }
     pending.announce()
     return pending
@@ -106,66 +110,31 @@ final class InterruptTable: Sendable {
     state.withLock { _ = $0.pending.removeValue(forKey: identifier) }
   }
 
-  /// Whoever waits for the request got a signal; or, for a flush, may be past signals.
+  /// The process that waits got a signal; or, for a flush, may be past signals.
   func interrupt(_ identifier: UInt64) { mailbox.post(identifier) }
 
   private func run() {
-    // Interrupted, and since when.
-    var waiting: [UInt64: Instant] = [:]
+    var waiting: Set<UInt64> = []
     while let arrived = mailbox.collect(timeout: waiting.isEmpty ? nil : 0.05) {
-      let now = Instant.now
-      for identifier in arrived where waiting[identifier] == nil { waiting[identifier] = now }
+      waiting.formUnion(arrived)
       let online = isOnline()
-      for (identifier, since) in waiting {
+      for identifier in waiting {
         guard let pending = state.withLock({ $0.pending[identifier] }) else {
-          waiting[identifier] = nil
+          waiting.remove(identifier)
           continue
         }
-        guard mayEnd(pending, since: since, now: now, isOnline: online) else { continue }
-        waiting[identifier] = nil
-        interrupted(pending)
+        guard mayEnd(pending, isOnline: online) else { continue }
+        waiting.remove(identifier)
+        pending.fail(Errno(rawValue: EINTR))
+        pending.died?()
       }
     }
   }
 
-  private func mayEnd(_ pending: PendingRequest, since: Instant, now: Instant, isOnline: Bool) -> Bool {
-    switch pending.kind {
-    case .query:
-      return !isOnline || now.seconds(since: since) >= Limits.Mount.interrupt || pending.process.isKilled
-    case .change:
-      return !isOnline || pending.process.isKilled
-    case .flush:
-      return pending.process.isKilled || (!isOnline && pending.process.isExiting)
-    }
-  }
-}
-
-extension Int32 {
-  /// Whether SIGKILL is pending for this thread: it will never see an answer.
-  fileprivate var isKilled: Bool {
-    guard let text = readProcess("status") else { return true }
-    return text.split(separator: "\n").contains { line in
-      guard line.hasPrefix("SigPnd:") || line.hasPrefix("ShdPnd:") else { return false }
-      let mask = line.drop { $0 != "\t" }.dropFirst()
-      return (UInt64(mask, radix: 16) ?? 0) & (1 << UInt64(SIGKILL - 1)) != 0
-    }
-  }
-
-  /// Whether this thread is on its way out, and takes no signals (PF_EXITING in proc_pid_stat(5)).
-  fileprivate var isExiting: Bool {
-    guard let text = readProcess("stat"), let end = text.lastIndex(of: ")") else { return true }
-    let fields = text[text.index(after: end)...].split(separator: " ")
-    guard fields.count > 6, let flags = UInt64(fields[6]) else { return false }
-    return flags & 4 != 0
-  }
-
-  private func readProcess(_ file: String) -> String? {
-    // 0: in a namespace where we cannot see it.
-    guard self > 0 else { return "" }
-    guard let stream = fopen("/proc/\(self)/\(file)", "re") else { return nil }
-    defer { fclose(stream) }
-    var text = [UInt8](repeating: 0, count: 8192)
-    let count = fread(&text, 1, text.count, stream)
-    return String(decoding: text[..<count], as: UTF8.self)
+  private func mayEnd(_ pending: PendingRequest, isOnline: Bool) -> Bool {
+    let thread = ProcessThread(pending.process)
+    // In a namespace where we cannot see it: it can be let go only where the answer may be long in coming.
+    guard thread.isVisible else { return !isOnline && pending.kind == .answer }
+    return thread.isDying || (pending.kind == .flush && !isOnline && thread.isExiting)
   }
 }

@@ -1,13 +1,25 @@
 import Core
 import SystemPackage
+import Wire
 
-/// The reads of one open file: what was asked of the peer, what has come, and who waits for it.
+/// The reads of one open file: the requests to the peer, the contents that have come, and the reads that wait.
 ///
 /// Contents are asked for in segments, which do not overlap. A read is answered from the segments that cover it;
 /// for the gaps between them new ones are asked for, and, while reads follow one another, more ahead of them: up
 /// to twice what has been read in a row, so that a link with delay is filled, and none at all for random access.
+///
+/// Each segment is of one state of the file (`Attributes.Version`), and a read is answered from segments of the newest
+/// known state only: where they are not, its range is asked for again, as one segment.
+///
+/// ```
+///            ask                first piece           last piece
+///  (gap) ──────────▶ asked ──────────▶ of a state ──────────▶ complete ──▶ served, dropped
+///                                         │ state is not the newest: dropped, or asked for again if a read waits
+/// ```
 /// A value without I/O: its owner sends what it says.
 struct ReadStream<Ticket> {
+  typealias Version = Attributes.Version
+
   /// A part of the file to be asked for.
   struct Ask: Equatable {
     let segment: UInt64
@@ -19,12 +31,17 @@ struct ReadStream<Ticket> {
   struct Answer {
     let ticket: Ticket
     let result: Result<[FrameSlice], Errno>
+    /// Whether the bytes are of the newest known state, or none is known, since the file is being changed from here. If
+    /// not, they must not stay in any cache.
+    let isCurrent: Bool
   }
 
   private struct Segment {
     let id: UInt64
     let offset: Int64
     let count: Int
+    var asked: Instant
+    var version: Version?
     var pieces: [FrameSlice] = []
     var received = 0
     var isComplete = false
@@ -36,13 +53,20 @@ struct ReadStream<Ticket> {
 
     /// Up to where a read may count on it.
     var end: Int64 { offset + Int64(isComplete ? received : count) }
+
+    /// Whether a read that comes now may use it.
+    func serves(_ current: Version?) -> Bool {
+      !isStale && (version == nil || version == current)
+    }
   }
 
   private struct Waiter {
     let ticket: Ticket
     let offset: Int64
     let count: Int
-    let segments: [UInt64]
+    var segments: [UInt64]
+    /// How often it was asked for again.
+    var tries = 0
   }
 
   private var segments: [Segment] = []
@@ -51,52 +75,58 @@ struct ReadStream<Ticket> {
   /// Where the reads in a row have come to, and how many bytes they are.
   private var position: Int64 = 0
   private var run: Int64 = 0
+  /// Bytes of memory that the segments take or will take.
+  private(set) var held = 0
 
   init() {}
 
-  /// Bytes of memory that the segments take or will take.
-  var held: Int { segments.reduce(0) { $0 + ($1.isComplete ? $1.received : $1.count) } }
   /// Whether somebody waits.
   var isWaiting: Bool { !waiters.isEmpty }
+  /// Whether there is nothing to invalidate.
+  var isEmpty: Bool { segments.isEmpty }
   /// Segments that are not complete.
   var unfinished: [UInt64] { segments.compactMap { $0.isComplete ? nil : $0.id } }
 
+  /// When a segment was asked for; nil if there is none such.
+  func asked(_ id: UInt64) -> Instant? { segments.first { $0.id == id }?.asked }
+
   /// Notes that the first `count` bytes are on their way without having been asked for by a read.
-  mutating func expectStart(_ count: Int) -> Ask {
-    ask(0, count)
+  mutating func expectStart(_ count: Int, now: Instant) -> Ask {
+    ask(0, count, now)
   }
 
   /// Wants `count` bytes, at least 1, at `offset`.
   /// - Parameters:
   ///   - size: of the file, as far as is known; nothing is asked for ahead behind it.
   ///   - budget: how many bytes may be asked for ahead.
-  /// - Returns: the bytes if they are here, else nil: `receive` will answer; and what to ask the peer for.
-  mutating func read(_ ticket: Ticket, at offset: Int64, count: Int, size: Int64, budget: Int) -> (
-    answer: Answer?, asks: [Ask]
-  ) {
+  ///   - current: the newest known state; nil while it is not known, when nothing that is here serves.
+  /// - Returns: the bytes if they are here, else nil: `receive` will answer; and the parts to ask the peer for.
+  mutating func read(
+    _ ticket: Ticket, at offset: Int64, count: Int, size: Int64, budget: Int, current: Version?, now: Instant
+  ) -> (answer: Answer?, asks: [Ask]) {
     let end = offset + Int64(count)
     follow(offset, end)
-    prune()
+    prune(current)
     var asks: [Ask] = []
     var parts: [UInt64] = []
     var place = offset
     while place < end {
-      if let index = segments.firstIndex(where: { !$0.isStale && $0.offset <= place && place < $0.end }) {
+      if let index = segments.firstIndex(where: { $0.serves(current) && $0.offset <= place && place < $0.end }) {
         parts.append(segments[index].id)
         place = segments[index].end
       } else {
-        let next = segments.lazy.filter { !$0.isStale && $0.offset > place }.map(\.offset).min() ?? end
-        let new = ask(place, Int(min(min(next, end) - place, Int64(Limits.Wire.read))))
+        let next = segments.lazy.filter { $0.serves(current) && $0.offset > place }.map(\.offset).min() ?? end
+        let new = ask(place, Int(min(min(next, end) - place, Int64(Limits.Wire.read))), now)
         parts.append(new.segment)
         asks.append(new)
         place += Int64(new.count)
       }
     }
-    asks += askAhead(size, budget)
+    asks += askAhead(size, budget, current, now)
     let waiter = Waiter(ticket: ticket, offset: offset, count: count, segments: parts)
-    if let result = assemble(waiter) {
+    if case .answer(let result, let isCurrent) = assemble(waiter, current) {
       serve(waiter)
-      return (Answer(ticket: ticket, result: result), asks)
+      return (Answer(ticket: ticket, result: result, isCurrent: isCurrent), asks)
     }
     for index in segments.indices where parts.contains(segments[index].id) { segments[index].waiters += 1 }
     waiters.append(waiter)
@@ -104,36 +134,40 @@ struct ReadStream<Ticket> {
   }
 
   /// A piece of a segment came in, or, with nil, its end without one.
-  /// - Returns: the reads it answers; nil if it is not what was asked for, after which the segment has failed.
-  mutating func receive(_ piece: (offset: Int64, data: FrameSlice)?, isLast: Bool, for id: UInt64) -> (
-    answers: [Answer], isGood: Bool
+  /// - Parameter current: the newest known state, this piece taken into account.
+  /// - Returns: the reads it answers, and the parts to be asked for again; `isGood` is false if it is not a piece
+  ///   that was asked for, after which the segment has failed.
+  mutating func receive(_ piece: Piece?, isLast: Bool, for id: UInt64, current: Version?, now: Instant) -> (
+    answers: [Answer], asks: [Ask], isGood: Bool
   ) {
     guard let index = segments.firstIndex(where: { $0.id == id }), !segments[index].isComplete else {
-      return ([], true)
+      return ([], [], true)
     }
     if let piece {
       // After a reconnection the pieces start again from the first.
       if piece.offset == segments[index].offset, segments[index].received > 0, piece.data.count > 0 {
-        segments[index].pieces = []
-        segments[index].received = 0
+        restartPieces(at: index)
       }
       let expected = segments[index].offset + Int64(segments[index].received)
       guard piece.offset == expected, piece.data.count <= segments[index].count - segments[index].received else {
-        return (fail(id, .ioError), false)
+        return (fail(id, .ioError), [], false)
       }
+      if segments[index].version == nil || segments[index].received == 0 { segments[index].version = piece.version }
+      // The peer's answer to one request is of one state.
+      if segments[index].version != piece.version { segments[index].isStale = true }
       if piece.data.count > 0 { segments[index].pieces.append(piece.data) }
       segments[index].received += piece.data.count
     }
-    if isLast { segments[index].isComplete = true }
-    return (answerWaiters(on: id), true)
+    if isLast { complete(at: index) }
+    let (answers, asks) = answerWaiters(on: id, current, now)
+    return (answers, asks, true)
   }
 
   /// The pieces of a segment start again from the first.
-  /// - Returns: what is to be asked for, if they do not come by themselves; nil if nobody wants them any more.
+  /// - Returns: the part to be asked for, if they do not come by themselves; nil if nobody wants them any more.
   mutating func restart(_ id: UInt64) -> Ask? {
     guard let index = segments.firstIndex(where: { $0.id == id }), !segments[index].isComplete else { return nil }
-    segments[index].pieces = []
-    segments[index].received = 0
+    restartPieces(at: index)
     return Ask(segment: id, offset: segments[index].offset, count: segments[index].count)
   }
 
@@ -141,32 +175,49 @@ struct ReadStream<Ticket> {
   mutating func fail(_ id: UInt64, _ error: Errno) -> [Answer] {
     guard let index = segments.firstIndex(where: { $0.id == id }) else { return [] }
     segments[index].error = error
-    segments[index].isComplete = true
+    if !segments[index].isComplete { complete(at: index) }
     segments[index].isStale = true
-    let answers = answerWaiters(on: id)
-    segments.removeAll { $0.id == id && $0.waiters == 0 }
+    let (answers, _) = answerWaiters(on: id, nil, Instant(nanoseconds: 0))
+    remove { $0.id == id && $0.waiters == 0 }
     return answers
   }
 
   /// The file has changed: nothing that was asked for until now serves a later read.
   /// - Returns: the segments that nobody waits for any more, and that need not come.
   mutating func invalidate() -> [UInt64] {
-    var dropped: [UInt64] = []
-    segments.removeAll { segment in
-      guard segment.waiters == 0 else { return false }
-      if !segment.isComplete { dropped.append(segment.id) }
-      return true
-    }
+    guard !segments.isEmpty else { return [] }
+    let dropped = segments.filter { $0.waiters == 0 && !$0.isComplete }.map(\.id)
+    remove { $0.waiters == 0 }
     for index in segments.indices { segments[index].isStale = true }
     return dropped
   }
 
   // MARK: Parts
 
-  private mutating func ask(_ offset: Int64, _ count: Int) -> Ask {
+  private mutating func ask(_ offset: Int64, _ count: Int, _ now: Instant) -> Ask {
     defer { nextSegment += 1 }
-    segments.append(Segment(id: nextSegment, offset: offset, count: count))
+    segments.append(Segment(id: nextSegment, offset: offset, count: count, asked: now))
+    held += count
     return Ask(segment: nextSegment, offset: offset, count: count)
+  }
+
+  private mutating func complete(at index: Int) {
+    segments[index].isComplete = true
+    held -= segments[index].count - segments[index].received
+  }
+
+  private mutating func remove(where predicate: (Segment) -> Bool) {
+    segments.removeAll { segment in
+      guard predicate(segment) else { return false }
+      held -= segment.isComplete ? segment.received : segment.count
+      return true
+    }
+  }
+
+  private mutating func restartPieces(at index: Int) {
+    segments[index].pieces = []
+    segments[index].received = 0
+    segments[index].version = nil
   }
 
   /// Does a read go on from those before? The kernel's come out of order, by a few of its own read-aheads.
@@ -181,48 +232,59 @@ struct ReadStream<Ticket> {
     }
   }
 
-  private mutating func askAhead(_ size: Int64, _ budget: Int) -> [Ask] {
-    // A single short read of the start says nothing yet: many programs look at a header only.
-    guard run >= 65_536 else { return [] }
+  private mutating func askAhead(_ size: Int64, _ budget: Int, _ current: Version?, _ now: Instant) -> [Ask] {
+    // A single short read of the start says nothing yet: many programs look at a header only. And while the file is
+    // being changed from here, contents read ahead would be of no use.
+    guard run >= 65_536, current != nil else { return [] }
     let window = min(max(run * 2, 262_144), Int64(Limits.Mount.readAhead))
     let target = min(position + window, size)
     var ahead = position
-    for segment in segments where !segment.isStale { ahead = max(ahead, segment.end) }
+    for segment in segments where segment.serves(current) { ahead = max(ahead, segment.end) }
     var left = budget
     var asks: [Ask] = []
     let chunk = Int64(Limits.Mount.readAheadChunk)
     while ahead < target, target - ahead >= chunk || target == size {
       let count = Int(min(chunk, target - ahead))
       guard count <= left else { break }
-      asks.append(ask(ahead, count))
+      asks.append(ask(ahead, count, now))
       left -= count
       ahead += Int64(count)
     }
     return asks
   }
 
-  /// Lets go of what nobody will read: what lies far from where the reads are.
-  private mutating func prune() {
+  /// Lets go of what nobody will read: other states of the file, and what lies far from where the reads are.
+  private mutating func prune(_ current: Version?) {
     let slack: Int64 = 1_048_576
     let here = position
     let isRun = run > 0
-    segments.removeAll { segment in
+    remove { segment in
       guard segment.isComplete, segment.waiters == 0 else { return false }
-      return segment.end < here - slack || (!isRun && segment.offset > here + slack)
+      return !segment.serves(current) || segment.end < here - slack || (!isRun && segment.offset > here + slack)
     }
   }
 
+  private enum Assembly {
+    case incomplete
+    case outdated
+    case answer(Result<[FrameSlice], Errno>, isCurrent: Bool)
+  }
+
   /// The result of a read, if it can be told by now.
-  private func assemble(_ waiter: Waiter) -> Result<[FrameSlice], Errno>? {
+  private func assemble(_ waiter: Waiter, _ current: Version?) -> Assembly {
     var slices: [FrameSlice] = []
     var place = waiter.offset
     let end = waiter.offset + Int64(waiter.count)
+    var isCurrent = true
     for id in waiter.segments {
-      guard let segment = segments.first(where: { $0.id == id }) else { return .failure(.ioError) }
-      if let error = segment.error { return .failure(error) }
+      guard let segment = segments.first(where: { $0.id == id }) else {
+        return .answer(.failure(.ioError), isCurrent: true)
+      }
+      if let error = segment.error { return .answer(.failure(error), isCurrent: true) }
       let wanted = min(end, segment.offset + Int64(segment.count))
       let there = segment.offset + Int64(segment.received)
-      guard there >= wanted || segment.isComplete else { return nil }
+      guard there >= wanted || segment.isComplete else { return .incomplete }
+      if let current, segment.version != current { isCurrent = false }
       var start = segment.offset
       for piece in segment.pieces {
         let lower = max(place, start)
@@ -237,7 +299,8 @@ struct ReadStream<Ticket> {
       // The end of the file.
       if there < wanted, segment.isComplete { break }
     }
-    return .success(slices)
+    if !isCurrent, waiter.tries < Limits.Mount.rereads { return .outdated }
+    return .answer(.success(slices), isCurrent: isCurrent)
   }
 
   private mutating func serve(_ waiter: Waiter) {
@@ -247,25 +310,48 @@ struct ReadStream<Ticket> {
       let served = min(end, segment.offset + Int64(segment.count)) - max(waiter.offset, segment.offset)
       segments[index].served += Int(max(served, 0))
     }
-    segments.removeAll { $0.isComplete && $0.waiters == 0 && ($0.served >= $0.received || $0.isStale) }
+    remove { $0.isComplete && $0.waiters == 0 && ($0.served >= $0.received || $0.isStale) }
   }
 
-  private mutating func answerWaiters(on id: UInt64) -> [Answer] {
+  private mutating func answerWaiters(
+    on id: UInt64, _ current: Version?, _ now: Instant
+  ) -> (answers: [Answer], asks: [Ask]) {
     var answers: [Answer] = []
+    var asks: [Ask] = []
     var index = 0
     while index < waiters.count {
-      let waiter = waiters[index]
-      guard waiter.segments.contains(id), let result = assemble(waiter) else {
+      var waiter = waiters[index]
+      guard waiter.segments.contains(id) else {
         index += 1
         continue
       }
-      waiters.remove(at: index)
-      for place in segments.indices where waiter.segments.contains(segments[place].id) {
-        segments[place].waiters -= 1
+      switch assemble(waiter, current) {
+      case .incomplete: index += 1
+      case .outdated:
+        leave(waiter, current)
+        let again = ask(waiter.offset, waiter.count, now)
+        // For this read alone: others ask for themselves.
+        segments[segments.count - 1].isStale = true
+        segments[segments.count - 1].waiters = 1
+        waiter.segments = [again.segment]
+        waiter.tries += 1
+        waiters[index] = waiter
+        asks.append(again)
+        index += 1
+      case .answer(let result, let isCurrent):
+        waiters.remove(at: index)
+        leave(waiter, current)
+        serve(waiter)
+        answers.append(Answer(ticket: waiter.ticket, result: result, isCurrent: isCurrent))
       }
-      serve(waiter)
-      answers.append(Answer(ticket: waiter.ticket, result: result))
     }
-    return answers
+    return (answers, asks)
+  }
+
+  private mutating func leave(_ waiter: Waiter, _ current: Version?) {
+    for place in segments.indices where waiter.segments.contains(segments[place].id) {
+      segments[place].waiters -= 1
+    }
+    remove { $0.isComplete && $0.waiters == 0 && !$0.serves(current) }
   }
 }

@@ -2,7 +2,7 @@ import Core
 import DequeModule
 
 /// The writes of one file on their way: those that wait to be sent, those that the peer has not yet answered, and
-/// what may only happen after them.
+/// the actions that may only happen after them.
 ///
 /// Pieces leave in their order; one that overlaps a piece under way waits until that is done, because the peer
 /// works on several at a time. A value without I/O.
@@ -22,6 +22,7 @@ struct WriteQueue<Payload, Barrier> {
   private(set) var bytes = 0
   private var sizes: [UInt64: Int] = [:]
   private var barriers: [(number: UInt64, barrier: Barrier)] = []
+  private var sentBarriers: [(number: UInt64, barrier: Barrier)] = []
   private var nextNumber: UInt64 = 1
   private var highest: Int64 = 0
 
@@ -68,6 +69,17 @@ struct WriteQueue<Payload, Barrier> {
     return passed()
   }
 
+  /// The payload of the next piece to send.
+  var first: Payload? { waiting.first?.payload }
+
+  /// The number of the piece that was added last.
+  var lastNumber: UInt64 { nextNumber - 1 }
+
+  /// Bytes of the pieces that wait, of those for which `predicate` holds.
+  func unsentBytes(_ predicate: (Payload) -> Bool) -> Int {
+    waiting.reduce(0) { $0 + (predicate($1.payload) ? $1.bytes : 0) }
+  }
+
   /// Takes the pieces that wait out of the queue, of those for which `predicate` holds.
   /// - Returns: their payloads, and the barriers that are passed by that.
   mutating func withdraw(_ predicate: (Payload) -> Bool) -> (payloads: [Payload], barriers: [Barrier]) {
@@ -91,6 +103,22 @@ struct WriteQueue<Payload, Barrier> {
     if isIdle { return true }
     barriers.append((nextNumber, barrier))
     return false
+  }
+
+  /// Whether all writes so far are on their way; if not, `barrier` is returned by `departed` when they are.
+  mutating func waitSent(_ barrier: Barrier) -> Bool {
+    if waiting.isEmpty { return true }
+    sentBarriers.append((nextNumber, barrier))
+    return false
+  }
+
+  /// The barriers that are passed by what was sent, or withdrawn, since the last call.
+  mutating func departed() -> [Barrier] {
+    guard !sentBarriers.isEmpty else { return [] }
+    let oldest = waiting.first?.number ?? .max
+    let passed = sentBarriers.filter { $0.number <= oldest }.map(\.barrier)
+    sentBarriers.removeAll { $0.number <= oldest }
+    return passed
   }
 
   private mutating func passed() -> [Barrier] {

@@ -16,10 +16,10 @@ extension Request {
     switch self {
     case .lookup(let target), .setattr(let target, _): room += target.room
     case .list(_, let path, _), .readlink(let path), .mkdir(let path, _, _), .mknod(let path, _, _),
-      .unlink(let path), .rmdir(let path), .create(_, let path, _, _, _), .open(_, let path, _, _), .statfs(let path),
-      .reopen(_, let path, _, _):
+      .unlink(let path), .rmdir(let path), .create(_, let path, _, _, _), .statfs(let path), .reopen(_, let path, _, _):
       room += path.bytes.count
     case .symlink(let path, let target): room += path.bytes.count + target.count
+    case .open(_, let target, _, _): room += target.room
     case .link(let existing, let path): room += existing.room + path.bytes.count
     case .rename(let path, let to, _): room += path.bytes.count + to.bytes.count
     case .write(_, _, let data), .append(_, _, let data): room += data.count
@@ -81,9 +81,9 @@ extension Request {
       frame.write(options.rawValue)
       frame.write(mode)
       frame.write(umask)
-    case .open(let handle, let path, let options, let prefetch):
+    case .open(let handle, let target, let options, let prefetch):
       frame.write(handle.rawValue)
-      frame.write(string: path.bytes)
+      target.write(to: frame)
       frame.write(options.rawValue)
       frame.write(prefetch)
     case .reopen(let handle, let path, let options, let identity):
@@ -172,11 +172,11 @@ extension Request {
         try Handle(&reader), try Path(&reader), try OpenOptions(&reader), mode: try permissions(&reader),
         umask: try permissions(&reader))
     case .open:
-      let (handle, path) = (try Handle(&reader), try Path(&reader))
+      let (handle, target) = (try Handle(&reader), try Target(&reader))
       let options = try OpenOptions(&reader)
       let prefetch: UInt32 = try reader.integer()
       guard prefetch <= Limits.Wire.read else { throw Errno.invalidArgument }
-      return .open(handle, path, options, prefetch: prefetch)
+      return .open(handle, target, options, prefetch: prefetch)
     case .read:
       let (handle, offset) = (try Handle(&reader), try Request.offset(&reader))
       let count: UInt32 = try reader.integer()

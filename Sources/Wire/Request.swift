@@ -130,8 +130,9 @@ package enum Request: Sendable {
   case rename(Path, to: Path, RenameMode)
   /// Opens a file, which it creates if there is none. (`Attributes`)
   case create(Handle, Path, OpenOptions, mode: UInt32, umask: UInt32 = 0)
+  /// Opens the file at a path, or one that is open under another handle once more, even if it has no name any more.
   /// (`Attributes`, then up to `prefetch` bytes of contents from the start as the answers to a `read`)
-  case open(Handle, Path, OpenOptions, prefetch: UInt32)
+  case open(Handle, Target, OpenOptions, prefetch: UInt32)
   /// (pieces: offset, the state of the file's contents before they were read, then bytes; fewer than asked for at
   /// the end of the file)
   case read(Handle, offset: Int64, count: UInt32)
@@ -158,6 +159,11 @@ package enum Request: Sendable {
   case seek(Handle, offset: Int64, SeekTarget)
   /// fallocate(2) with these mode bits: keep size 1, punch hole 2, zero range 16.
   case allocate(Handle, offset: Int64, count: Int64, mode: UInt32)
+
+  /// Opens the file at a path.
+  package static func open(_ handle: Handle, _ path: Path, _ options: OpenOptions, prefetch: UInt32) -> Request {
+    .open(handle, .path(path), options, prefetch: prefetch)
+  }
 
   /// The operation.
   package var operation: Operation {

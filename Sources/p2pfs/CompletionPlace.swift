@@ -1,3 +1,4 @@
+import Core
 import Glibc
 
 /// Where a shell looks for completion scripts.

@@ -1,3 +1,4 @@
+import Core
 import Glibc
 import P2PFS
 import Synchronization

@@ -1,3 +1,4 @@
+import Core
 import P2PFS
 import Session
 import Signaling

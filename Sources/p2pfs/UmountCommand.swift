@@ -1,5 +1,6 @@
 import ArgumentParser
 import CLinux
+import Core
 import Glibc
 
 /// `p2pfs umount`.

@@ -127,7 +127,7 @@ enum Forged {
       },
       frame(.open) {
         $0.write(handle + 2)
-        $0.write(string: path)
+        target($0, path)
         $0.write(11 as UInt8)
         $0.write(100 as UInt32)
       },

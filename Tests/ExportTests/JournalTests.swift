@@ -259,7 +259,7 @@ import Wire
     let outcome = try survive(death) { _, exported in
       try place("x", at: exported.path.appending("f"))
     } _: { _ in
-      .open(handle, try path("f"), [.write, .truncate], prefetch: 0)
+      .open(handle, .path(try path("f")), [.write, .truncate], prefetch: 0)
     }
     #expect(try outcome.answer.attributes().size == 0)
     #expect(try outcome.peer.error(.write(handle, offset: 0, slice([1]))) == nil)

@@ -9,7 +9,7 @@ import Wire
   private let now = Instant(nanoseconds: 1000)
 
   private func tree() throws -> NodeTree {
-    NodeTree(base: try Path(Array("base".utf8)), attributes: .root, asked: now, seed: 1)
+    NodeTree(base: try Path(Array("base".utf8)), attributes: .root, asked: now)
   }
 
   private func text(_ path: Path) -> String { String(decoding: path.bytes, as: UTF8.self) }
@@ -54,15 +54,101 @@ import Wire
     #expect(again === new)
   }
 
-  @Test func `links share their inode number, directories never do`() throws {
+  @Test func `names of one file are one node, with the peer's number`() throws {
     var tree = try tree()
     let one = tree.enter([97], in: tree.root, .made(.regular, inode: 5, links: 2), asked: now)
     let other = tree.enter([98], in: tree.root, .made(.regular, inode: 5, links: 2), asked: now)
-    #expect(one.inode == other.inode)
-    #expect(tree.otherLinks(of: one).map(\.id) == [other.id])
+    #expect(one === other && one.inode == 5)
+    one.lookups = 2
+    #expect(text(try tree.path(of: one)) == "base/b")
+    tree.unlink([98], in: tree.root)
+    #expect(text(try tree.path(of: one)) == "base/a")
+    tree.unlink([97], in: tree.root)
+    #expect(one.isUnlinked && tree.node(one.remote) === one)
+    // The same number, and another kind of file: the peer lies, or has used it again.
+    let directory = tree.enter([97], in: tree.root, .made(.directory, inode: 5), asked: now)
+    #expect(directory !== one)
+  }
+
+  @Test func `a directory that turns up elsewhere was moved`() throws {
+    var tree = try tree()
+    let a = tree.enter([97], in: tree.root, .made(.directory, inode: 2), asked: now)
+    let b = tree.enter([98], in: tree.root, .made(.directory, inode: 3), asked: now)
+    let again = tree.enter([99], in: b, .made(.directory, inode: 2), asked: now)
+    #expect(again === a)
+    #expect(text(try tree.path(of: a)) == "base/b/c")
+    #expect(tree.root.children[[97]] == nil)
+  }
+
+  @Test func `a directory that claims to be one above it is another`() throws {
+    var tree = try tree()
     let first = tree.enter([99], in: tree.root, .made(.directory, inode: 6), asked: now)
     let second = tree.enter([99], in: first, .made(.directory, inode: 6), asked: now)
-    #expect(first.inode != second.inode)
+    #expect(first !== second && first.inode != second.inode)
+    let root = tree.enter([100], in: second, .root, asked: now)
+    #expect(root !== tree.root && root.inode != tree.root.inode)
+    #expect(text(try tree.path(of: root)) == "base/c/c/d")
+  }
+
+  @Test func `contents that turn out to be others drop the pages of the file, once`() throws {
+    var tree = try tree()
+    let file = tree.enter([97], in: tree.root, .made(.regular, inode: 2, size: 1), asked: now)
+    file.hasPages = true
+    file.cachedVersion = file.attributes.version
+    tree.learn(.made(.regular, inode: 2, size: 1), of: file, asked: now.advanced(by: 1))
+    #expect(tree.effects.isEmpty && file.cachedVersion != nil)
+    tree.learn(.made(.regular, inode: 2, size: 2), of: file, asked: now.advanced(by: 2))
+    #expect(tree.effects.stalePages == [file.id] && file.cachedVersion == nil)
+    // What was asked for before says nothing new.
+    #expect(file.noteContents(Attributes.made(.regular, inode: 2, size: 1).version, asked: now) == .outdated)
+    // Changes of ours make every state an unknown one.
+    file.touch(at: now.advanced(by: 3))
+    tree.learn(.made(.regular, inode: 2, size: 3), of: file, asked: now.advanced(by: 4))
+    #expect(tree.effects.stalePages == [file.id])
+  }
+}
+
+@Suite struct WriteFailureTests {
+  @Test func `a child's close takes the error from nobody`() {
+    var failure = WriteFailure()
+    let isFirst = failure.note(.noSpace)
+    #expect(isFirst && failure.isSecret)
+    #expect(failure.tellForFlush() == .noSpace)
+    #expect(failure.tellForFlush() == .noSpace)
+    #expect(failure.takeForWrite() == .noSpace)
+    #expect(failure.takeForWrite() == nil)
+    #expect(failure.takeForFsync() == .noSpace)
+    #expect(failure.takeForFsync() == nil && failure.tellForFlush() == nil && !failure.isSecret)
+  }
+}
+
+@Suite struct ProcessThreadTests {
+  private func status(pending: UInt64, blocked: UInt64 = 0, ignored: UInt64 = 0, caught: UInt64 = 0) -> String {
+    func hex(_ mask: UInt64) -> String { String(mask, radix: 16) }
+    return """
+      Name:\tcp
+      SigQ:\t0/95
+      SigPnd:\t0000000000000000
+      ShdPnd:\t\(hex(pending))
+      SigBlk:\t\(hex(blocked))
+      SigIgn:\t\(hex(ignored))
+      SigCgt:\t\(hex(caught))
+      """
+  }
+
+  @Test func `only a signal that ends the process is fatal`() {
+    let (kill, quit, alarm, stop, child) =
+      (UInt64(1) << 8, UInt64(1) << 2, UInt64(1) << 13, 1 << 19, 1 << 16)
+      as (
+        UInt64, UInt64, UInt64, UInt64, UInt64
+      )
+    #expect(ProcessThread.isFatal(status: status(pending: kill, blocked: .max, caught: .max)))
+    #expect(ProcessThread.isFatal(status: status(pending: quit)))
+    for pending in [0, stop, child] { #expect(!ProcessThread.isFatal(status: status(pending: pending))) }
+    #expect(!ProcessThread.isFatal(status: status(pending: alarm, caught: alarm)))
+    #expect(!ProcessThread.isFatal(status: status(pending: alarm, blocked: alarm)))
+    #expect(!ProcessThread.isFatal(status: status(pending: alarm, ignored: alarm)))
+    #expect(ProcessThread.isFatal(status: status(pending: alarm, caught: quit)))
   }
 }
 
@@ -76,10 +162,11 @@ import Wire
     let isNew = listing.append([97], nil)
     #expect(!isNew)
     listing.remove([98])
-    #expect(listing.entries.map { $0?.name } == [[97], nil, [99]])
+    #expect((0..<listing.places).map { listing.entry(at: $0)?.name } == [[97], nil, [99]])
     #expect(listing[[98]] == nil && listing[[99]] != nil && listing.count == 2)
     listing.set([98], .root, asked: Instant(nanoseconds: 1))
-    #expect(listing.entries.count == 4)
+    #expect(listing.places == 4)
     #expect(listing[[98]]?.attributes == .root)
+    #expect(listing[[98]]?.type == .directory && listing[[98]]?.identity == 10)
   }
 }

@@ -62,4 +62,20 @@ import Testing
     #expect(barriers == [1])
     #expect(queue.isIdle && queue.bytes == 0)
   }
+
+  @Test func `what goes behind the last write waits until that has left, not until it is done`() {
+    var queue = WriteQueue<String, Int>()
+    let isSent = queue.waitSent(1)
+    #expect(isSent)
+    queue.add("a", range: 0..<10, bytes: 10)
+    let isStillSent = queue.waitSent(2)
+    #expect(!isStillSent)
+    let none = queue.departed()
+    #expect(none.isEmpty)
+    let piece = queue.next(credit: 100)
+    let passed = queue.departed()
+    #expect(passed == [2] && !queue.isIdle)
+    _ = queue.done(piece?.number ?? 0)
+    #expect(queue.isIdle)
+  }
 }

@@ -35,6 +35,7 @@ enum Samples {
       .unlink(path), .rmdir(path),
       .rename(path, to: longest, .replace), .rename(path, to: longest, .noReplace),
       .rename(path, to: longest, .exchange), .create(handle, path, [.read, .write, .exclusive], mode: 0o644),
+      .open(handle, .handle(handle), .read, prefetch: 0),
       .open(handle, path, [.read, .append], prefetch: UInt32(Limits.Wire.read)),
       .read(handle, offset: Limits.Wire.fileSize, count: UInt32(Limits.Wire.read)),
       .write(handle, offset: Limits.Wire.fileSize, slice([UInt8](repeating: 1, count: Limits.Wire.data))),

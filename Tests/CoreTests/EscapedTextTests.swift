@@ -1,6 +1,6 @@
 import Testing
 
-@testable import P2PFS
+@testable import Core
 
 @Suite struct EscapedTextTests {
   @Test(arguments: [
