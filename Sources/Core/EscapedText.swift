@@ -1,4 +1,3 @@
-
 extension String {
   /// The text made safe for a terminal, for what a peer or a server named: control characters, and what is not seen or turns
   /// the direction of text and so hides what a name really is, are shown escaped.

@@ -36,6 +36,9 @@ package enum Limits {
     /// Requests without an answer that one side may have at the other. More is a violation of the
     /// protocol and ends the connection. Bounds the exporter's queue and reply cache.
     package static let requests = 1_024
+    /// Those of them that are kept for putting right what the restart of the peer's program has broken: 64 files opened
+    /// again for each round trip.
+    package static let recovery = 64
     /// Bytes of requests that one side may have at the other without an answer, without the data of writes and with
     /// `requestCost` for each: as many as there may be, with 250 bytes each, or fewer with long paths. The client keeps
     /// to it by waiting; more is a violation of the protocol and ends the connection.
@@ -498,6 +501,9 @@ package enum Limits {
     package static let expectedDirectories = 4_096
     /// Pages of a listing in a row without a new entry before it counts as endless.
     package static let emptyPages = 64
+    /// Files that were closed, and directories that were made, which are remembered until they are synced: what a program
+    /// made last, by some 200 bytes each.
+    package static let unsynced = 1_024
     /// How long attributes and names are believed when no option says otherwise.
     package static let validity = 10.0
     /// How long the answer to statfs is believed: df and file managers ask in bursts.

@@ -14,6 +14,7 @@ extension ExportSession {
       var reader = Reader(request, from: min(Header.length, request.count))
       let decoded = try Request(operation: exchange.header.operation, &reader)
       if share.isReadOnly, decoded.isChange { throw RequestError.refused(.readOnlyFileSystem) }
+      if try recall(decoded, exchange, arrival: arrival) { return }
       try serve(decoded, exchange, arrival: arrival)
     } catch let error as RequestError {
       switch error {
@@ -30,7 +31,7 @@ extension ExportSession {
   }
 
   /// - Throws: `Errno`, if nothing was answered yet.
-  private func serve(_ request: Request, _ exchange: Exchange, arrival: UInt64) throws {
+  func serve(_ request: Request, _ exchange: Exchange, arrival: UInt64) throws {
     let directory = share.directory
     switch request {
     case .lookup(.path(let path)): answer(exchange, try directory.attributes(at: path))
@@ -98,8 +99,10 @@ extension ExportSession {
     case .flush(let handle):
       try table.file(handle).flush()
       done(exchange)
-    case .reopen: throw Errno.noFunction
+    case .reopen(let handle, let path, let options, let identity):
+      answer(exchange, try reopen(handle, path, options, identity))
     case .close(let handle, let accessed):
+      if table.bury(handle) { return done(exchange) }
       try table.remove(handle).close(accessed: accessed)
       done(exchange)
     case .statfs(let path):
@@ -124,7 +127,7 @@ extension ExportSession {
   }
 
   /// Opens a file under a handle that nothing else has.
-  private func open(
+  func open(
     _ handle: Handle, _ options: OpenOptions, _ opening: () throws(Errno) -> Descriptor
   ) throws(Errno) -> (file: OpenFile, attributes: Attributes) {
     try table.reserve(handle)
@@ -150,8 +153,7 @@ extension ExportSession {
     if more { return }
     do throws(Errno) {
       let parts = file.gathered.parts
-      file.gathered.answer(
-        try file.append(parts, arrival: arrival) { share.workers.lastArrival(of: number) })
+      file.gathered.answer(try append(parts, to: file, exchange, arrival))
     } catch {
       file.gathered.fail(error)
     }
@@ -207,13 +209,13 @@ extension ExportSession {
     }
   }
 
-  private func answer(_ exchange: Exchange, _ attributes: Attributes, more: Bool = false, on lane: Lane = .control) {
+  func answer(_ exchange: Exchange, _ attributes: Attributes, more: Bool = false, on lane: Lane = .control) {
     let frame = Frame.reply(to: exchange.header, more: more, body: Attributes.length)
     attributes.write(to: frame)
     exchange.reply(frame, isLast: !more, on: lane)
   }
 
-  private func done(_ exchange: Exchange) {
+  func done(_ exchange: Exchange) {
     exchange.reply(Frame.reply(to: exchange.header))
   }
 }

@@ -20,10 +20,13 @@ final class ExportSession: Responder {
   let number: Int
   /// What the peer has open.
   let table: OpenFileTable
+  /// What outlives this process; nil: nothing.
+  let journal: Journal?
   private let isEnded = Atomic(false)
 
-  init(_ share: Share) {
+  init(_ share: Share, journal: Journal? = nil) {
     self.share = share
+    self.journal = journal
     number = share.workers.addSession()
     table = OpenFileTable(capacity: share.openFiles)
   }
@@ -31,6 +34,7 @@ final class ExportSession: Responder {
   deinit { share.workers.remove(number) }
 
   var isReadOnly: Bool { share.isReadOnly }
+  var memory: (any SlotMemory)? { journal }
 
   func serve(_ request: Frame, _ exchange: Exchange) {
     let work = Work(session: self, request: (request, exchange))
@@ -41,8 +45,14 @@ final class ExportSession: Responder {
     }
   }
 
-  /// A worker closes what is open, since close(2) may wait for a disk.
   func end() {
+    suspend()
+    // Not by a worker, which may touch nothing but the share.
+    journal?.remove()
+  }
+
+  /// A worker closes what is open, since close(2) may wait for a disk.
+  func suspend() {
     guard !isEnded.exchange(true, ordering: .acquiringAndReleasing) else { return }
     let (dropped, isQueued) = share.workers.replace(with: Work(session: self, request: nil), of: number)
     for work in dropped { work.request?.exchange.fail(.ioError) }

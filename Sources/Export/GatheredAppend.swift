@@ -28,11 +28,12 @@ struct GatheredAppend {
     for exchange in failed { exchange.fail(error) }
   }
 
-  /// Answers all parts with what was done, and forgets them.
+  /// Answers all parts with what was done, and forgets them. The last one first: when the answer to any of them is in
+  /// the journal, so is that to the one which says what became of all.
   mutating func answer(_ appended: Appended) {
     let answered = exchanges
     self = GatheredAppend()
-    for exchange in answered {
+    for exchange in answered.reversed() {
       let frame = Frame.reply(to: exchange.header, body: Appended.length)
       appended.write(to: frame)
       exchange.reply(frame)

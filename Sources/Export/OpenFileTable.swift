@@ -17,6 +17,8 @@ final class OpenFileTable: Sendable {
   fileprivate struct State {
     var slots: [Handle: Slot] = [:]
     var listings: Set<Handle> = []
+    /// Handles of files that could not be opened again after a restart, and why.
+    var dead: [Handle: Errno] = [:]
     var uses: UInt64 = 0
     var isEnded = false
   }
@@ -36,7 +38,7 @@ final class OpenFileTable: Sendable {
     try state.withLock { (state) throws(Errno) in
       guard !state.isEnded else { throw .ioError }
       guard state.slots[handle] == nil else { throw .invalidArgument }
-      guard state.slots.count < capacity else { throw .tooManyOpenFiles }
+      guard state.slots.count + state.dead.count < capacity else { throw .tooManyOpenFiles }
       state.slots[handle] = .reserved
     }
   }
@@ -56,10 +58,24 @@ final class OpenFileTable: Sendable {
       switch state.slots[handle] {
       case .file(let file): return file
       case .listing(let listing): return listing.file
-      case .reserved, nil: throw .badFileDescriptor
+      case .reserved, nil: throw state.dead[handle] ?? .badFileDescriptor
       }
     }
   }
+
+  /// Whether the handle is in use.
+  func knows(_ handle: Handle) -> Bool { state.withLock { $0.slots[handle] != nil || $0.dead[handle] != nil } }
+
+  /// Has all that is asked of `handle` end with an error, until it is buried.
+  func lay(_ handle: Handle, _ error: Errno) {
+    state.withLock { state in
+      if !state.isEnded, state.slots.count + state.dead.count < capacity { state.dead[handle] = error }
+    }
+  }
+
+  /// Forgets a handle that ends everything with an error.
+  /// - Returns: whether it was one.
+  func bury(_ handle: Handle) -> Bool { state.withLock { $0.dead.removeValue(forKey: handle) != nil } }
 
   /// The listing of `handle`; nil if there is none.
   /// - Throws: `EBADF` if the handle is a file.
@@ -119,6 +135,7 @@ final class OpenFileTable: Sendable {
     let slots = state.withLock { state in
       state.isEnded = true
       state.listings = []
+      state.dead = [:]
       defer { state.slots = [:] }
       return state.slots
     }

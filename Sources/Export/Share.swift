@@ -48,6 +48,12 @@ package final class Share: Sendable {
   /// The responder of one peer; end it with `end`. Any number of these.
   package func session() -> any Responder { ExportSession(self) }
 
+  /// The responder of one peer's session, which outlives this process by a journal at `path` (in a directory that is the
+  /// user's alone). `identity`: the session's name, 16 bytes. Without room for a journal, it outlives nothing.
+  package func session(_ identity: [UInt8], journal path: String) -> any Responder {
+    ExportSession(self, journal: try? Journal(path, identity: identity))
+  }
+
   /// Ends the worker threads, after what they run; what is asked after this is answered EIO. Waits for them,
   /// `Limits.Export.shutdown` seconds at most. Not on a worker.
   package func stop() { workers.stop() }

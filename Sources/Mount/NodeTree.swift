@@ -47,6 +47,9 @@ struct NodeTree {
   /// Files with writes that are not done.
   var writing: [Node] { nodes.values.filter { !$0.writes.isIdle } }
 
+  /// All that is open, as the peer knows it: what programs have closed waits for its writes.
+  var open: [OpenFile] { nodes.values.flatMap(\.files) }
+
   /// The node that the kernel names; nil if it was forgotten: the kernel's bug or a race.
   subscript(id: UInt64) -> Node? { nodes[id] }
 

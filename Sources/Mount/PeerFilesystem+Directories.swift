@@ -55,26 +55,35 @@ extension PeerFilesystem {
     }
     switch found {
     case .failure(let error): request.fail(error)
-    case .success(let path):
-      // A directory has no handle at the peer while nobody lists it.
-      let handle = requester.newHandle()
-      let pending = wait(request)
-      send(.open(handle, path, .read, prefetch: 0)) { [self] reply in
-        guard reply.isLast else { return }
-        if let error = reply.error {
-          // An exporter that opens no directories has nothing to sync either.
-          if error == .isDirectory {
-            if let request = pending.take() { request.succeed() }
-          } else {
-            pending.fail(error)
-          }
-          return
-        }
-        send(.fsync(handle, dataOnly: dataOnly)) { [self] reply in
-          send(.close(handle)) { _ in }
-          if let error = reply.error { return pending.fail(error) }
+    case .success(let path): sync(path, id, dataOnly: dataOnly, wait(request), tries: 3)
+    }
+  }
+
+  /// Syncs a directory, which has no handle at the peer while nobody lists it. One that was opened for this alone is not
+  /// opened again when the peer's program is started again: then it is all done once more.
+  private func sync(_ path: Path, _ id: UInt64, dataOnly: Bool, _ pending: PendingRequest, tries: Int) {
+    let handle = requester.newHandle()
+    send(.open(handle, path, .read, prefetch: 0)) { [self] reply in
+      guard reply.isLast else { return }
+      if let error = reply.error {
+        // An exporter that opens no directories has nothing to sync either.
+        if error == .isDirectory {
           if let request = pending.take() { request.succeed() }
+        } else {
+          pending.fail(error)
         }
+        return
+      }
+      send(.fsync(handle, dataOnly: dataOnly)) { [self] reply in
+        if reply.error == .badFileDescriptor, tries > 1 {
+          return sync(path, id, dataOnly: dataOnly, pending, tries: tries - 1)
+        }
+        send(.close(handle)) { _ in }
+        if let error = reply.error { return pending.fail(error) }
+        locked { state in
+          if let node = state.tree[id] { state.unsynced.synced(node) }
+        }
+        if let request = pending.take() { request.succeed() }
       }
     }
   }

@@ -35,6 +35,9 @@ extension PeerFilesystem {
         // The peer may set another access time, and blocks that were set aside are given back.
         if touches || file.options.contains(.write) { node.distrust() }
         defer { state.tree.collect(node) }
+        if node.isUnsynced, node.files.isEmpty, let path = try? state.tree.path(of: node) {
+          state.unsynced.closed(node, path)
+        }
         guard file.failure.isSecret else { return nil }
         return state.noteLoss(of: node)
       }
@@ -54,9 +57,12 @@ extension PeerFilesystem {
       let covered = locked { _ in file.node.beginSync() }
       // On the lane of the writes, behind them.
       requester.send(Request.fsync(file.handle, dataOnly: dataOnly).encoded(), on: .bulk) { [self] reply in
-        let error = locked { _ -> Errno? in
+        let error = locked { state -> Errno? in
           let error = file.failure.takeForFsync() ?? file.lost ?? reply.error
-          if error == nil { file.node.endSync(covered) }
+          if error == nil {
+            file.node.endSync(covered)
+            state.unsynced.synced(file.node)
+          }
           return error
         }
         if let error { return pending.fail(error) }

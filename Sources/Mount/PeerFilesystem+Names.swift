@@ -68,7 +68,10 @@ extension PeerFilesystem {
           let node = state.tree.enter(name, in: directory, attributes, asked: asked)
           directory.listing?.set(name, attributes, asked: asked)
           if let target { state.remember(ownLink: node.remote, target) }
-          if attributes.type == .directory { cache(DirectoryListing(asked: asked), of: node, &state) }
+          if attributes.type == .directory {
+            cache(DirectoryListing(asked: asked), of: node, &state)
+            state.unsynced.made(node, path)
+          }
           return self.entry(for: node, as: name, in: directory, now: .now, nameValidity: options.entryTimeout)
         }
         finish(pending, entry, result)

@@ -46,6 +46,7 @@ final class PeerFilesystem: FUSEFilesystem {
     var listed = Deque<UInt64>()
     var cachedEntries = 0
     var ahead = ListingsAhead()
+    var unsynced = Unsynced()
     var statistics: [UInt64: (values: FUSEStatistics, asked: Instant)] = [:]
   }
 
@@ -74,6 +75,7 @@ final class PeerFilesystem: FUSEFilesystem {
         validity: max(options.attributeTimeout, options.entryTimeout)))
     interrupts = InterruptTable(isOnline: { [requester] in requester.isOnline })
     interrupts.start()
+    watchRestarts()
   }
 
   /// Names the session that notifications to the kernel go through.

@@ -1,4 +1,5 @@
 package import Core
+package import Export
 import Logging
 package import Pairing
 package import Session
@@ -31,15 +32,24 @@ package actor HostPeer {
     /// Seconds without a guest after which what is under way with it fails.
     package var timeout = Limits.Session.timeout
     /// Makes what serves one guest's requests for files; nil: there are none.
-    package var makeResponder: (@Sendable () -> any Responder)?
+    package var makeResponder: (@Sendable (SessionPlace) -> any Responder)?
     /// Takes the channels that a guest opens (`Session.acceptChannels`); nil: there are none.
     package var onChannel: (@Sendable (SessionChannel, Session) -> Void)?
 
     /// A configuration with defaults.
-    package init(directory: String? = nil, makeResponder: (@Sendable () -> any Responder)? = nil) {
+    package init(directory: String? = nil, makeResponder: (@Sendable (SessionPlace) -> any Responder)? = nil) {
       self.directory = directory
       self.makeResponder = makeResponder
     }
+  }
+
+  /// Which session a responder is made for.
+  package struct SessionPlace: Sendable {
+    /// The session's name, 16 bytes.
+    package let identity: [UInt8]
+    /// Where a journal of it may lie, so that what its guest has open goes on when the export is started again; nil: the
+    /// export is not remembered.
+    package let journal: String?
   }
 
   /// What the user should hear about.
@@ -309,8 +319,9 @@ package actor HostPeer {
     hadGuest = true
     let guest = take(met.identity, met.resumption)
     if configuration.isOnce { serving?.cancel() }
-    await connect(guest, met.link)
+    // Before it is served: should this process be killed, the next one knows the guest.
     save()
+    await connect(guest, met.link)
     report(.arrived(guest.session, await met.link.path()))
   }
 
@@ -326,7 +337,9 @@ package actor HostPeer {
       .init(
         identity: identity, timeout: configuration.timeout, grantedWriteCredit: allowance.writeCredit,
         backlog: allowance.backlog),
-      responder: configuration.makeResponder?(), log: log)
+      responder: configuration.makeResponder?(
+        SessionPlace(identity: identity, journal: savePath.map { SavedExport.journal(of: identity, beside: $0) })),
+      log: log)
     if let onChannel = configuration.onChannel {
       session.acceptChannels { [weak session] channel in if let session { onChannel(channel, session) } }
     }
@@ -388,6 +401,8 @@ package actor HostPeer {
   }
 
   private func restoreGuests() {
+    // Those of sessions that are not known any more are in nobody's way but the disk's.
+    if let savePath { SavedExport.keepJournals(of: saved.guests.map(\.identity), beside: savePath) }
     for known in saved.guests.prefix(Limits.Session.guests) {
       guard let resumption = ResumptionSecret(bytes: known.resumption), guests[known.identity] == nil else { continue }
       take(known.identity, resumption).isRestored = true
@@ -406,5 +421,13 @@ package actor HostPeer {
       }
     }
     save()
+  }
+}
+
+extension Share {
+  /// What serves the guest of one session of an export; it outlives this process if the export is remembered.
+  package func session(for place: HostPeer.SessionPlace) -> any Responder {
+    guard let journal = place.journal else { return session() }
+    return session(place.identity, journal: journal)
   }
 }

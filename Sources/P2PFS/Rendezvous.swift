@@ -113,7 +113,7 @@ package struct Rendezvous: Sendable {
     configuration.timeout = timeout
     configuration.ice = ice
     if let onChannel { configuration.onChannel = { channel, _ in onChannel(channel) } }
-    if let responder { configuration.makeResponder = { responder } }
+    if let responder { configuration.makeResponder = { _ in responder } }
     typealias Arrival = Result<(Session, ConnectionPath?), MeetingError>
     let (arrivals, feed) = AsyncStream.makeStream(of: Arrival.self, bufferingPolicy: .bufferingOldest(1))
     let host = HostPeer(configuration, server: server) { event in

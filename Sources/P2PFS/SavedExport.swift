@@ -66,6 +66,16 @@ struct SavedExport: Equatable {
     }
     return StateDirectory.path("exports", String(name) + "-" + String(hash, radix: 16))
   }
+
+  /// Where the journal of a guest's session lies, of the export that is remembered at `path`.
+  static func journal(of identity: [UInt8], beside path: String) -> String {
+    path + ".journals/" + identity.hexadecimal
+  }
+
+  /// Makes the directory of the journals, and removes from it those of all other sessions.
+  static func keepJournals(of identities: [[UInt8]], beside path: String) {
+    StateDirectory.keepFiles(Set(identities.map(\.hexadecimal)), in: path + ".journals")
+  }
 }
 
 extension [UInt8] {

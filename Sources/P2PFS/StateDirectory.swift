@@ -60,6 +60,20 @@ package enum StateDirectory {
     }
   }
 
+  /// Makes a directory, and removes all files in it but those with these names.
+  static func keepFiles(_ names: Set<String>, in path: String) {
+    makeParents(of: path + "/")
+    mkdir(path, 0o700)
+    guard let directory = opendir(path) else { return }
+    defer { closedir(directory) }
+    while let entry = readdir(directory) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      if name != ".", name != "..", !names.contains(name) { unlink(path + "/" + name) }
+    }
+  }
+
   /// Claims a file for this process: nil if another one has, or the place cannot be written. The claim ends with the
   /// last reference, and with the process however it ends (flock(2)).
   static func claim(_ path: String) -> Claim? {

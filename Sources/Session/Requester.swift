@@ -29,6 +29,13 @@ package protocol Requester: AnyObject, Sendable {
   func newHandle() -> Handle
   /// Round trip time in seconds, smoothed; 0 if not measured yet.
   var roundTrip: Double { get }
+  /// Has `handler` called whenever the peer's program turns out to have been started again: what it returns is sent, and
+  /// answered, before anything else. Called on the link's thread; it must not block.
+  /// - Returns: a number for `forgetRestart`.
+  @discardableResult
+  func onRestart(_ handler: @escaping @Sendable (PeerRestart) -> [RecoveryRequest]) -> UInt64
+  /// Calls a handler no more; one that is running on another thread may still end.
+  func forgetRestart(_ number: UInt64)
 }
 
 /// A directory that is exported to one peer: takes the peer's requests. `Export` has the real one.
@@ -38,8 +45,34 @@ package protocol Responder: AnyObject, Sendable {
   func serve(_ request: Frame, _ exchange: Exchange)
   /// Whether it refuses every change.
   var isReadOnly: Bool { get }
-  /// The session is over: everything open is closed. From any thread.
+  /// The session is over: everything open is closed, and what was remembered of it removed. From any thread.
   func end()
+  /// This program lets go of the session, which the next one may go on with: everything open is closed. From any thread.
+  func suspend()
+  /// What outlives this program of the session; nil: nothing.
+  var memory: (any SlotMemory)? { get }
+}
+
+extension Responder {
+  /// Without a memory it is all the same.
+  package func suspend() { end() }
+  /// None.
+  package var memory: (any SlotMemory)? { nil }
+}
+
+/// What outlives a program of what a client has asked it for: `Export` keeps it in a mapped file, and looks there itself
+/// when a request comes that an earlier program has had already. All calls are made under the session's lock, and only
+/// store into memory.
+package protocol SlotMemory: AnyObject, Sendable {
+  /// Whether an earlier program has served the client with this memory (`Hello.Flags.remembers`).
+  var remembers: Bool { get }
+  /// See `Hello.machine`.
+  var machine: UInt64 { get }
+  /// The client's program has greeted, which chose this number: if it is another than before, it knows of no earlier
+  /// requests, and all is forgotten.
+  func greeted(by instance: UInt64)
+  /// Keeps how a request that changes something ended, before its first reply leaves.
+  func keep(_ reply: Frame, to request: Header)
 }
 
 /// The answering side of one request.

@@ -28,11 +28,12 @@ extension Session {
     if let responder {
       flags.insert(.exports)
       if responder.isReadOnly { flags.insert(.readOnly) }
+      if responder.memory?.remembers ?? false { flags.insert(.remembers) }
     }
     let hello = Hello(
       session: configuration.identity, flags: flags, requests: UInt32(Limits.Session.requests),
       writeCredit: UInt32(configuration.grantedWriteCredit), instance: instance,
-      machine: 0)
+      machine: responder?.memory?.machine ?? instance)
     link.send(hello.encoded(), on: .control)
     // Only now: the peer's hello may be here already, and what it sets free must not overtake ours.
     link.attach(LinkReceiverOfConnection(session: self, link: link))
@@ -93,7 +94,7 @@ extension Session {
       if let next = state.next, next.waited >= Limits.Session.greeting {
         return (.drop(next.link, why: "no greeting for \(Limits.Session.greeting) s"), Limits.Session.tick)
       }
-      guard state.status == .online, let link = state.link else {
+      guard let link = state.link else {
         state.away += step
         if state.status == .offline, state.away >= configuration.timeout {
           return (.expire(state.pending.removeAll(), state.turn(.expired)), Limits.Session.tick)
@@ -101,7 +102,8 @@ extension Session {
         return (.none, Limits.Session.tick)
       }
       let advice = state.vigil.count(
-        step, heard: link.lastHeard, isBusy: isStirred || state.pending.count > 0 || state.executing > 0,
+        step, heard: link.lastHeard,
+        isBusy: isStirred || state.restart != nil || state.pending.count > 0 || state.executing > 0,
         isFailing: link.isFailing, roundTrip: roundTrip, vanished: vanished, now: .now)
       state.tellNeed()
       let next = state.vigil.isAlert ? Limits.Session.shortTick : Limits.Session.tick

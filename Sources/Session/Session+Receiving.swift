@@ -58,6 +58,7 @@ extension Session {
   // MARK: - As the one who asks
 
   private func complete(_ header: Header, _ frame: Frame, from link: any Link) {
+    if completeRecovery(header, frame, from: link) { return }
     let completion = state.withLock { state -> (@Sendable (Reply) -> Void)? in
       // What a connection still brings after it was replaced would mix with the answers of the new one.
       guard state.link === link else { return nil }
@@ -75,7 +76,7 @@ extension Session {
     guard hello.session == configuration.identity else { throw MalformedMessage("the hello is of another session") }
     typealias Greeted = (
       old: (any Link)?, next: NextLink, lost: [@Sendable (Reply) -> Void], channels: [Channel],
-      observers: [(@Sendable (SessionState) -> Void, SessionState)]
+      observers: [(@Sendable (SessionState) -> Void, SessionState)], isResumed: Bool
     )
     // Under one lock with the change of state, so that no request slips between what is sent again and what is new.
     let outcome = try state.withLock { state throws(MalformedMessage) -> Greeted? in
@@ -90,25 +91,28 @@ extension Session {
       state.executingHere = 0
       state.held = RequestBytes()
       state.dropUnbegun()
+      state.away = 0
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [Channel] = []
       var observers: [(@Sendable (SessionState) -> Void, SessionState)] = []
       if let known = state.peer, known.instance != hello.instance {
-        // It was started again: whether it did what it was asked last is not known.
         observers += state.turn(.offline).map { ($0, .offline) }
-        lost = state.pending.removeAll(onlyChanges: true)
+        // It was started again: whether it did what it was asked last is not known, unless it remembers.
+        let remembers = hello.flags.contains(.remembers)
+        if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
+        state.restart = PeerRestart(
+          remembers: remembers,
+          isOtherMachine: known.machine != hello.machine || state.restart?.isOtherMachine ?? false)
         state.slots = SlotTable(count: Limits.Session.requests)
         state.slotsSince = state.connection
         channels = state.channels.forgetPeer()
       }
-      state.pending.restrict(to: Int(hello.requests))
+      responder?.memory?.greeted(by: hello.instance)
+      state.pending.restrict(to: Recovery.others(of: Int(hello.requests)))
       state.peer = hello
-      // Who only gets another connection is told nothing: it has been online all the time.
-      observers += state.turn(.online).map { ($0, .online) }
-      state.tellNeed()
-      for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
-      for next in state.pending.promote() { link.send(next.frame, on: next.lane) }
-      return (old, next, lost, channels, observers)
+      let isResumed = state.restart == nil
+      if isResumed { observers += resume(on: link, &state).map { ($0, .online) } }
+      return (old, next, lost, channels, observers, isResumed)
     }
     guard let outcome else { return }
     // What it still brings is not listened to any more: what has no answer was asked again.
@@ -116,10 +120,10 @@ extension Session {
     for frame in outcome.next.early { received(frame, on: .bulk, from: link) }
     for completion in outcome.lost { completion(.failed(.ioError)) }
     for channel in outcome.channels { channel.fail(.reset(.lost, "")) }
-    carryChannels(by: link)
+    if outcome.isResumed { carryChannels(by: link) }
     for channel in outcome.next.earlyChannels { opened(channel, on: link) }
-    ping(link)
     for (observer, state) in outcome.observers { observer(state) }
+    if outcome.isResumed { ping(link) } else { recover(on: link) }
   }
 
   private func heardAnswer(to asked: Instant, from link: any Link) {
@@ -273,7 +277,10 @@ extension Session {
       let changes = Operation(rawValue: exchange.header.operation)?.changes ?? false
       // A peer that was started again numbers its requests anew: it must not get the answers to older ones.
       let isKnown = exchange.connection >= state.slotsSince
-      if changes, isKnown { state.slots.record(frame, for: exchange.header.sequence) }
+      if changes, isKnown {
+        state.slots.record(frame, for: exchange.header.sequence)
+        responder?.memory?.keep(frame, to: exchange.header)
+      }
       // What changed something is answered on whatever connection there is now; the rest is asked again.
       if changes && isKnown || exchange.connection == state.connection { state.link?.send(frame, on: lane) }
       if isLast {

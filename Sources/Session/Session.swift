@@ -64,10 +64,15 @@ package final class Session: Requester, ReplySink {
     /// Who makes connections, and what it was told last (`needs`).
     var makers: [AsyncStream<Bool>.Continuation] = []
     var isNeeded = true
-    var pending = PendingRequests(limit: Limits.Session.requests)
+    var pending = PendingRequests(limit: Recovery.others(of: Limits.Session.requests))
     var slots = SlotTable(count: Limits.Session.requests)
     /// What the peer has said of itself last.
     var peer: Hello?
+    /// That the peer was started again, until all is put right: then the session is not online, though it is connected.
+    var restart: PeerRestart?
+    var recovery = Recovery()
+    var recoverers: [(number: UInt64, body: @Sendable (PeerRestart) -> [RecoveryRequest])] = []
+    var lastRecoverer: UInt64 = 0
     var observers: [(number: UInt64, body: @Sendable (SessionState) -> Void)] = []
     var lastObserver: UInt64 = 0
 
@@ -112,7 +117,7 @@ package final class Session: Requester, ReplySink {
 
     /// Tells who makes connections whether one is needed, if that has changed.
     mutating func tellNeed() {
-      let isNeeded = status == .offline || status == .expired || status == .online && vigil.isDoubted
+      let isNeeded = status != .over && (link == nil || vigil.isDoubted)
       guard isNeeded != self.isNeeded else { return }
       self.isNeeded = isNeeded
       for maker in makers { maker.yield(isNeeded) }
@@ -204,8 +209,8 @@ package final class Session: Requester, ReplySink {
   }
 
   /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
-  /// started again: closes the connection and what the peer had open.
-  package func suspend() { finish() }
+  /// started again: closes the connection and what the peer had open, and keeps what is remembered of it.
+  package func suspend() { finish(forGood: false) }
 
   // MARK: - Requester
 
@@ -251,7 +256,8 @@ package final class Session: Requester, ReplySink {
     return frame
   }
 
-  func finish() {
+  /// Ends the session; with `forGood`, what is remembered of it goes, too.
+  func finish(forGood: Bool = true) {
     typealias Outcome = (
       links: [any Link], completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
     )
@@ -264,6 +270,7 @@ package final class Session: Requester, ReplySink {
         state.observers = []
         for maker in state.makers { maker.finish() }
         state.makers = []
+        state.recoverers = []
       }
       return (links, state.pending.removeAll(), state.turn(.over))
     }
@@ -272,7 +279,7 @@ package final class Session: Requester, ReplySink {
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }
     for link in outcome.links { link.close() }
-    responder?.end()
+    if forGood { responder?.end() } else { responder?.suspend() }
   }
 
   package func violated(_ what: String) {

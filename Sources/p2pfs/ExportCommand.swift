@@ -116,7 +116,7 @@ struct ExportCommand: AsyncParsableCommand {
     guard let server, let shown else { preconditionFailure("one of both was taken") }
 
     var configuration = HostPeer.Configuration(directory: key)
-    if let share { configuration.makeResponder = { share.session() } }
+    if let share { configuration.makeResponder = { share.session(for: $0) } }
     if let forwards {
       configuration.onChannel = { channel, session in
         if !forwards.accept(channel, of: session) { channel.reset(.refused, "it takes no channels of this name") }

@@ -15,6 +15,8 @@ final class Peer: ReplySink {
     var sequence: UInt64 = 0
     var handle: UInt64 = 0
     var violations: [String] = []
+    var keeps = true
+    var isDead = false
   }
 
   private let state = Mutex(State())
@@ -22,7 +24,37 @@ final class Peer: ReplySink {
 
   init(_ share: Share) { responder = share.session() }
 
-  deinit { responder.end() }
+  /// A peer whose session outlives the exporter.
+  init(_ share: Share, journal: String, _ identity: [UInt8]) {
+    responder = share.session(identity, journal: journal)
+    responder.memory?.greeted(by: 1)
+  }
+
+  /// Whether answers are kept in the journal.
+  var keeps: Bool {
+    get { state.withLock { $0.keeps } }
+    set { state.withLock { $0.keeps = newValue } }
+  }
+
+  private var isDead: Bool {
+    get { state.withLock { $0.isDead } }
+    set { state.withLock { $0.isDead = newValue } }
+  }
+
+  /// The number of the next request.
+  var next: UInt64 { state.withLock { Peer.number($0.sequence + 1) } }
+  /// As a session numbers them, whose slots are all used in turn.
+  static func number(_ count: UInt64) -> UInt64 { count << 16 | count & 1_023 }
+  /// Goes on behind the request with this number.
+  func start(after sequence: UInt64) { state.withLock { $0.sequence = sequence >> 16 } }
+
+  deinit { if !isDead { responder.end() } }
+
+  /// The exporter's process dies.
+  func die() {
+    isDead = true
+    responder.suspend()
+  }
 
   /// What `reply` holds in full.
   struct Answer {
@@ -62,6 +94,7 @@ final class Peer: ReplySink {
     precondition(header.more == !isLast, "the frame says \(header.more), the call \(!isLast)")
     precondition(frame.count <= Limits.Wire.message)
     precondition(header.sequence == exchange.header.sequence && header.kind == .reply)
+    if keeps { responder.memory?.keep(frame, to: exchange.header) }
     state.withLock { state in
       precondition(!state.finished.contains(header.sequence), "two last replies")
       state.replies[header.sequence, default: []].append((Reply(header, in: frame), lane))
@@ -80,7 +113,7 @@ final class Peer: ReplySink {
   func begin(_ frame: Frame) -> UInt64 {
     let sequence = state.withLock { state in
       state.sequence += 1
-      return state.sequence
+      return Peer.number(state.sequence)
     }
     frame.number(sequence)
     var reader = Reader(frame)

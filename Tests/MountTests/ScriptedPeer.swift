@@ -38,6 +38,8 @@ final class ScriptedPeer: Requester {
   let isReadOnly = false
   func newHandle() -> Handle { Handle(rawValue: handles.wrappingAdd(1, ordering: .relaxed).oldValue) }
   let roundTrip = 0.0
+  func onRestart(_ handler: @escaping @Sendable (PeerRestart) -> [RecoveryRequest]) -> UInt64 { 0 }
+  func forgetRestart(_ number: UInt64) {}
 
   /// How often an operation was asked for.
   func count(_ operation: Operation) -> Int { counts.withLock { $0[operation] ?? 0 } }

@@ -39,7 +39,7 @@ import Transport
     let address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: server.port)
     let counter = Counter()
     let isThere = Atomic(false)
-    var configuration = HostPeer.Configuration { Counting(counter) }
+    var configuration = HostPeer.Configuration { _ in Counting(counter) }
     let code = Code.random()
     configuration.code = code
     configuration.ice.includesLoopback = true

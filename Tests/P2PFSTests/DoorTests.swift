@@ -50,7 +50,7 @@ import Transport
 
   /// An export that runs, and what it says. Nothing of it is remembered.
   private func startExport(_ server: ServerAddress) async throws -> (Task<Void, Never>, Heard, Code) {
-    var configuration = HostPeer.Configuration(directory: "/nowhere") { Nothing() }
+    var configuration = HostPeer.Configuration(directory: "/nowhere") { _ in Nothing() }
     let code = Code.random()
     configuration.code = code
     configuration.isOnce = true

@@ -1,0 +1,369 @@
+import Core
+import Glibc
+import Rig
+import Session
+import SystemPackage
+import Testing
+import Wire
+
+@testable import Export
+
+/// Deciding by the records, without a file.
+@Suite struct JournalRecordTests {
+  private let one = FileIdentity(device: 1, inode: 1, generation: 1)
+  private let other = FileIdentity(device: 1, inode: 1, generation: 2)
+  private let p = try! path("a")
+  private let q = try! path("b")
+
+  private func record(
+    _ request: Request, _ source: FileIdentity? = nil, _ target: FileIdentity? = nil
+  ) -> JournalRecord {
+    var record = JournalRecord(operation: request.operation.rawValue, sequence: 1 << 16)
+    (record.source, record.target) = (source, target)
+    return record
+  }
+
+  @Test func `a record comes back as it was written`() {
+    var record = record(.unlink(p), one, nil)
+    (record.size, record.count, record.offset, record.status) = (.max, .max, -1, 17)
+    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: JournalRecord.length, alignment: 64)
+    defer { memory.deallocate() }
+    memory.initializeMemory(as: UInt8.self, repeating: 0xff)
+    record.writeFields(to: memory)
+    #expect(JournalRecord(.intended, from: UnsafeRawBufferPointer(memory)) == record)
+  }
+
+  @Test func `what was done is done, with the error it ended with`() {
+    for request in [
+      Request.mkdir(p, mode: 0), .rename(p, to: q, .replace), .fsync(Handle(rawValue: 1), dataOnly: false),
+    ] {
+      var record = record(request, one, other)
+      record.state = .done
+      #expect(record.verdict(for: request, now: .init()) == .done(nil))
+      record.status = UInt32(Errno.noSpace.rawValue)
+      #expect(record.verdict(for: request, now: .init()) == .done(.noSpace))
+    }
+  }
+
+  @Test func `what makes a name is done if there was none before`() {
+    let requests: [Request] = [
+      .mkdir(p, mode: 0), .mknod(p, mode: 0o100644), .symlink(p, target: [1]), .link(existing: .path(q), p),
+      .create(Handle(rawValue: 1), p, [.write, .exclusive], mode: 0),
+    ]
+    for request in requests {
+      #expect(record(request).verdict(for: request, now: .init()) == .undone)
+      #expect(record(request).verdict(for: request, now: .init(source: one)) == .done(nil))
+      // It was there before: doing it again tells what it told.
+      #expect(record(request, one).verdict(for: request, now: .init(source: one)) == .undone)
+    }
+  }
+
+  @Test func `what removes a name is done if the file has lost it`() {
+    for request in [Request.unlink(p), .rmdir(p)] {
+      #expect(record(request, one).verdict(for: request, now: .init(source: one)) == .undone)
+      #expect(record(request, one).verdict(for: request, now: .init()) == .done(nil))
+      // The same number, but another file: it was made since.
+      #expect(record(request, one).verdict(for: request, now: .init(source: other)) == .done(nil))
+      #expect(record(request).verdict(for: request, now: .init()) == .undone)
+    }
+  }
+
+  @Test(arguments: [RenameMode.replace, .noReplace, .exchange]) func `a rename is done if the file has moved`(
+    _ mode: RenameMode
+  ) {
+    let request = Request.rename(p, to: q, mode)
+    let isExchange = mode == .exchange
+    let before = record(request, one, other)
+    #expect(before.verdict(for: request, now: .init(source: one, target: other)) == .undone)
+    #expect(before.verdict(for: request, now: .init(source: isExchange ? other : nil, target: one)) == .done(nil))
+    // Two names of one file stay as they are.
+    #expect(record(request, one, one).verdict(for: request, now: .init(source: one, target: one)) == .undone)
+    #expect(record(request, nil, other).verdict(for: request, now: .init(target: other)) == .undone)
+  }
+
+  @Test func `an append is found by its bytes`() {
+    func verdict(_ data: String, _ grown: String, isAll: Bool = true) -> AppendVerdict {
+      Array(data.utf8).withUnsafeBytes { data in
+        Array(grown.utf8).withUnsafeBytes { AppendVerdict(of: data, size: 100, grown: $0, isAll: isAll) }
+      }
+    }
+    #expect(verdict("hello", "") == .undone)
+    #expect(verdict("hello", "hello") == .done(offset: 100))
+    #expect(verdict("hello", "hel") == .part(offset: 100, count: 3))
+    #expect(verdict("hello", "hel", isAll: false) == .undone)
+    // Somebody else was first, or came after.
+    #expect(verdict("hello", "other\nhello") == .done(offset: 106))
+    #expect(verdict("hello", "hello other") == .done(offset: 100))
+    #expect(verdict("hello", "other") == .undone)
+    #expect(verdict("hello", "helhello") == .done(offset: 103))
+    #expect(verdict("", "") == .undone)
+  }
+}
+
+/// The file, and an exporter that is started again.
+@Suite struct JournalTests {
+  private let identity = [UInt8](repeating: 7, count: 16)
+
+  private func header(_ operation: Wire.Operation, _ sequence: UInt64) -> Header {
+    Header(kind: .request, operation: operation.rawValue, sequence: sequence)
+  }
+
+  @Test func `the next process knows what the last one knew`() throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("journal").string
+    let machine: UInt64
+    do {
+      let journal = try Journal(path, identity: identity)
+      #expect(!journal.remembers)
+      machine = journal.machine
+      journal.greeted(by: 5)
+      journal.intend(JournalRecord(operation: Wire.Operation.mkdir.rawValue, sequence: 1 << 16 | 3))
+      let request = header(.unlink, 2 << 16 | 4)
+      journal.keep(Frame.reply(to: request, error: .noSuchFileOrDirectory), to: request)
+    }
+    let journal = try Journal(path, identity: identity)
+    #expect(journal.remembers && journal.machine == machine)
+    #expect(journal.recall(1 << 16 | 3)?.state == .intended)
+    #expect(journal.recall(2 << 16 | 4)?.error == .noSuchFileOrDirectory)
+    // Another request in the same slot, and one in no slot.
+    #expect(journal.recall(3 << 16 | 4) == nil && journal.recall(1 << 16 | 0xffff) == nil)
+    journal.greeted(by: 5)
+    #expect(journal.recall(1 << 16 | 3) != nil)
+    journal.greeted(by: 6)
+    #expect(journal.recall(1 << 16 | 3) == nil)
+    journal.remove()
+    #expect(access(path, F_OK) != 0)
+  }
+
+  @Test func `a journal of another boot, of another session, or cut short, says nothing`() throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("journal").string
+    func made() throws -> Journal {
+      let journal = try Journal(path, identity: identity, bootID: [1])
+      journal.greeted(by: 5)
+      return journal
+    }
+    let machine = try made().machine
+    let rebooted = try Journal(path, identity: identity, bootID: [2])
+    #expect(!rebooted.remembers && rebooted.machine != machine)
+    _ = try made()
+    #expect(try !Journal(path, identity: [UInt8](repeating: 8, count: 16), bootID: [1]).remembers)
+    _ = try made()
+    truncate(path, 100)
+    #expect(try !Journal(path, identity: identity, bootID: [1]).remembers)
+    _ = try made()
+    // Others could have written to it.
+    chmod(path, 0o666)
+    #expect(try !Journal(path, identity: identity, bootID: [1]).remembers)
+    unlink(path)
+    symlink("/etc/passwd", path)
+    #expect(try !Journal(path, identity: identity, bootID: [1]).remembers)
+    #expect(throws: Errno.self) { try Journal("/nowhere/journal", identity: identity) }
+  }
+
+  /// When the first exporter dies.
+  enum Death: CaseIterable {
+    case beforeTheCall, afterTheCall, afterItIsDone
+  }
+
+  /// Has one exporter die at a request, and the next one answer it.
+  private func survive(
+    _ death: Death, prepare: (Peer, TemporaryDirectory) throws -> Void = { _, _ in },
+    _ request: (Peer) throws -> Request
+  ) throws -> (answer: Peer.Answer, exported: TemporaryDirectory, peer: Peer, share: Share) {
+    let (exported, place) = (try TemporaryDirectory(), try TemporaryDirectory())
+    let path = place.path.appending("journal").string
+    let share = try Share(exported.path)
+    let first = Peer(share, journal: path, identity)
+    try prepare(first, exported)
+    let request = try request(first)
+    first.keeps = death == .afterItIsDone
+    let sequence = first.next
+    if death == .beforeTheCall {
+      let journal = try Journal(path, identity: identity)
+      let session = ExportSession(share, journal: journal)
+      session.note(request, sequence)
+    } else {
+      first.begin(request)
+      #expect(first.wait(sequence) != nil)
+    }
+    first.die()
+    let second = Peer(share, journal: path, identity)
+    second.start(after: (sequence >> 16 - 1) << 16)
+    guard let answer = second.wait(second.begin(request)) else { throw Errno.timedOut }
+    return (answer, exported, second, share)
+  }
+
+  @Test(arguments: Death.allCases) func `a directory is made once`(_ death: Death) throws {
+    let outcome = try survive(death) { _ in .mkdir(try path("d"), mode: 0o755) }
+    #expect(try outcome.answer.attributes().type == .directory)
+    withExtendedLifetime(outcome) {}
+  }
+
+  @Test(arguments: Death.allCases) func `a link is made once`(_ death: Death) throws {
+    let outcome = try survive(death) { _, exported in
+      try place("x", at: exported.path.appending("a"))
+    } _: { _ in
+      .link(existing: .path(try path("a")), try path("b"))
+    }
+    #expect(try outcome.answer.attributes().links == 2)
+  }
+
+  @Test(arguments: Death.allCases) func `a symbolic link is made once`(_ death: Death) throws {
+    let outcome = try survive(death) { _ in .symlink(try path("l"), target: Array("t".utf8)) }
+    #expect(try outcome.answer.attributes().type == .symbolicLink)
+  }
+
+  @Test(arguments: Death.allCases) func `a file is created once, and is open`(_ death: Death) throws {
+    let handle = Handle(rawValue: 99)
+    let outcome = try survive(death) { _ in
+      .create(handle, try path("f"), [.write, .exclusive], mode: 0o444)
+    }
+    #expect(try outcome.answer.attributes().mode == 0o100444)
+    try outcome.peer.write(handle, "text")
+    #expect(contents(outcome.exported.path.appending("f")) == Array("text".utf8))
+    #expect(try outcome.peer.ask(.lookup(.handle(handle))).attributes().mode == 0o100444)
+  }
+
+  @Test(arguments: Death.allCases) func `a name is removed once`(_ death: Death) throws {
+    let outcome = try survive(death) { _, exported in
+      try place("x", at: exported.path.appending("f"))
+    } _: { _ in
+      .unlink(try path("f"))
+    }
+    #expect(outcome.answer.error == nil)
+    #expect(try outcome.peer.error(.lookup(.path(path("f")))) == .noSuchFileOrDirectory)
+  }
+
+  @Test(arguments: Death.allCases) func `what was not there is not removed twice`(_ death: Death) throws {
+    let outcome = try survive(death) { _ in .rmdir(try path("f")) }
+    #expect(outcome.answer.error == .noSuchFileOrDirectory)
+  }
+
+  @Test(arguments: Death.allCases, [RenameMode.replace, .exchange]) func `a file is renamed once`(
+    _ death: Death, _ mode: RenameMode
+  ) throws {
+    let outcome = try survive(death) { _, exported in
+      try place("a", at: exported.path.appending("a"))
+      try place("b", at: exported.path.appending("b"))
+    } _: { _ in
+      .rename(try path("a"), to: try path("b"), mode)
+    }
+    #expect(outcome.answer.error == nil)
+    #expect(contents(outcome.exported.path.appending("b")) == [UInt8(ascii: "a")])
+    #expect(contents(outcome.exported.path.appending("a")) == (mode == .exchange ? [UInt8(ascii: "b")] : nil))
+  }
+
+  @Test(arguments: Death.allCases) func `a file is truncated once when it is opened`(_ death: Death) throws {
+    let handle = Handle(rawValue: 99)
+    let outcome = try survive(death) { _, exported in
+      try place("x", at: exported.path.appending("f"))
+    } _: { _ in
+      .open(handle, .path(try path("f")), [.write, .truncate], prefetch: 0)
+    }
+    #expect(try outcome.answer.attributes().size == 0)
+    #expect(try outcome.peer.error(.write(handle, offset: 0, slice([1]))) == nil)
+  }
+
+  @Test(arguments: Death.allCases) func `a close succeeds, though the file was closed with the process`(_ death: Death)
+    throws
+  {
+    var handle = Handle(rawValue: 0)
+    let outcome = try survive(death) { peer, _ in
+      handle = try peer.create(path("f"))
+    } _: { _ in
+      .close(handle)
+    }
+    #expect(outcome.answer.error == nil)
+  }
+
+  @Test(arguments: Death.allCases) func `attributes are changed, though the mode forbids it by now`(_ death: Death)
+    throws
+  {
+    let outcome = try survive(death) { _, exported in
+      try place("abc", at: exported.path.appending("f"))
+    } _: { _ in
+      .setattr(.path(try path("f")), AttributeChanges(mode: 0o444, size: 1))
+    }
+    let attributes = try outcome.answer.attributes()
+    #expect(attributes.mode == 0o100444 && attributes.size == 1)
+  }
+
+  @Test(arguments: [0, 1, 5], Death.allCases) func `an append is made once, and a part of it continued`(
+    _ written: Int, _ death: Death
+  ) throws {
+    // Killed after so many bytes of it, or after all, or when it was noted, too.
+    guard written == 0 || death == .beforeTheCall else { return }
+    let handle = Handle(rawValue: 99)
+    let (exported, place) = (try TemporaryDirectory(), try TemporaryDirectory())
+    let journal = place.path.appending("journal").string
+    let share = try Share(exported.path)
+    let first = Peer(share, journal: journal, identity)
+    try first.done(.create(handle, try path("f"), [.write, .append], mode: 0o644))
+    try first.write(handle, "start ")
+    let file = try first.ask(.lookup(.handle(handle))).attributes().identity
+    let parts =
+      [Request.append(handle, more: true, slice(Array("hel".utf8)))] + [
+        Request.append(handle, more: false, slice(Array("lo".utf8)))
+      ]
+    first.keeps = death == .afterItIsDone
+    let sequence = first.next
+    if death == .beforeTheCall {
+      var record = JournalRecord(operation: Wire.Operation.append.rawValue, sequence: Peer.number(sequence >> 16 + 1))
+      (record.size, record.count) = (6, 5)
+      try Journal(journal, identity: identity).intend(record)
+      let local = open(exported.path.appending("f").string, O_WRONLY | O_APPEND)
+      #expect(Glibc.write(local, "hello", written) == written)
+      close(local)
+    } else {
+      let answers = parts.map { first.begin($0) }.map { first.wait($0) }
+      #expect(answers.allSatisfy { $0 != nil })
+    }
+    first.die()
+    let second = Peer(share, journal: journal, identity)
+    try second.done(.reopen(handle, try path("f"), [.write, .append], file))
+    second.start(after: (sequence >> 16 - 1) << 16)
+    for answer in parts.map({ second.begin($0) }).map({ second.wait($0) }) {
+      #expect(try answer?.replies.first?.reply.appended() == Appended(offset: 6, count: 5))
+    }
+    #expect(contents(exported.path.appending("f")) == Array("start hello".utf8))
+  }
+
+  @Test func `open files are opened again, and others are not`() throws {
+    let exported = try TemporaryDirectory()
+    let share = try Share(exported.path)
+    for name in ["same", "other", "gone", "protected"] { try place("x", at: exported.path.appending(name)) }
+    let first = Peer(share)
+    func identity(_ name: String) throws -> FileIdentity {
+      try first.ask(.lookup(.path(path(name)))).attributes().identity
+    }
+    let identities = try ["same", "other", "gone", "protected"].map(identity)
+    // The old one stays, so that its number is not given to the new one.
+    rename(exported.path.appending("other").string, exported.path.appending("moved").string)
+    try place("y", at: exported.path.appending("other"))
+    unlink(exported.path.appending("gone").string)
+    chmod(exported.path.appending("protected").string, 0o400)
+    let second = Peer(share)
+    func reopen(_ number: Int, _ name: String, _ identity: FileIdentity) throws -> Errno? {
+      try second.error(
+        .reopen(
+          Handle(rawValue: UInt64(number)), name.isEmpty ? .root : path(name), [.read, .write, .truncate], identity))
+    }
+    #expect(try reopen(1, "same", identities[0]) == nil)
+    // Asked for again.
+    #expect(try reopen(1, "same", identities[0]) == nil)
+    #expect(try second.read(Handle(rawValue: 1)) == [UInt8(ascii: "x")])
+    #expect(try reopen(2, "other", identities[1]) == .staleNFSFileHandle)
+    #expect(try reopen(3, "gone", identities[2]) == .ioError)
+    #expect(try reopen(4, "", identities[2]) == .ioError)
+    #expect(try reopen(5, "protected", identities[3]) == nil)
+    for (number, error) in [(2, Errno.staleNFSFileHandle), (3, .ioError), (4, .ioError)] {
+      let handle = Handle(rawValue: UInt64(number))
+      #expect(try second.ask(.read(handle, offset: 0, count: 1)).error == error)
+      #expect(try second.error(.write(handle, offset: 0, slice([1]))) == error)
+      #expect(try second.error(.fsync(handle, dataOnly: false)) == error)
+      #expect(try second.error(.close(handle)) == nil)
+      #expect(try second.error(.close(handle)) == .badFileDescriptor)
+    }
+  }
+}
