@@ -338,8 +338,9 @@ package enum Limits {
     package static let slowCall = 0.1
     /// Requests of one session that wait or run: what the session layer lets through.
     package static let queue = Session.requests
-    /// Open files and listings of one session, even where the process may open more: each costs kernel memory.
-    package static let openFiles = 4_096
+    /// Open files and listings of one session, even where the process may open more: each costs about 2 KB of kernel
+    /// memory. Enough for a build or a database with thousands.
+    package static let openFiles = 8_192
     /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
     /// the descriptors of a mount in the same process.
     package static let reservedDescriptors = 256

@@ -25,7 +25,7 @@ final class ExportSession: Responder {
   init(_ share: Share) {
     self.share = share
     number = share.workers.addSession()
-    table = OpenFileTable(capacity: share.openFiles)
+    table = OpenFileTable(share.allowance, share.stock)
   }
 
   deinit { share.workers.remove(number) }
