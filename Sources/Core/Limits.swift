@@ -330,7 +330,7 @@ package enum Limits {
     /// holds up the session only when there are so many.
     package static let threadsPerSession = 12
     /// Those of one session that are known to wait for a disk, such as fsync: the quick ones keep the others.
-    package static let slowPerSession = 4
+    package static let slowPerSession = 8
     /// All threads of a share, so that no guest's stuck requests leave another without.
     package static let threads = workers + Session.guests * threadsPerSession
     /// Seconds in a system call after which another thread takes the place of one that serves requests: a user's patience

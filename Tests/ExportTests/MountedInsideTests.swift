@@ -82,6 +82,8 @@ final class Mounted {
     try place("x", at: e.local("m/f"))
     let handle = try e.peer.open(path("m/f"))
     #expect(try e.peer.read(handle) == Array("x".utf8))
+    #expect(try e.peer.done(.statfs(path("m"))).replies[0].reply.statistics().blocks == 256)
+    #expect(try e.peer.done(.statfs(path("m/f"))).replies[0].reply.statistics().blocks == 256)
     #expect(try e.peer.list(path("m")).map(\.name) == [Array("f".utf8)])
     #expect(try e.peer.error(.rename(path("m/f"), to: path("f"), .replace)) == .improperLink)
     let share = Share(try ConfinedDirectory(e.directory.path, oneFileSystem: true), readOnly: false)
