@@ -440,7 +440,7 @@ package enum Limits {
     /// holds up the session only when there are so many.
     package static let threadsPerSession = 12
     /// Those of one session that are known to wait for a disk, such as fsync: the quick ones keep the others.
-    package static let slowPerSession = 4
+    package static let slowPerSession = 8
     /// All threads of a share, so that no guest's stuck requests leave another without.
     package static let threads = workers + Session.guests * threadsPerSession
     /// Seconds in a system call after which another thread takes the place of one that serves requests: a user's patience
@@ -448,9 +448,9 @@ package enum Limits {
     package static let slowCall = 0.1
     /// Requests of one session that wait or run: what the session layer lets through.
     package static let queue = Session.requests
-    /// Open files and listings of one session, even where the process may open more: each costs kernel memory, and
-    /// some 150 bytes here.
-    package static let openFiles = 2_048
+    /// Open files and listings of one session, even where the process may open more: each costs about 2 KB of kernel
+    /// memory. Enough for a build or a database with thousands.
+    package static let openFiles = 8_192
     /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
     /// the descriptors of a mount in the same process.
     package static let reservedDescriptors = 256

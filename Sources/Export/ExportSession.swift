@@ -28,7 +28,7 @@ final class ExportSession: Responder {
     self.share = share
     self.journal = journal
     number = share.workers.addSession()
-    table = OpenFileTable(capacity: share.openFiles)
+    table = OpenFileTable(share.allowance, share.stock)
   }
 
   deinit { share.workers.remove(number) }

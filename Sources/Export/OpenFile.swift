@@ -187,7 +187,7 @@ final class OpenFile: @unchecked Sendable {
   /// of the descriptor is closed: a descriptor outlives the mode, and filesystems tell of errors at each close(2).
   ///
   /// No error of writing back gets lost. The kernel tells each open file once of each error, and a file opened later of
-  /// those that nobody has been told of (lib/errseq.c). So an error of which another program's fsync(2) was told is known
+  /// those that nobody has been told of (lib/errseq.c; seen on a full loop device). So an error of which another program's fsync(2) was told is known
   /// only to what was open before: what is closed here is asked first, without writing anything, and what it says kept
   /// for the next fsync; the descriptor for reading that takes its place is open before that, and is asked in the same
   /// way before it goes. Only where the file cannot be read, an error is lost that comes between flush and the next

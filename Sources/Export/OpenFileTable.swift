@@ -6,7 +6,7 @@ internal import Wire
 /// What one session has open, by the handles that its peer chose.
 ///
 /// A handle is reserved before anything is opened, so that a peer that asks for too much, or for a handle twice,
-/// changes nothing.
+/// changes nothing. Some are its own for sure, and further ones come from a stock that all sessions share.
 final class OpenFileTable: Sendable {
   fileprivate enum Slot {
     case reserved
@@ -23,11 +23,17 @@ final class OpenFileTable: Sendable {
     var isEnded = false
   }
 
-  /// Most handles in use at once.
-  let capacity: Int
+  private let allowance: OpenFileAllowance
+  private let stock: OpenFileStock
   private let state = Mutex(State())
 
-  init(capacity: Int) { self.capacity = capacity }
+  /// A table of at most `allowance` handles, which takes those beyond its own from `stock`.
+  init(_ allowance: OpenFileAllowance, _ stock: OpenFileStock) {
+    self.allowance = allowance
+    self.stock = stock
+  }
+
+  deinit { state.withLock { give(back: $0.slots.count) } }
 
   /// Files and listings that are open or being opened.
   var count: Int { state.withLock { $0.slots.count } }
@@ -38,7 +44,8 @@ final class OpenFileTable: Sendable {
     try state.withLock { (state) throws(Errno) in
       guard !state.isEnded else { throw .ioError }
       guard state.slots[handle] == nil else { throw .invalidArgument }
-      guard state.slots.count + state.dead.count < capacity else { throw .tooManyOpenFiles }
+      guard state.slots.count + state.dead.count < allowance.most else { throw .tooManyOpenFiles }
+      try takeRoom(besides: state.slots.count)
       state.slots[handle] = .reserved
     }
   }
@@ -48,6 +55,7 @@ final class OpenFileTable: Sendable {
     state.withLock { state in
       guard !state.isEnded else { return }
       state.slots[handle] = file.map(Slot.file)
+      if file == nil { giveRoom(besides: state.slots.count) }
     }
   }
 
@@ -69,7 +77,7 @@ final class OpenFileTable: Sendable {
   /// Has all that is asked of `handle` end with an error, until it is buried.
   func lay(_ handle: Handle, _ error: Errno) {
     state.withLock { state in
-      if !state.isEnded, state.slots.count + state.dead.count < capacity { state.dead[handle] = error }
+      if !state.isEnded, state.slots.count + state.dead.count < allowance.most { state.dead[handle] = error }
     }
   }
 
@@ -98,14 +106,15 @@ final class OpenFileTable: Sendable {
     let evicted: Slot? = try state.withLock { (state) throws(Errno) in
       guard !state.isEnded else { throw .ioError }
       var evicted: Slot?
-      if state.listings.count >= min(Limits.Export.listings, max(capacity / 2, 1)) {
+      if state.listings.count >= min(Limits.Export.listings, max(allowance.most / 2, 1)) {
         let oldest = state.listings.min { state.used($0) < state.used($1) }
         if let oldest {
           evicted = state.slots.removeValue(forKey: oldest)
+          giveRoom(besides: state.slots.count)
           state.listings.remove(oldest)
         }
       }
-      guard state.slots.count < capacity else { throw .tooManyOpenFiles }
+      try takeRoom(besides: state.slots.count)
       state.uses += 1
       listing.used = state.uses
       state.slots[handle] = .listing(listing)
@@ -120,7 +129,9 @@ final class OpenFileTable: Sendable {
   /// - Throws: `EBADF` if there is none.
   func remove(_ handle: Handle) throws(Errno) -> OpenFile {
     try state.withLock { (state) throws(Errno) in
-      switch state.slots.removeValue(forKey: handle) {
+      let removed = state.slots.removeValue(forKey: handle)
+      if removed != nil { giveRoom(besides: state.slots.count) }
+      switch removed {
       case .file(let file): return file
       case .listing(let listing):
         state.listings.remove(handle)
@@ -139,8 +150,21 @@ final class OpenFileTable: Sendable {
       defer { state.slots = [:] }
       return state.slots
     }
+    give(back: slots.count)
     _ = consume slots
   }
+
+  /// Takes room for one more than `count` handles.
+  private func takeRoom(besides count: Int) throws(Errno) {
+    guard count < allowance.most, count < allowance.own || stock.take() else { throw .tooManyOpenFiles }
+  }
+
+  /// Gives back the room of one more than `count` handles.
+  private func giveRoom(besides count: Int) {
+    if count >= allowance.own { stock.give(1) }
+  }
+
+  private func give(back count: Int) { stock.give(max(count - allowance.own, 0)) }
 }
 
 extension OpenFileTable.State {

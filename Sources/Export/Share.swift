@@ -10,8 +10,9 @@ package final class Share: Sendable {
   /// Whether every change is refused with EROFS.
   package let isReadOnly: Bool
   let workers: WorkerPool<ExportSession.Work>
-  /// Handles that one session may have in use.
-  package let openFiles: Int
+  /// What one session may have open, and what all may beyond that.
+  let allowance: OpenFileAllowance
+  let stock: OpenFileStock
 
   /// Opens the directory and starts the workers. Raises the process' limit of open files as far as it may, and
   /// ignores SIGXFSZ, so that a file that grows too large is an error of its writer.
@@ -31,7 +32,9 @@ package final class Share: Sendable {
   init(_ directory: ConfinedDirectory, readOnly: Bool) {
     self.directory = directory
     isReadOnly = readOnly
-    openFiles = Share.openFiles(limit: Share.raiseDescriptorLimit())
+    let limit = Share.raiseDescriptorLimit()
+    allowance = OpenFileAllowance(limit: limit)
+    stock = OpenFileStock(OpenFileAllowance.stock(limit: limit))
     signal(SIGXFSZ, SIG_IGN)
     // Before a worker gives up anything.
     _ = Credentials.ofProcess
@@ -57,11 +60,6 @@ package final class Share: Sendable {
   /// Ends the worker threads, after what they run; what is asked after this is answered EIO. Waits for them,
   /// `Limits.Export.shutdown` seconds at most. Not on a worker.
   package func stop() { workers.stop() }
-
-  /// An equal part of what the process may open, so that no peer can leave another without.
-  static func openFiles(limit: Int) -> Int {
-    max(min((limit - Limits.Export.reservedDescriptors) / Limits.Session.guests, Limits.Export.openFiles), 8)
-  }
 
   private static func raiseDescriptorLimit() -> Int {
     var limit = rlimit()

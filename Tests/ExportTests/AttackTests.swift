@@ -350,14 +350,14 @@ enum Forged {
     let e = try Exported()
     try place("x", at: e.local("f"))
     var (opened, refused) = (0, 0)
-    for _ in 0..<(e.share.openFiles + 200) {
+    for _ in 0..<(e.share.allowance.most + 200) {
       switch try e.peer.error(.open(e.peer.newHandle(), path("f"), .read, prefetch: 0)) {
       case nil: opened += 1
       case .tooManyOpenFiles: refused += 1
       default: Issue.record("neither opened nor refused")
       }
     }
-    #expect(opened == e.share.openFiles && refused == 200)
+    #expect(opened == e.share.allowance.most && refused == 200)
     #expect(try e.peer.error(.list(e.peer.newHandle(), .root, cookie: 0)) == .tooManyOpenFiles)
     #expect(try e.peer.error(.create(e.peer.newHandle(), path("new"), .write, mode: 0o644)) == .tooManyOpenFiles)
     #expect(access(e.local("new").string, F_OK) != 0)
@@ -368,10 +368,30 @@ enum Forged {
     try e.peer.done(.open(e.peer.newHandle(), path("f"), .read, prefetch: 0))
   }
 
-  @Test func `each peer gets an equal part of the descriptors`() {
-    #expect(Share.openFiles(limit: 20_000) == (20_000 - Limits.Export.reservedDescriptors) / Limits.Session.guests)
-    #expect(Share.openFiles(limit: 1_048_576) == Limits.Export.openFiles)
-    #expect(Share.openFiles(limit: 20) == 8)
+  @Test func `each peer has descriptors of its own, and a part of the others`() {
+    let allowance = OpenFileAllowance(limit: 20_000)
+    let all = 20_000 - Limits.Export.reservedDescriptors
+    #expect(allowance.most >= 5_000)
+    #expect(allowance.own * Limits.Session.guests + OpenFileAllowance.stock(limit: 20_000) <= all)
+    #expect(allowance.most - allowance.own <= OpenFileAllowance.stock(limit: 20_000) / 2)
+    let rich = OpenFileAllowance(limit: 1_048_576)
+    #expect(rich.own == Limits.Export.openFiles && rich.most == Limits.Export.openFiles)
+    let poor = OpenFileAllowance(limit: 20)
+    #expect(poor.own == 8 && poor.most == 8)
+    // Two that take all they can leave nothing in the stock, and a third its own.
+    let stock = OpenFileStock(OpenFileAllowance.stock(limit: 20_000))
+    let tables = (0..<3).map { _ in OpenFileTable(allowance, stock) }
+    func fill(_ table: OpenFileTable) -> Int {
+      var count = 0
+      while (try? table.reserve(Handle(rawValue: UInt64(count)))) != nil { count += 1 }
+      return count
+    }
+    #expect(fill(tables[0]) == allowance.most && fill(tables[1]) == allowance.most)
+    #expect(fill(tables[2]) == allowance.own)
+    tables[0].end()
+    tables[1].fill(Handle(rawValue: 3), nil)
+    #expect((try? tables[1].reserve(Handle(rawValue: 3))) != nil)
+    #expect((try? tables[2].reserve(Handle(rawValue: 99_999))) != nil)
   }
 
   @Test func `handles of others, of earlier and of no files are refused`() throws {

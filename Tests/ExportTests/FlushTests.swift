@@ -66,6 +66,38 @@ import Wire
     }
   }
 
+  /// Needs root, which becomes somebody else for a moment, on a thread of its own.
+  @Test func `a descriptor outlives a mode that forbids its user to write`() throws {
+    let directory = try TemporaryDirectory()
+    #expect(chmod(directory.path.string, 0o777) == 0)
+    let confined = try ConfinedDirectory(directory.path)
+    let file = try path("f")
+    let seen = ThreadResult()
+    try withThread {
+      var groups: [gid_t] = []
+      guard p2pfs_become(65_534, &groups, 0) == 0 else { return }
+      do throws(Errno) {
+        let open = OpenFile(try confined.create(file, [.write, .exclusive], mode: 0o444), .write)
+        func write(_ text: StaticString, at offset: Int64) throws(Errno) {
+          try open.write(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount), at: offset)
+        }
+        try write("one", at: 0)
+        try open.flush()
+        try write("two", at: 3)
+        _ = try open.change(AttributeChanges(size: 4), in: confined)
+        try open.allocate(0, 6, mode: 0)
+        try open.sync(dataOnly: false)
+        try open.close()
+        seen.set(escaped: 0, error: 0, allowed: 0)
+      } catch {
+        seen.set(escaped: 0, error: error.rawValue, allowed: -1)
+      }
+    } during: {
+    }
+    #expect(seen.values.error == 0 && seen.values.allowed == 0)
+    #expect(contents(directory.path.appending("f")) == Array("onet\0\0".utf8))
+  }
+
   @Test func `an unlinked file lives through a flush`() throws {
     let e = try Exported()
     let handle = try e.peer.create(path("f"))

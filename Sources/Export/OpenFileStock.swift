@@ -1,0 +1,40 @@
+internal import Core
+internal import Synchronization
+
+/// How many files and listings one session may have open.
+struct OpenFileAllowance: Equatable {
+  /// Those that no other session can take.
+  let own: Int
+  /// All, those out of the common stock included.
+  let most: Int
+
+  /// What a process that may open `limit` files gives to each session: half is divided among all sessions there can be,
+  /// and of the other half, which is for those who need more, one session gets a half at most. So one mount can hold a
+  /// quarter of all, and still leaves something to everybody.
+  init(limit: Int) {
+    let all = max(limit - Limits.Export.reservedDescriptors, 0)
+    own = max(min(all / 2 / Limits.Session.guests, Limits.Export.openFiles), 8)
+    most = min(own + all / 4, max(Limits.Export.openFiles, own))
+  }
+
+  /// The common stock of all sessions.
+  static func stock(limit: Int) -> Int { max(limit - Limits.Export.reservedDescriptors, 0) / 2 }
+}
+
+/// The open files that the sessions of one share take beyond their own.
+final class OpenFileStock: Sendable {
+  private let left: Mutex<Int>
+
+  init(_ count: Int) { left = Mutex(count) }
+
+  /// Takes one; false if there is none.
+  func take() -> Bool {
+    left.withLock { left in
+      guard left > 0 else { return false }
+      left -= 1
+      return true
+    }
+  }
+
+  func give(_ count: Int) { left.withLock { $0 += count } }
+}
