@@ -117,7 +117,7 @@ package enum Limits {
     package static let firstPatience = 4.0
     /// A connection made since was heard of again by itself: the next one is not made within this time for silence alone,
     /// so that a link that stalls now and then does not have the server asked all the time.
-    package static let falseAlarm = 5.0
+    package static let falseAlarm = 3.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
     /// Seconds after which the exporter closes what a guest that is away had open, locks among it, for others: it then

@@ -11,10 +11,11 @@ package actor GuestPeer {
   private let meeting: GuestMeeting
   private let log = Logger(label: "p2pfs.guest")
   private let backoff = Backoff()
-  private var watches: [Task<Void, Never>] = []
   /// Makes another connection; nil if none is wanted.
   private var attempt: Task<Void, Never>?
   private var attempts = 0
+  /// How many connections there were when it began.
+  private var connectionsBefore: UInt64 = 0
   /// When the last connection stood, and when one turned out not to be wanted after all.
   private var connectedAt = Instant.now
   private var falseAlarm: Instant?
@@ -93,27 +94,30 @@ package actor GuestPeer {
   }
 
   private func keepConnected() {
-    let needs = Task { [weak self, session] in
-      for await isNeeded in session.needs() { await self?.connectionIsNeeded(isNeeded) }
-    }
     let changes = Task { [weak self] in
       for await change in NetworkWatch.shared.changes() { await self?.networkChanged(change) }
     }
-    watches = [needs, changes]
+    // Strongly: connections are made until the session is over, whoever holds this.
+    Task {
+      for await isNeeded in session.needs() { connectionIsNeeded(isNeeded) }
+      changes.cancel()
+      attempt?.cancel()
+    }
   }
 
   private func connectionIsNeeded(_ isNeeded: Bool) {
+    log.debug("\(isNeeded ? "another connection is needed" : "connected again")")
     if isNeeded {
       begin()
     } else if let attempt {
       // It is another connection that stands, or the old one was heard again.
-      if session.isOnline, !session.isBeingGreeted, Instant.now.seconds(since: connectedAt) > 1 { falseAlarm = .now }
+      if session.connections == connectionsBefore { falseAlarm = .now }
       attempt.cancel()
       self.attempt = nil
     }
   }
 
-  private func networkChanged(_ change: NetworkWatch.Change) async {
+  private func networkChanged(_ change: NetworkWatch.Change) {
     log.debug("the network has changed: \(change)")
     falseAlarm = nil
     backoff.reset()
@@ -123,7 +127,8 @@ package actor GuestPeer {
       self.attempt = nil
       begin()
     }
-    await session.networkChanged()
+    // Not waited for: the next change may come in the middle.
+    Task { [session] in await session.networkChanged() }
   }
 
   /// Starts to meet the exporter again. The connection in use serves on until another one stands.
@@ -136,6 +141,7 @@ package actor GuestPeer {
       pause = Limits.Session.falseAlarm - Instant.now.seconds(since: falseAlarm)
     }
     attempts += 1
+    connectionsBefore = session.connections
     attempt = Task { [weak self, meeting, session, backoff, log, attempts] in
       if pause > 0 { try? await Task.sleep(for: .seconds(pause)) }
       if isEarly { await backoff.wait() } else { backoff.reset() }
@@ -153,7 +159,8 @@ package actor GuestPeer {
         } catch {
           guard !Task.isCancelled else { return }
           log.debug("not connected again yet: \(error)")
-          meeting.patience *= 2
+          // Who was not met at all says nothing of the time that a meeting takes.
+          if case .signaling = error {} else { meeting.patience *= 2 }
           await backoff.wait(after: error.kind)
         }
       }
@@ -172,14 +179,8 @@ package actor GuestPeer {
 
   /// Ends the session and everything that belongs to it. Returns when the exporter has heard it, or had a moment to.
   package func end() async {
-    for watch in watches { watch.cancel() }
     attempt?.cancel()
     await session.leave()
-  }
-
-  deinit {
-    for watch in watches { watch.cancel() }
-    attempt?.cancel()
   }
 }
 

@@ -18,6 +18,7 @@ extension HostPeer {
       do throws(SignalingError) {
         let room = try await configuration.client.host(server, room: resumption.room, token: token)
         guests[session.identity]?.connection = room
+        log.debug("holding the room of a guest")
         let door = KnownGuestDoor(self)
         await RoomHost(room, credential: credential, ice: configuration.ice, doorkeeper: door, log: log).serve()
         room.close()
@@ -35,7 +36,7 @@ extension HostPeer {
   // MARK: - The network
 
   /// Takes the rooms again where the server is not reached any more, so that guests find their way.
-  func networkChanged(_ change: NetworkWatch.Change) async {
+  func networkChanged(_ change: NetworkWatch.Change) {
     log.debug("the network has changed: \(change)")
     backoff.reset()
     for guest in guests.values { guest.backoff.reset() }
@@ -46,15 +47,15 @@ extension HostPeer {
       case .slept: room?.abandon()
       }
     }
-    await withTaskGroup(of: Void.self) { group in
-      for session in guests.values.map(\.session) { group.addTask { await session.networkChanged() } }
-    }
+    // Not waited for: the next change may come in the middle.
+    for session in guests.values.map(\.session) { Task { await session.networkChanged() } }
   }
 
   /// A guest is silent. If it is because this side has moved unnoticed (a router with another address), the server is not
   /// reached either.
   func doubts(_ identity: [UInt8]) {
     guard let guest = guests[identity] else { return }
+    log.debug("a guest is not heard")
     guest.connection?.probe()
     room?.probe()
   }

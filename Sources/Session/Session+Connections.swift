@@ -42,6 +42,9 @@ extension Session {
   /// Whether there is a connection on which the peer has not greeted yet.
   package var isBeingGreeted: Bool { state.withLock { $0.next != nil } }
 
+  /// How many connections were greeted on so far.
+  package var connections: UInt64 { state.withLock { $0.connection } }
+
   /// Whether another connection is wanted: there is none, or the one in use may not carry anything any more.
   package var needsConnection: Bool { state.withLock { $0.isNeeded } }
 

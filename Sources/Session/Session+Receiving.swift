@@ -127,12 +127,15 @@ extension Session {
   }
 
   private func heardAnswer(to asked: Instant, from link: any Link) {
-    measure(since: asked)
-    state.withLock { state in
-      guard state.link === link else { return }
+    let isOrdinary = state.withLock { state in
+      guard state.link === link else { return false }
+      let isOrdinary = !state.vigil.isDoubted
       state.vigil.answered(askedAt: asked)
       state.tellNeed()
+      return isOrdinary
     }
+    // What waited for a path to come back says nothing of how long that is.
+    if isOrdinary { measure(since: asked) }
   }
 
   private func measure(since asked: Instant) {

@@ -4,11 +4,14 @@ import Core
 /// counted in steps by its owner, so that a machine that slept finds nothing overdue.
 ///
 /// ```
-/// trusted ──silence──▶ asked for a sign of life ──none for two round trips──▶ doubted ──`vanished`──▶ given up
-///    ▲ ▲                         │                                              │  ▲
-///    │ └──────── heard ──────────┴──────────────── heard ───────────────────────┘  │ (the network changed, or
-///    └──────────────── the answer to what was asked since ─────────────────────────┘  nothing can be sent)
+/// trusted ──silence──▶ asked for a sign of life ──silence for two round trips──▶ doubted ──`vanished`──▶ given up
+///    ▲ ▲                   │                                                     │ ▲
+///    │ └────── heard ──────┘                                                     │ └─ the network changed, or nothing
+///    └────────────────────────── the answer to what was asked ───────────────────┘    can be sent
 /// ```
+/// Only an answer ends the doubt: that the peer is heard does not show that it hears us, and SCTP's own tries to send
+/// again what was lost are seconds apart by then.
+///
 /// A doubted connection is still used and listened to; another one is made beside it.
 struct Vigil {
   /// What is to be done about the connection.
@@ -30,11 +33,13 @@ struct Vigil {
   private var askedAgain = 0.0
   /// Seconds since anything but questions and answers of this kind travelled.
   private var calm = 0.0
-  /// Since when the network is another one; nil if the peer has answered since.
-  private var changed: Instant?
+  /// The time of asking since which an answer is needed to trust the connection; nil if it is trusted.
+  private var unproven: Instant?
+  /// When the first question was asked that has no answer.
+  private var askedAt = Instant(nanoseconds: 0)
 
   /// Whether time is to be counted in short steps: something is under way, or the connection is not to be trusted.
-  var isAlert: Bool { calm < Limits.Session.busy || asked != nil || changed != nil || isDoubted }
+  var isAlert: Bool { calm < Limits.Session.busy || asked != nil || unproven != nil || isDoubted }
 
   /// Counts a step in seconds. `heard`: when the last authenticated packet came; `isBusy`: whether requests, answers or
   /// what channels carry were under way; `isFailing`: whether the kernel refuses to send; `roundTrip` in seconds, 0 if
@@ -50,7 +55,6 @@ struct Vigil {
       lastHeard = heard
       silence = 0
       asked = nil
-      if changed == nil { isDoubted = false }
     }
     if silence >= vanished { return .giveUp }
     if isFailing, !isDoubted {
@@ -62,31 +66,36 @@ struct Vigil {
     if let asked, asked >= max(Limits.Session.quiet, 1.5 * roundTrip),
       silence >= max(Limits.Session.leastDoubt, 2 * roundTrip)
     {
-      isDoubted = true
+      doubt(since: askedAt)
     }
     guard silence >= quiet, asked == nil || askedAgain >= 1 else { return .none }
-    return ask()
+    return ask(at: now)
   }
 
   /// The network is another one since `now`: whether the connection works there is to be found out.
   mutating func networkChanged(at now: Instant) -> Advice {
-    changed = now
-    return ask()
+    unproven = now
+    return ask(at: now)
   }
 
   /// The answer to a question asked at `time` has come.
   mutating func answered(askedAt time: Instant) {
-    guard let changed, time >= changed else { return }
-    self.changed = nil
+    guard let unproven, time >= unproven else { return }
+    self.unproven = nil
     asked = nil
     isDoubted = false
   }
 
   /// The time for an answer since the network changed is over.
-  mutating func answerIsOverdue() { if changed != nil { isDoubted = true } }
+  mutating func answerIsOverdue() { if let unproven { doubt(since: unproven) } }
 
-  private mutating func ask() -> Advice {
-    asked = asked ?? 0
+  private mutating func doubt(since time: Instant) {
+    isDoubted = true
+    unproven = unproven ?? time
+  }
+
+  private mutating func ask(at now: Instant) -> Advice {
+    if asked == nil { (asked, askedAt) = (0, now) }
     askedAgain = 0
     return .ask
   }

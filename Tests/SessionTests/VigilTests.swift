@@ -59,12 +59,20 @@ import Testing
     #expect(try #require(doubted) <= 1.2)
   }
 
-  @Test mutating func aDoubtedConnectionThatIsHeardIsTrustedAgain() {
+  @Test mutating func aDoubtedConnectionIsTrustedAgainWhenThePeerAnswersNotWhenItIsHeard() {
     _ = count(1, hears: true, isBusy: true)
+    let silent = now
     _ = count(2, isBusy: true)
     #expect(vigil.isDoubted)
-    _ = count(0.2, hears: true, isBusy: true)
-    #expect(!vigil.isDoubted && vigil.silence == 0)
+    _ = count(1, hears: true, isBusy: true)
+    #expect(vigil.isDoubted && vigil.silence == 0)
+    vigil.answered(askedAt: silent)
+    #expect(vigil.isDoubted)
+    // The question that was asked in the silence.
+    vigil.answered(askedAt: silent.advanced(by: 0.6))
+    #expect(!vigil.isDoubted && vigil.isAlert)
+    let seen = count(10, hears: true, isBusy: true)
+    #expect(seen.doubted == nil)
   }
 
   @Test mutating func afterAChangeOfTheNetworkOnlyAnAnswerToWhatWasAskedSinceCounts() {

@@ -174,6 +174,25 @@ import Testing
     await server.shutdown()
   }
 
+  @Test("A server that a host asks for, and that is gone, is noticed at once, long before the next ping")
+  func probedServer() async throws {
+    var patience = Patience()
+    patience.probe = 0.3
+    let client = SignalClient(patience: patience)
+    let (server, address) = try await startServer()
+    let alive = try await client.host(address, room: "482153", token: .random())
+    let impostor = Impostor(Self.welcome)
+    let host = try await client.host(impostor.address, room: "482153", token: .random())
+    for connection in [alive, host] { connection.probe() }
+    let began = Instant.now
+    #expect(try await host.events.next() == nil)
+    #expect(host.closeReason == .closed("it does not answer any more"))
+    #expect(Instant.now.seconds(since: began) < 3)
+    #expect(alive.closeReason == nil)
+    alive.close()
+    await server.shutdown()
+  }
+
   @Test("What a server says reaches no terminal as it is")
   func escaping() async throws {
     let text = Array("\u{1B}[31mred\u{7}".utf8)
