@@ -3,8 +3,8 @@ import Glibc
 /// Where a signaling server is: the SERVER of the command line's grammar, and the parts of a WebSocket URL.
 ///
 /// SERVER is `host[:port]`, `[v6][:port]`, or a whole `ws://` or `wss://` URL, which may have a path in front of
-/// ours. Without a scheme it is ws for loopback, private and link-local addresses, where a certificate cannot be
-/// had and the peers' own handshake protects what is said, and wss for all others.
+/// ours. Without a scheme it is wss; for loopback, private and link-local addresses, where a certificate can seldom be had
+/// and the peers' own handshake protects what is said, ws if the server speaks no TLS.
 package struct ServerAddress: Sendable, Hashable {
   /// How the WebSocket travels (RFC 6455, section 3).
   package enum Scheme: String, Sendable {
@@ -19,6 +19,9 @@ package struct ServerAddress: Sendable, Hashable {
 
   /// How the WebSocket travels.
   package let scheme: Scheme
+  /// Whether `scheme` was not given but is what such addresses have as a rule: a server there that has a certificate is
+  /// not spoken to in clear all the same.
+  package let isSchemeAssumed: Bool
   /// A name or an address; IPv6 without brackets, with its zone if it has one (`fe80::1%eth0`).
   package let host: String
   /// The TCP port.
@@ -27,8 +30,11 @@ package struct ServerAddress: Sendable, Hashable {
   package let path: String
 
   /// An address from its parts. `host` must be a valid name or address, `path` empty or absolute.
-  package init(scheme: Scheme, host: String, port: UInt16 = defaultPort, path: String = "") {
+  package init(
+    scheme: Scheme, host: String, port: UInt16 = defaultPort, path: String = "", isSchemeAssumed: Bool = false
+  ) {
     self.scheme = scheme
+    self.isSchemeAssumed = isSchemeAssumed
     self.host = host
     self.port = port
     self.path = path
@@ -56,8 +62,25 @@ package struct ServerAddress: Sendable, Hashable {
     }
     let (host, port) = try Self.hostAndPort(rest)
     self.init(
-      scheme: scheme ?? (Self.isLocal(host) ? .ws : .wss), host: host, port: port ?? Self.defaultPort, path: path)
+      scheme: scheme ?? (Self.isLocal(host) ? .ws : .wss), host: host, port: port ?? Self.defaultPort, path: path,
+      isSchemeAssumed: scheme == nil)
   }
+
+  /// How it was written does not make it another server.
+  package static func == (one: ServerAddress, other: ServerAddress) -> Bool {
+    (one.scheme, one.host, one.port, one.path) == (other.scheme, other.host, other.port, other.path)
+  }
+
+  /// Hashes what `==` compares.
+  package func hash(into hasher: inout Hasher) {
+    hasher.combine(scheme)
+    hasher.combine(host)
+    hasher.combine(port)
+    hasher.combine(path)
+  }
+
+  /// The same server by TLS.
+  package var secured: ServerAddress { ServerAddress(scheme: .wss, host: host, port: port, path: path) }
 
   /// The host as URLs and the Host field have it: IPv6 in brackets and without its zone (RFC 6874 keeps zones local).
   package var urlHost: String {

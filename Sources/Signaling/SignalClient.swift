@@ -46,8 +46,20 @@ package struct SignalClient: Sendable {
     return GuestConnection(socket, isHostThere: isHostThere, servers)
   }
 
-  /// Dials, upgrades and waits for the welcome: `Limits.Signaling.answer` for all of it.
+  /// Enters a room. Where nobody has said that a server speaks in clear, it is asked by TLS first, and what it is asked
+  /// stands in no packet that others can read if it has a certificate, be that good or bad.
   private func connect(
+    _ server: ServerAddress, _ join: Join
+  ) async throws(SignalingError) -> (ClientSocket, isHostThere: Bool, [IceServer]) {
+    guard server.scheme == .ws, server.isSchemeAssumed else { return try await dial(server, join) }
+    do { return try await dial(server.secured, join) } catch {
+      guard case .notASignalingServer(UpgradeRequest.noTLS) = error else { throw error }
+    }
+    return try await dial(server, join)
+  }
+
+  /// Dials, upgrades and waits for the welcome: `Limits.Signaling.answer` for all of it.
+  private func dial(
     _ server: ServerAddress, _ join: Join
   ) async throws(SignalingError) -> (ClientSocket, isHostThere: Bool, [IceServer]) {
     let tls = server.scheme == .wss ? try tlsContext() : nil

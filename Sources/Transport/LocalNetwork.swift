@@ -58,12 +58,14 @@ struct LocalNetwork: Equatable {
     guard relays.contains(where: { !LocalNetwork.isPrivate(relay: $0) }) else { return true }
     return addresses.contains { own in
       guard let other = ServerAddress.ipv4(own.text) else { return false }
-      return LocalNetwork.number(bytes) >> UInt64(32 - own.prefix) == LocalNetwork.number(other)
-        >> UInt64(32 - own.prefix)
+      return LocalNetwork.network(of: bytes, own.prefix) == LocalNetwork.network(of: other, own.prefix)
     }
   }
 
-  private static func number(_ bytes: [UInt8]) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+  /// The first `prefix` bits of an IPv4 address.
+  private static func network(of bytes: [UInt8], _ prefix: Int) -> UInt64 {
+    bytes.reduce(0) { $0 << 8 | UInt64($1) } >> UInt64(32 - prefix)
+  }
 
   /// Of a relay given by name nothing is known; by far most are public.
   private static func isPrivate(relay: String) -> Bool {
@@ -99,9 +101,9 @@ extension LocalNetwork {
     while let interface = entry?.pointee {
       entry = interface.ifa_next
       guard Int32(bitPattern: interface.ifa_flags) & Int32(IFF_UP) != 0, let address = interface.ifa_addr,
-        let name = interface.ifa_name, let text = text(address)
+        let name = interface.ifa_name, let bytes = bytes(address), let text = text(of: bytes)
       else { continue }
-      let mask = interface.ifa_netmask.flatMap(bytes) ?? []
+      let mask = interface.ifa_netmask.flatMap { self.bytes($0) } ?? []
       addresses.append(
         Address(
           interface: String(cString: name), text: text, prefix: mask.reduce(0) { $0 + $1.nonzeroBitCount }))
@@ -110,44 +112,27 @@ extension LocalNetwork {
     return LocalNetwork(addresses: addresses, routed: Set(["192.0.2.1", "2001:db8::1"].compactMap(source)))
   }
 
-  /// The address that a packet to `address` would carry. Nothing is sent: connect(2) of a UDP socket only looks up the
-  /// route.
+  /// The address that a packet to `address` would carry; nil without a route.
   private static func source(towards address: String) -> String? {
-    var storage = sockaddr_storage()
-    let isV6 = address.contains(":")
-    var length = socklen_t(isV6 ? MemoryLayout<sockaddr_in6>.size : MemoryLayout<sockaddr_in>.size)
-    return withUnsafeMutableBytes(of: &storage) { bytes -> String? in
-      bytes.storeBytes(of: sa_family_t(isV6 ? AF_INET6 : AF_INET), as: sa_family_t.self)
-      bytes.storeBytes(of: UInt16(9).bigEndian, toByteOffset: 2, as: UInt16.self)
-      guard let target = isV6 ? ServerAddress.ipv6(address) : ServerAddress.ipv4(address),
-        let name = bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self)
-      else { return nil }
-      UnsafeMutableRawBufferPointer(rebasing: bytes[(isV6 ? 8 : 4)...]).copyBytes(from: target)
-      // SOCK_CLOEXEC is the same number.
-      let descriptor = socket(isV6 ? AF_INET6 : AF_INET, Int32(SOCK_DGRAM.rawValue) | O_CLOEXEC, 0)
-      guard descriptor >= 0 else { return nil }
-      defer { close(descriptor) }
-      guard connect(descriptor, name, length) == 0, getsockname(descriptor, name, &length) == 0 else { return nil }
-      return text(name)
-    }
+    guard let target = ServerAddress.ipv4(address) ?? ServerAddress.ipv6(address) else { return nil }
+    var source = [UInt8](repeating: 0, count: target.count)
+    guard p2pfs_source_address(target.count == 4 ? AF_INET : AF_INET6, target, &source) == 0 else { return nil }
+    return text(of: source)
   }
 
-  /// The four or sixteen bytes of an address: sin_addr and sin6_addr of ip(7) and ipv6(7).
-  private static func bytes(_ address: UnsafeMutablePointer<sockaddr>) -> [UInt8]? {
-    let raw = UnsafeRawPointer(address)
-    return switch Int32(address.pointee.sa_family) {
-    case AF_INET: Array(UnsafeRawBufferPointer(start: raw + 4, count: 4))
-    case AF_INET6: Array(UnsafeRawBufferPointer(start: raw + 8, count: 16))
+  /// The four or sixteen bytes of a socket's address: sin_addr and sin6_addr of ip(7) and ipv6(7), behind the family.
+  private static func bytes(_ address: UnsafeRawPointer) -> [UInt8]? {
+    switch Int32(address.load(as: UInt16.self)) {
+    case AF_INET: Array(UnsafeRawBufferPointer(start: address + 4, count: 4))
+    case AF_INET6: Array(UnsafeRawBufferPointer(start: address + 8, count: 16))
     default: nil
     }
   }
 
-  private static func text(_ address: UnsafeMutablePointer<sockaddr>) -> String? {
-    guard let bytes = bytes(address) else { return nil }
+  private static func text(of bytes: [UInt8]) -> String? {
     var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
-    guard inet_ntop(bytes.count == 4 ? AF_INET : AF_INET6, bytes, &text, socklen_t(text.count)) != nil else {
-      return nil
-    }
+    let family = bytes.count == 4 ? AF_INET : AF_INET6
+    guard inet_ntop(family, bytes, &text, socklen_t(text.count)) != nil else { return nil }
     return String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 }

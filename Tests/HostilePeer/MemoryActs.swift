@@ -15,9 +15,9 @@ let memoryActs: [String: Act] = {
     return frame
   }
   /// Makes a large file, then sends `requests`, each in a slot of its own.
-  @Sendable func fill(_ stranger: Stranger, _ requests: (_ handle: Handle, _ credit: Int) -> [(Frame, Lane)])
-    async throws
-  {
+  @Sendable func fill(
+    _ stranger: Stranger, _ requests: (_ handle: Handle, _ credit: Int) -> [(Frame, Lane)]
+  ) async throws {
     await stranger.hear()
     let handle = Handle(rawValue: UInt64.random(in: 1...UInt64.max))
     let path = try Path(Array("fill-\(handle.rawValue)".utf8))

@@ -447,8 +447,8 @@ let look = Request.lookup(.path(.root))
     let pair = Pair()
     let links = pair.connect()
     #expect(eventually { pair.client.isOnline })
-    let long = try Path(
-      Array([[UInt8]](repeating: [UInt8](repeating: 97, count: 250), count: 16).joined(separator: [47])))
+    let component = [UInt8](repeating: 97, count: 250)
+    let long = try Path(Array([[UInt8]](repeating: component, count: 16).joined(separator: [47])))
     let answers = (0..<2_000).map { _ in pair.ask(.rename(long, to: long, .replace)) }
     #expect(eventually { answers.allSatisfy { $0.replies.count == 1 && $0.replies[0].error == nil } })
     #expect(pair.exporter.state.withLock { $0.held == RequestBytes() && $0.begun == RequestBytes() })

@@ -141,8 +141,7 @@ import Testing
     await server.shutdown()
   }
 
-  @Test(
-    "The welcome lists this server's STUN and others; relays are told of when two meet, with credentials of the room")
+  @Test("The welcome lists STUN servers; relays are told of when two meet, with fresh credentials of the room")
   func iceServers() async throws {
     let (server, address) = try await startServer {
       $0.stunServers = [try! IceServer(uri: "stun:stun.example.org")]

@@ -80,6 +80,35 @@ import Testing
     await server.shutdown()
   }
 
+  @Test("Without a scheme a server that has a certificate, good or bad, is asked by TLS alone; others in clear")
+  func assumedScheme() async throws {
+    let files = try certificate("IP:127.0.0.1")
+    defer { remove(files) }
+    let (server, address) = try await startServer {
+      $0.certificateFile = files.certificate
+      $0.keyFile = files.key
+    }
+    let assumed = try ServerAddress(parsing: "127.0.0.1:\(address.port)")
+    #expect(assumed.scheme == .ws && assumed.isSchemeAssumed)
+    let host = try await SignalClient(certificateAuthorities: files.certificate)
+      .host(assumed, room: "482153", token: .random())
+    host.close()
+    await #expect(throws: SignalingError.certificate("nobody this machine trusts vouches for it")) {
+      _ = try await client.join(assumed, room: "482153")
+    }
+    await server.shutdown()
+    let (plain, other) = try await startServer()
+    let open = try await client.host(
+      ServerAddress(parsing: "127.0.0.1:\(other.port)"), room: "482153", token: .random())
+    open.close()
+    await plain.shutdown()
+    // An address in the Internet, or a name, is spoken to in clear only if somebody has typed that.
+    for text in ["203.0.113.5", "[2001:db8::5]:99", "meet.example.org"] {
+      #expect(try ServerAddress(parsing: text).scheme == .wss)
+    }
+    #expect(try !ServerAddress(parsing: "ws://203.0.113.5").isSchemeAssumed)
+  }
+
   @Test("Files that are no certificate or key keep the server from starting")
   func badFiles() async throws {
     for change in [

@@ -20,9 +20,9 @@ import Testing
   }
 
   @Test func ofFortyInterfacesAFewAreOfferedAndTheRoutedOneAmongThem() {
-    let bridges =
-      (1...40).map { address("br\($0)", "172.17.\($0).1") } + (1...40).map { address("br\($0)", "fd00::\($0)") }
-    let network = LocalNetwork(addresses: bridges + [address("eth0", "10.99.1.2")], routed: ["10.99.1.2"])
+    let bridges = (1...40).map { address("br\($0)", "172.17.\($0).1") }
+    let others = (1...40).map { address("br\($0)", "fd00::\($0)") }
+    let network = LocalNetwork(addresses: bridges + others + [address("eth0", "10.99.1.2")], routed: ["10.99.1.2"])
     let offered = network.offered
     #expect(offered.first == "10.99.1.2" && offered.count == 2 * Limits.Transport.addresses)
     #expect(offered.contains("172.17.6.1") && !offered.contains("172.17.7.1") && offered.contains("fd00::7"))
