@@ -175,6 +175,30 @@ extension EndToEnd {
       }
     }
 
+    @Test func `sixteen guests at once that send all they can and take nothing cost an export 64 MB at most`() throws {
+      try Lab.run(.cone, .cone, roundTripMilliseconds: 0) { lab in
+        try lab.signal()
+        let exporter = try lab.export(lab.a.makeDirectory("export"))
+        let idle = try kilobytes("VmRSS", of: exporter.child.pid)
+        let acts = try acts("memory", in: lab)
+        let peers = try (0..<16).map {
+          try lab.b.start([Stage.products + "/hostile-peer", acts[$0 % acts.count], exporter.code])
+        }
+        for peer in peers { #expect(try peer.wait(seconds: 60).output.contains("played"), "\(peer.lines)") }
+        let peak = try kilobytes("VmHWM", of: exporter.child.pid)
+        #expect(peak - idle <= 62_500, "\(idle) kB idle, \(peak) kB at most")
+        #expect(try exporter.interrupt() == 130)
+      }
+    }
+
+    /// A line of /proc/PID/status.
+    private func kilobytes(_ line: String, of process: pid_t) throws -> Int {
+      let words = contents(of: "/proc/\(process)/status").split { $0 == "\n" || $0 == "\t" || $0 == " " }
+      guard let index = words.firstIndex(of: "\(line):"), index + 1 < words.count, let count = Int(words[index + 1])
+      else { throw StageError("no \(line) of \(process)") }
+      return count
+    }
+
     /// The acts of one kind, as the program lists them; without those that take long for their nature.
     private func acts(_ kind: String, in lab: Lab) throws -> [String] {
       let listed = try lab.b.run([Stage.products + "/hostile-peer", "--list", kind])
