@@ -47,9 +47,9 @@ package enum Limits {
     package static let requestCost = 256
     /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
     package static let writeCredit = 4_194_304
-    /// The least write credit, when many guests share the pool: the kernel's largest request, which an append of that size
-    /// needs at once.
-    package static let leastWriteCredit = 1_048_576
+    /// The least write credit, when many guests share the pool: eight messages. An append that is larger than the credit
+    /// is several.
+    package static let leastWriteCredit = 262_144
     /// All write credits of one exporter together, but for the least ones.
     package static let writePool = 10_485_760
     /// Bytes of answers queued for one peer above which its further requests wait, granted per session from
@@ -329,18 +329,18 @@ package enum Limits {
 
   /// Codes and the handshake.
   package enum Pairing {
-    /// Wrong attempts after which a code is spent: a stranger's chance to guess three words (48 bits) stays below
-    /// one in twenty million million, and two (32 bits) below one in four hundred million.
+    /// Wrong attempts after which a code is spent: a stranger's chance to guess two words (32 bits) stays below
+    /// one in four hundred million.
     package static let attempts = 10
     /// Seconds before a spent code is replaced for the second time; the first time is at once, since that may have been
     /// one person with a bad memory.
     package static let secondRenewal = 60.0
     /// Most seconds before a spent code is replaced: 240 guesses a day, for who goes on for months.
     package static let longestRenewal = 3600.0
-    /// Words of a new code's secret: 48 bits. Few guesses are left for each attempt of a user, but a server of many users,
-    /// or one that a script asks again and again, sees many attempts (ARCHITECTURE.md, "Meeting, and meeting again").
-    package static let words = 3
-    /// Least words of a secret that is given: 32 bits, what new codes had, and enough for a few attempts.
+    /// Words of a new code's secret: 32 bits, since few guesses are left for each attempt of a user (ARCHITECTURE.md,
+    /// "Meeting, and meeting again").
+    package static let words = 2
+    /// Least words of a secret that is given.
     package static let leastWords = 2
     /// Most words of a code's secret: 256 bits, more than any key derived from it has.
     package static let mostWords = 16
@@ -451,6 +451,11 @@ package enum Limits {
     /// Open files and listings of one session, even where the process may open more: each costs about 2 KB of kernel
     /// memory. Enough for a build or a database with thousands.
     package static let openFiles = 8_192
+    /// Those of them that are a session's own where the process may open many, and all that sessions share besides.
+    package static let ownOpenFiles = 1_024
+    package static let sharedOpenFiles = 16_384
+    /// What an open file takes in this process.
+    package static let openFileCost = 150
     /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
     /// the descriptors of a mount in the same process.
     package static let reservedDescriptors = 256

@@ -13,12 +13,14 @@ struct OpenFileAllowance: Equatable {
   /// quarter of all, and still leaves something to everybody.
   init(limit: Int) {
     let all = max(limit - Limits.Export.reservedDescriptors, 0)
-    own = max(min(all / 2 / Limits.Session.guests, Limits.Export.openFiles), 8)
-    most = min(own + all / 4, max(Limits.Export.openFiles, own))
+    own = max(min(all / 2 / Limits.Session.guests, Limits.Export.ownOpenFiles), 8)
+    most = min(own + OpenFileAllowance.stock(limit: limit) / 2, Limits.Export.openFiles)
   }
 
   /// The common stock of all sessions.
-  static func stock(limit: Int) -> Int { max(limit - Limits.Export.reservedDescriptors, 0) / 2 }
+  static func stock(limit: Int) -> Int {
+    min(max(limit - Limits.Export.reservedDescriptors, 0) / 2, Limits.Export.sharedOpenFiles)
+  }
 }
 
 /// The open files that the sessions of one share take beyond their own.

@@ -137,8 +137,8 @@ final class WriteOperation: @unchecked Sendable {
   /// Whether the fsync behind it was sent, and has ended.
   var awaitsSync = false
   var isSynced = false
-  /// What the peer said of an append.
-  var appended: Appended?
+  /// Bytes that the peer says it has appended.
+  var appended = 0
   var error: Errno?
 
   init(

@@ -87,7 +87,7 @@ extension PeerFilesystem {
     let pending = wait(request) { [self] in withdraw(operation) }
     locked { state in
       operation.pending = pending
-      state.append(group, operation)
+      state.append(group, operation, credit: requester.writeCredit)
     }
     pump()
   }
@@ -99,7 +99,7 @@ extension PeerFilesystem {
       file.append = nil
       let operation = WriteOperation(
         file: file, count: 0, offset: 0, isAppend: true, isSynchronous: false, before: group.bytes)
-      state.append(group, operation)
+      state.append(group, operation, credit: requester.writeCredit)
       return true
     }
     if isKept { pump() }
@@ -179,10 +179,10 @@ extension PeerFilesystem {
       var isMisplaced = false
       if let operation = part.operation {
         operation.unanswered -= 1
-        if operation.isAppend {
-          operation.appended = try? reply.appended()
+        if operation.isAppend, let appended = try? reply.appended() {
+          operation.appended += Int(appended.count)
           // Another has appended meanwhile: the kernel believes the bytes to be elsewhere.
-          isMisplaced = operation.appended?.offset != operation.offset && !operation.file.options.contains(.append)
+          isMisplaced = appended.offset != operation.offset && !operation.file.options.contains(.append)
         }
         if let error {
           operation.error = operation.error ?? error
@@ -264,12 +264,19 @@ extension PeerFilesystem.State {
     tree.effects.abandoned += node.invalidateStreams()
   }
 
-  /// An append waits to be sent as one piece.
-  mutating func append(_ group: AppendGroup, _ operation: WriteOperation) {
-    group.frames.last?.endAppend()
-    let part = WritePart(operation: operation, frames: group.frames, bytes: group.bytes)
-    operation.file.node.writes.add(part, range: 0..<0, bytes: group.bytes)
-    begin(operation, pieces: 1)
+  /// An append waits to be sent, as one piece; as several only if it is larger than all credit.
+  mutating func append(_ group: AppendGroup, _ operation: WriteOperation, credit: Int) {
+    let perPiece = group.bytes <= credit ? group.frames.count : max(credit / Limits.Wire.data, 1)
+    var pieces = 0
+    for start in stride(from: 0, to: group.frames.count, by: perPiece) {
+      let frames = Array(group.frames[start..<min(start + perPiece, group.frames.count)])
+      frames.last?.endAppend()
+      let bytes = frames.reduce(0) { $0 + $1.count - Request.appendPrefix }
+      operation.file.node.writes.add(
+        WritePart(operation: operation, frames: frames, bytes: bytes), range: 0..<0, bytes: bytes)
+      pieces += 1
+    }
+    begin(operation, pieces: pieces)
   }
 
   /// A write that a program was told to be done has failed: everyone who has the file open learns of it.
@@ -335,6 +342,6 @@ extension WriteOperation {
     self.pending = nil
     if let error { return (pending, .failure(error)) }
     // Of an append the beginning may have been written.
-    return (pending, .success(appended.map { min(count, max(0, Int($0.count) - before)) } ?? count))
+    return (pending, .success(isAppend ? min(count, max(0, appended - before)) : count))
   }
 }

@@ -9,7 +9,7 @@ import Wire
 /// The other computer: somebody who waits under a code, once connected, or a guest of a `Host`.
 ///
 /// ```swift
-/// let peer = try await Peer.connect(to: "482153-lusab-babad-gutih@meet.example.org")
+/// let peer = try await Peer.connect(to: "482153-lusab-babad@meet.example.org")
 /// let channel = try await peer.open("greetings")
 /// try await channel.send("Hello!".utf8)
 /// await peer.close()
@@ -105,7 +105,7 @@ public final class Peer: Sendable {
     let source: MountSource
     do { source = try MountSource(parsing: text) } catch { throw PeerError(error) }
     guard case .code(let code) = source.peer, source.path.isEmpty else {
-      throw PeerError(.invalidCode, "not a code, as in 482153-lusab-babad-gutih@server")
+      throw PeerError(.invalidCode, "not a code, as in 482153-lusab-babad@server")
     }
     return (code, source.server)
   }

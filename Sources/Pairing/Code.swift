@@ -1,6 +1,6 @@
 internal import Core
 
-/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad-gutih`.
+/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
 ///
 /// ROOM is all that a signaling server learns. SECRET goes into the handshake (`Credential`) and nowhere else: it is
 /// in no description, log or message, and no function of it leaves the machine.

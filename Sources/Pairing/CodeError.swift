@@ -19,9 +19,9 @@ package enum CodeError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .empty: "The code is empty."
-    case .room: "A code begins with six digits, as in 482153-lusab-babad-gutih."
-    case .noSecret: "The code lacks its words: it looks like 482153-lusab-babad-gutih."
-    case .tooFewWords: "The code has only one word, and needs at least two, as in 482153-lusab-babad-gutih."
+    case .room: "A code begins with six digits, as in 482153-lusab-babad."
+    case .noSecret: "The code lacks its words: it looks like 482153-lusab-babad."
+    case .tooFewWords: "The code has only one word, and needs at least two, as in 482153-lusab-babad."
     case .tooManyWords: "The code has too many words."
     case .wordLength(let word): "Word \(word) of the code does not have five letters."
     case .wordLetters(let word): "Word \(word) of the code is mistyped: words go like \"lusab\" or \"babad\"."

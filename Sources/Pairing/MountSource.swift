@@ -105,12 +105,12 @@ package enum MountSourceError: Error, Equatable, CustomStringConvertible {
   /// A sentence for the user.
   package var description: String {
     switch self {
-    case .empty: "Nothing to mount: give a code, as in 482153-lusab-babad-gutih."
+    case .empty: "Nothing to mount: give a code, as in 482153-lusab-babad."
     case .noPeer: "The code is missing before the server or the path."
     case .code(let error): error.description
     case .name: "A peer's name is made of letters, digits, dots and underscores."
     case .server(let error): error.description
-    case .path: "A path begins with \":/\", as in 482153-lusab-babad-gutih:/photos."
+    case .path: "A path begins with \":/\", as in 482153-lusab-babad:/photos."
     }
   }
 }

@@ -41,9 +41,12 @@ extension Request {
     return frame
   }
 
+  /// What stands before the data of an append: header, handle and flag.
+  package static let appendPrefix = Header.length + 9
+
   /// Starts an append request in place, as `writeFrame` does.
   package static func appendFrame(_ handle: Handle, more: Bool, count: Int) -> Frame {
-    let frame = Frame(capacity: Header.length + 9 + count)
+    let frame = Frame(capacity: appendPrefix + count)
     Header(kind: .request, operation: Operation.append.rawValue).write(to: frame)
     frame.write(handle.rawValue)
     frame.write(more ? 1 : 0 as UInt8)

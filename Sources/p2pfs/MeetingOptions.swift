@@ -52,7 +52,7 @@ struct GivenCode {
 
   /// Said of what cannot be a code.
   static func noCode(_ text: String) -> String {
-    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad-gutih; give what the other computer shows."
+    "\"\(Console.escaped(text))\" is not a code. One looks like 482153-lusab-babad; give what the other computer shows."
   }
 }
 

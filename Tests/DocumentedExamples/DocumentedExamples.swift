@@ -42,7 +42,7 @@ enum DocumentedExamples {
   }
 
   static func greeting() async throws {
-    let peer = try await Peer.connect(to: "482153-lusab-babad-gutih@meet.example.org")
+    let peer = try await Peer.connect(to: "482153-lusab-babad@meet.example.org")
     let channel = try await peer.open("greetings")
     try await channel.send("Hello!".utf8)
     await peer.close()

@@ -5,7 +5,7 @@ import Testing
 extension EndToEnd {
   /// `p2pfs send` and `p2pfs receive`, between two homes behind NATs and on one machine.
   @Suite struct Transfers {
-    private static let code = "123456-lusab-babad-gutih"
+    private static let code = "123456-lusab-babad"
     private static let signal = "ws://\(Lab.server):11985"
 
     /// A tree with everything that is easily lost.

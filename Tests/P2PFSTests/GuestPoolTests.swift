@@ -15,8 +15,10 @@ import Testing
       // One long answer may exceed the backlog, half of which is free then.
       sum += max(allowance.backlog, allowance.backlog / 2 + Limits.Wire.read) + Limits.Session.shortAnswers
       sum += Limits.Session.requests * Limits.Session.keptAnswer
-      sum += Limits.Export.listings * Limits.Export.directoryBuffer + Limits.Export.openFiles * 150
+      sum += Limits.Export.listings * Limits.Export.directoryBuffer
+      sum += Limits.Export.ownOpenFiles * Limits.Export.openFileCost
     }
+    sum += Limits.Export.sharedOpenFiles * Limits.Export.openFileCost
     #expect(sum <= 64_000_000)
   }
 
