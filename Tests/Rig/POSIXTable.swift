@@ -30,7 +30,7 @@ package struct POSIXCase: Sendable, CustomStringConvertible {
   }
 
   /// All cases.
-  package static let all: [POSIXCase] = files + sizes + names + directories + data
+  package static let all: [POSIXCase] = files + sizes + names + directories + data + identity + flags
 }
 
 /// What a case found.
