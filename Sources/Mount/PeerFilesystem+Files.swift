@@ -76,7 +76,9 @@ extension PeerFilesystem {
     endAppend(of: file)
     let (isWritten, error) = locked { _ -> (Bool, Errno?) in
       defer { file.isWritten = false }
-      return (file.isWritten, file.isWritten ? nil : file.failure.tellForFlush())
+      // A file that the peer does not know any more has nothing to close there.
+      let isWritten = file.isWritten && file.lost == nil
+      return (isWritten, isWritten ? nil : file.failure.tellForFlush())
     }
     guard isWritten else {
       if let error { request.fail(error) } else { request.succeed() }
@@ -89,7 +91,7 @@ extension PeerFilesystem {
       requester.send(Request.flush(file.handle).encoded(), on: .bulk) { [self] reply in
         let error = locked { _ -> Errno? in
           if let error = reply.error { _ = file.failure.note(error) }
-          return file.failure.tellForFlush() ?? file.lost
+          return file.failure.tellForFlush()
         }
         guard let request = pending.take() else { return }
         if let error { request.fail(error) } else { request.succeed() }
