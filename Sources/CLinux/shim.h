@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <stdint.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 // A glibc extension that the Glibc module leaves out; a name has at most 15 bytes.
@@ -89,6 +90,13 @@ static inline int p2pfs_statx(int directory, const char *path, int flags, unsign
 /// The numbers of write(2) and pwrite(2), as proc_pid_syscall(5) shows them.
 static inline long p2pfs_write_number(void) { return SYS_write; }
 static inline long p2pfs_pwrite_number(void) { return SYS_pwrite64; }
+
+/// CLOCK_BOOTTIME now, in nanoseconds.
+static inline uint64_t p2pfs_boot_nanoseconds(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_BOOTTIME, &time);
+  return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
 
 /// getdents64(2).
 static inline long p2pfs_getdents64(int directory, void *buffer, size_t count) {

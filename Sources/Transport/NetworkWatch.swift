@@ -87,8 +87,6 @@ package final class NetworkWatch: Sendable {
 extension Instant {
   /// The time now of CLOCK_BOOTTIME, which goes on while the machine sleeps.
   fileprivate static var boot: Instant {
-    var time = timespec()
-    clock_gettime(CLOCK_BOOTTIME, &time)
-    return Instant(nanoseconds: UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec))
+    Instant(nanoseconds: p2pfs_boot_nanoseconds())
   }
 }
