@@ -109,10 +109,16 @@ struct PinnedFile {
 
 /// A thread whose open was answered ESTALE, and looks the name up again.
 struct OpenRetry {
-  let parent: UInt64
-  let name: [UInt8]
+  /// The name; nil if it was lost meanwhile, so that it may be any but a directory's.
+  let place: (parent: UInt64, name: [UInt8])?
   let options: OpenOptions
   let until: Instant
+
+  /// Whether a lookup of `name`, known as `node` if at all, is that of the open.
+  func expects(_ name: [UInt8], in parent: UInt64, _ node: Node?) -> Bool {
+    guard let place else { return node.map { !$0.isDirectory } ?? true }
+    return place.parent == parent && place.name == name
+  }
 }
 
 /// One write(2), cut into pieces.

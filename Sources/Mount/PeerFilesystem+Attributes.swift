@@ -25,7 +25,7 @@ extension PeerFilesystem {
       guard let directory = state.tree[parent] else { return .fail(.staleNFSFileHandle) }
       do throws(Errno) {
         let retry = state.retry(of: process, now)
-        if let retry, retry.parent == parent, retry.name == name {
+        if let retry, retry.expects(name, in: parent, directory.children[name]) {
           if let node = directory.children[name], state.pinned[node.id] != nil {
             return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: options.entryTimeout))
           }
@@ -197,6 +197,8 @@ extension PeerFilesystem {
             return true
           }
           if isSame { return completion(nil) }
+        // By a handle of somebody else, who has closed it meanwhile.
+        case .failure(.badFileDescriptor) where handle == nil: return completion(.staleNFSFileHandle)
         case .failure(let error):
           guard error == .noSuchFileOrDirectory, case .path = target else { return completion(error) }
         }
@@ -283,7 +285,9 @@ extension PeerFilesystem {
         return (told(node, now: .now, validity), validity)
       }
       guard let request = pending.take() else { return }
-      if case .failure(let error) = result { return _ = request.fail(error) }
+      if case .failure(let error) = result {
+        return _ = request.fail(error == .badFileDescriptor && handle == nil ? .staleNFSFileHandle : error)
+      }
       request.reply(attributes: answer.0, timeout: answer.1)
     }
   }

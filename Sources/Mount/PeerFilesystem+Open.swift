@@ -49,7 +49,10 @@ extension PeerFilesystem {
         (target, file.stream.expectStart(Limits.Mount.prefetch, now: asked).segment, UInt32(Limits.Mount.prefetch)))
     }
     switch found {
-    case .failure(let error): pending.fail(error)
+    case .failure(let error):
+      // Its last name went a moment ago.
+      if error == .staleNFSFileHandle { expectRetry(pending.process, nil, options) }
+      pending.fail(error)
     case .success((let target, let segment, let prefetch)):
       send(.open(file.handle, target, options, prefetch: prefetch)) { [self] reply in
         if let segment, locked({ _ in file.isAnswered }) {
@@ -72,6 +75,10 @@ extension PeerFilesystem {
     }
     let learned = file.options.contains(.truncate) ? Instant.now : asked
     switch result {
+    case .failure(.badFileDescriptor):
+      // The handle that it was to be opened by was closed meanwhile, and it has no name.
+      expectRetry(pending.process, nil, file.options)
+      pending.fail(.staleNFSFileHandle)
     case .failure(let error):
       guard error == .noSuchFileOrDirectory, case .path(let path) = target else {
         return pending.fail(error == .ioError && !requester.isOnline ? .socketNotConnected : error)
@@ -79,7 +86,7 @@ extension PeerFilesystem {
       let name = locked { _ in node.names.last }
       if forgetName(of: node, path) { return askOpen(pending, node, file.options) }
       // Gone, or made anew since: the kernel looks it up again, and makes it if that was wanted.
-      if let name { expectRetry(pending.process, name, file.options) }
+      expectRetry(pending.process, name, file.options)
       pending.fail(.staleNFSFileHandle)
     case .success(let attributes):
       if RemoteFile(attributes) != node.remote {
@@ -187,12 +194,12 @@ extension PeerFilesystem {
     for file in old { close(file) }
   }
 
-  private func expectRetry(_ process: Int32, _ name: Node.Name, _ options: OpenOptions) {
+  private func expectRetry(_ process: Int32, _ name: Node.Name?, _ options: OpenOptions) {
     locked { state in
       let now = Instant.now
       if state.retries.count > Limits.Mount.pins { state.retries = state.retries.filter { now < $0.value.until } }
       state.retries[process] = OpenRetry(
-        parent: name.parent.id, name: name.bytes, options: options, until: now.advanced(by: Limits.Mount.pinned))
+        place: name.map { ($0.parent.id, $0.bytes) }, options: options, until: now.advanced(by: Limits.Mount.pinned))
     }
   }
 

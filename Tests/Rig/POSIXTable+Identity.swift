@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Synchronization
 import SystemPackage
 
 extension POSIXCase {
@@ -60,6 +61,19 @@ extension POSIXCase {
       try write("", to: place.appending("new"))
       rewinddir(directory)
       try expect(entries(directory) == ["new"], "not seen")
+    },
+    POSIXCase("a file is made beside a thread that removes it again and again") { place in
+      let path = place.appending("a")
+      let isOver = Atomic(false)
+      let remover = Thread { while !isOver.load(ordering: .relaxed) { unlink(path.string) } }
+      var failures: [CInt] = []
+      for _ in 0..<500 {
+        let file = open(path.string, O_WRONLY | O_APPEND | O_CREAT, 0o644)
+        if file < 0 { failures.append(errno) } else { close(file) }
+      }
+      isOver.store(true, ordering: .relaxed)
+      try remover.join()
+      try expect(failures.isEmpty, "\(failures)")
     },
     POSIXCase("a file without a name is opened again by /proc/self/fd") { place in
       let file = try File(place.appending("a"), O_RDWR | O_CREAT)
