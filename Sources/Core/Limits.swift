@@ -519,6 +519,8 @@ package enum Limits {
     /// Seconds for which a thread whose open was answered ESTALE is expected to look the name up again, and for which
     /// the file that was opened for it is kept: the kernel does so within microseconds.
     package static let pinned = 1.0
+    /// Seconds in which the kernel's second try after ESTALE comes, of anything but an open.
+    package static let secondTry = 0.05
     /// Files opened for such a thread at a time; the oldest are closed for further ones.
     package static let pins = 64
     /// Symbolic links made through a mount that are remembered, so that those that lead out of the share can be

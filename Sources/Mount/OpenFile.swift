@@ -100,6 +100,13 @@ final class OpenDirectory: @unchecked Sendable {
 /// A file that was opened at the peer before the kernel asks for it: the name turned out to stand for another file, or
 /// the file to have another size than the kernel believes. The kernel is answered ESTALE, looks the name up again, and
 /// opens what was opened here.
+struct PinKey: Hashable {
+  let node: UInt64
+  /// The thread whose open it was: others have their own.
+  let process: Int32
+}
+
+/// A file that is kept open for the kernel's next try.
 struct PinnedFile {
   let file: OpenFile
   let attributes: Attributes

@@ -26,7 +26,7 @@ extension PeerFilesystem {
       do throws(Errno) {
         let retry = state.retry(of: process, now)
         if let retry, retry.expects(name, in: parent, directory.children[name]) {
-          if let node = directory.children[name], state.pinned[node.id] != nil {
+          if let node = directory.children[name], state.pinned[PinKey(node: node.id, process: process)] != nil {
             return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: options.entryTimeout))
           }
           return .open(directory, try state.tree.path(of: name, in: directory), retry.options)
@@ -77,7 +77,7 @@ extension PeerFilesystem {
       }
     case .open(let directory, let path, let options):
       let pending = wait(request)
-      openAhead(path, name, in: directory, options) { [self] result in
+      openAhead(path, name, in: directory, options, for: process) { [self] result in
         guard let result else {
           // Not a file that can be opened so: the kernel is to see that by itself.
           send(.lookup(.path(path))) { [self] reply in
@@ -171,8 +171,8 @@ extension PeerFilesystem {
     case .ask(let node):
       let pending = wait(request)
       afterWrites(of: node) { [self] in
-        askAttributes(of: node, handle) { error in
-          if let error { return pending.fail(error) }
+        askAttributes(of: node, handle) { [self] error in
+          if let error { return pending.fail(tried(error, by: pending.process)) }
           if let request = pending.take() { body(request, node) }
         }
       }
@@ -206,6 +206,19 @@ extension PeerFilesystem {
         guard case .path(let path) = target, forgetName(of: node, path) else { return completion(.staleNFSFileHandle) }
         askAttributes(of: node, handle, completion)
       }
+    }
+  }
+
+  /// The error to answer with: on ESTALE the kernel looks the name up again, once. Where that leads to a file that has
+  /// lost its name by then, too, there was none for a moment.
+  func tried(_ error: Errno, by process: Int32) -> Errno {
+    guard error == .staleNFSFileHandle else { return error }
+    return locked { state in
+      let now = Instant.now
+      if let until = state.staleThreads.removeValue(forKey: process), now < until { return .noSuchFileOrDirectory }
+      if state.staleThreads.count > Limits.Mount.pins { state.staleThreads = [:] }
+      state.staleThreads[process] = now.advanced(by: Limits.Mount.secondTry)
+      return error
     }
   }
 
@@ -267,7 +280,7 @@ extension PeerFilesystem {
       return (target, state.settle(node, changes))
     }
     guard case .success(let target) = target else {
-      if case .failure(let error) = target { pending.fail(error) }
+      if case .failure(let error) = target { pending.fail(tried(error, by: pending.process)) }
       return
     }
     // Pages that were changed through a mapping before this are written now, so that they do not set the time later.
@@ -286,7 +299,8 @@ extension PeerFilesystem {
       }
       guard let request = pending.take() else { return }
       if case .failure(let error) = result {
-        return _ = request.fail(error == .badFileDescriptor && handle == nil ? .staleNFSFileHandle : error)
+        let isStale = error == .badFileDescriptor && handle == nil
+        return _ = request.fail(tried(isStale ? .staleNFSFileHandle : error, by: pending.process))
       }
       request.reply(attributes: answer.0, timeout: answer.1)
     }

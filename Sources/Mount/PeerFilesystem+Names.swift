@@ -36,7 +36,9 @@ extension PeerFilesystem {
       return state.target(node, nil).map { (node, $0) }
     }
     switch existing {
-    case .failure(let error): request.fail(error)
+    case .failure(let error):
+      let process = request.process
+      request.fail(tried(error, by: process))
     case .success(let (node, target)):
       make(request, newParent, newName, linked: node) { .link(existing: target, $0) }
     }

@@ -18,7 +18,7 @@ extension PeerFilesystem {
     let process = request.process
     let (found, pinned) = locked { state -> (Node?, PinnedFile?) in
       state.retries[process] = nil
-      return (state.tree[id], state.takePinned(id, options, .now))
+      return (state.tree[id], state.takePinned(PinKey(node: id, process: process), options, .now))
     }
     closeLatePins()
     guard let node = found else {
@@ -96,7 +96,7 @@ extension PeerFilesystem {
           send(.close(file.handle)) { _ in }
           return pending.fail(.staleNFSFileHandle)
         }
-        pin(file.handle, file.options, attributes, name.bytes, in: name.parent, asked: learned)
+        pin(file.handle, file.options, attributes, name.bytes, in: name.parent, for: pending.process, asked: learned)
         expectRetry(pending.process, name, file.options)
         return pending.fail(.staleNFSFileHandle)
       }
@@ -111,8 +111,10 @@ extension PeerFilesystem {
       if let segment { receive(nil, file, segment, isLast: reply.isLast) }
       if isMisjudged, let name = locked({ _ in node.names.last }) {
         // The kernel would read up to the size that it remembers.
-        keep(opened, on: node.id)
+        keep(opened, on: node.id, for: pending.process)
         expectRetry(pending.process, name, file.options)
+        // For an open without a name (/proc/self/fd), which is not looked up.
+        session?.invalidate(attributesOf: node.id)
         return pending.fail(.staleNFSFileHandle)
       }
       guard let request = pending.take() else { return close(file) }
@@ -125,8 +127,8 @@ extension PeerFilesystem {
     let file = opened.file
     let node = file.node
     let keepsCache = locked { state -> Bool in
-      node.toldSize.until = Instant(nanoseconds: 0)
       if file.options.contains(.truncate) {
+        node.toldSize.until = Instant(nanoseconds: 0)
         node.cachedVersion = nil
         return false
       }
@@ -146,7 +148,7 @@ extension PeerFilesystem {
   /// Opens the file of a name for a thread that is going to open it.
   /// - Parameter completion: gets its attributes, or ENOENT; nil if it cannot be opened so.
   func openAhead(
-    _ path: Path, _ name: [UInt8], in directory: Node, _ options: OpenOptions,
+    _ path: Path, _ name: [UInt8], in directory: Node, _ options: OpenOptions, for process: Int32,
     _ completion: @escaping @Sendable (Result<Attributes, Errno>?) -> Void
   ) {
     let handle = requester.newHandle()
@@ -156,7 +158,9 @@ extension PeerFilesystem {
       case .failure(.noSuchFileOrDirectory): completion(.failure(.noSuchFileOrDirectory))
       case .failure: completion(nil)
       case .success(let attributes):
-        pin(handle, options, attributes, name, in: directory, asked: options.contains(.truncate) ? .now : asked)
+        pin(
+          handle, options, attributes, name, in: directory, for: process,
+          asked: options.contains(.truncate) ? .now : asked)
         completion(.success(attributes))
       }
     }
@@ -165,7 +169,7 @@ extension PeerFilesystem {
   /// Keeps an open file for the kernel's next open of the name.
   private func pin(
     _ handle: Handle, _ options: OpenOptions, _ attributes: Attributes, _ name: [UInt8], in directory: Node,
-    asked: Instant
+    for process: Int32, asked: Instant
   ) {
     let opened = locked { state -> (PinnedFile, UInt64) in
       let node = state.tree.enter(name, in: directory, attributes, asked: asked)
@@ -175,16 +179,18 @@ extension PeerFilesystem {
       state.admit(file)
       return (PinnedFile(file: file, attributes: attributes, asked: asked, until: asked), node.id)
     }
-    keep(opened.0, on: opened.1)
+    keep(opened.0, on: opened.1, for: process)
   }
 
-  private func keep(_ opened: PinnedFile, on node: UInt64) {
+  private func keep(_ opened: PinnedFile, on node: UInt64, for process: Int32) {
     let old = locked { state -> [OpenFile] in
       let pinned = PinnedFile(
         file: opened.file, attributes: opened.attributes, asked: opened.asked,
         until: .now.advanced(by: Limits.Mount.pinned))
       var old: [OpenFile] = []
-      if let other = state.pinned.updateValue(pinned, forKey: node) { old.append(other.file) }
+      if let other = state.pinned.updateValue(pinned, forKey: PinKey(node: node, process: process)) {
+        old.append(other.file)
+      }
       if state.pinned.count > Limits.Mount.pins, let first = state.pinned.min(by: { $0.value.until < $1.value.until }) {
         state.pinned[first.key] = nil
         old.append(first.value.file)
@@ -306,9 +312,9 @@ extension PeerFilesystem.State {
   }
 
   /// Takes the file that was opened for the kernel's open of a node, if it is open so.
-  mutating func takePinned(_ node: UInt64, _ options: OpenOptions, _ now: Instant) -> PinnedFile? {
-    guard let pinned = pinned[node], pinned.file.options == options, now < pinned.until else { return nil }
-    self.pinned[node] = nil
+  mutating func takePinned(_ key: PinKey, _ options: OpenOptions, _ now: Instant) -> PinnedFile? {
+    guard let pinned = pinned[key], pinned.file.options == options, now < pinned.until else { return nil }
+    self.pinned[key] = nil
     return pinned
   }
 }

@@ -39,7 +39,7 @@ extension PeerFilesystem {
       let node = file.node
       for (part, range) in parts {
         let place = offset + Int64(range.lowerBound)..<offset + Int64(range.upperBound)
-        node.writes.add(part, range: place, bytes: range.count)
+        node.writes.add(part, at: .range(place), bytes: range.count)
       }
       state.begin(operation, pieces: parts.count, isWriteback: isWriteback)
     }
@@ -71,10 +71,11 @@ extension PeerFilesystem {
     let most = min(Limits.Wire.append, requester.writeCredit)
     let (group, isKept) = locked { _ -> (AppendGroup, Bool) in
       var group = file.append ?? AppendGroup(process: process, next: offset)
+      let before = group.bytes
       group.next = end
       group.bytes += bytes.count
       group.frames += frames
-      let isKept = total > group.bytes && group.bytes + Limits.Mount.cutWrite < most
+      let isKept = total - before > bytes.count && total <= most
       file.append = isKept ? group : nil
       return (group, isKept)
     }
@@ -258,6 +259,8 @@ extension PeerFilesystem.State {
     operation.file.isWritten = true
     node.touch(at: .now)
     node.cachedVersion = nil
+    // The kernel asks for the size after each write.
+    node.toldSize.until = Instant(nanoseconds: 0)
     node.hasPages = true
     noteChange(ofLinks: node, .now)
     ready.append(node)
@@ -273,7 +276,7 @@ extension PeerFilesystem.State {
       frames.last?.endAppend()
       let bytes = frames.reduce(0) { $0 + $1.count - Request.appendPrefix }
       operation.file.node.writes.add(
-        WritePart(operation: operation, frames: frames, bytes: bytes), range: 0..<0, bytes: bytes)
+        WritePart(operation: operation, frames: frames, bytes: bytes), at: .end, bytes: bytes)
       pieces += 1
     }
     begin(operation, pieces: pieces)
@@ -310,7 +313,7 @@ extension PeerFilesystem.State {
     let changes = AttributeChanges(modified: .set(settled.time))
     node.writes.add(
       WritePart(operation: nil, frames: [Request.setattr(target, changes).encoded()], bytes: 0),
-      range: 0..<Int64.max, bytes: 0)
+      at: .range(0..<Int64.max), bytes: 0)
   }
 }
 

@@ -32,8 +32,10 @@ final class PeerFilesystem: FUSEFilesystem {
     var lost = 0
     var lostPaths: [[UInt8]] = []
     /// Files opened before the kernel asks, by their nodes, and threads that are about to ask.
-    var pinned: [UInt64: PinnedFile] = [:]
+    var pinned: [PinKey: PinnedFile] = [:]
     var retries: [Int32: OpenRetry] = [:]
+    /// Threads that were answered ESTALE on anything else, and until when the kernel's second try is expected.
+    var staleThreads: [Int32: Instant] = [:]
     /// Symbolic links that were made through this mount, with their targets.
     var ownLinks: [RemoteFile: [UInt8]] = [:]
     var hasRefusedLink = false

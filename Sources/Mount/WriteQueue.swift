@@ -7,17 +7,36 @@ import DequeModule
 /// Pieces leave in their order; one that overlaps a piece under way waits until that is done, because the peer
 /// works on several at a time. A value without I/O.
 struct WriteQueue<Payload, Barrier> {
-  /// A part of a write, in one message.
+  /// Where a write goes.
+  enum Place {
+    case range(Range<Int64>)
+    /// To the end of the file, wherever that is then.
+    case end
+
+    /// Whether it makes a difference which of two is done first. Of two appends it makes none to either.
+    func overlaps(_ other: Place) -> Bool {
+      switch (self, other) {
+      case (.range(let one), .range(let other)): one.overlaps(other)
+      case (.end, .end): false
+      default: true
+      }
+    }
+
+    var upperBound: Int64 {
+      if case .range(let range) = self { range.upperBound } else { 0 }
+    }
+  }
+
+  /// A part of a write, in one message, or an append.
   struct Piece {
     let number: UInt64
-    /// Where in the file; empty at 0 for what is appended, wherever that will be.
-    let range: Range<Int64>
+    let place: Place
     let bytes: Int
     let payload: Payload
   }
 
   private var waiting = Deque<Piece>()
-  private var underWay: [UInt64: Range<Int64>] = [:]
+  private var underWay: [UInt64: Place] = [:]
   /// Bytes that are queued or under way.
   private(set) var bytes = 0
   private var sizes: [UInt64: Int] = [:]
@@ -36,21 +55,21 @@ struct WriteQueue<Payload, Barrier> {
   var isWaiting: Bool { !waiting.isEmpty }
 
   /// Puts a piece behind the others.
-  mutating func add(_ payload: Payload, range: Range<Int64>, bytes: Int) {
+  mutating func add(_ payload: Payload, at place: Place, bytes: Int) {
     if isIdle { highest = 0 }
-    waiting.append(Piece(number: nextNumber, range: range, bytes: bytes, payload: payload))
+    waiting.append(Piece(number: nextNumber, place: place, bytes: bytes, payload: payload))
     nextNumber += 1
     self.bytes += bytes
-    highest = max(highest, range.upperBound)
+    highest = max(highest, place.upperBound)
   }
 
   /// The next piece to send, if it has at most `credit` bytes and overlaps nothing that is under way.
   mutating func next(credit: Int) -> Piece? {
     guard let piece = waiting.first, piece.bytes <= credit,
-      !underWay.values.contains(where: { $0.overlaps(piece.range) })
+      !underWay.values.contains(where: { $0.overlaps(piece.place) })
     else { return nil }
     waiting.removeFirst()
-    underWay[piece.number] = piece.range
+    underWay[piece.number] = piece.place
     sizes[piece.number] = piece.bytes
     return piece
   }
@@ -58,7 +77,7 @@ struct WriteQueue<Payload, Barrier> {
   /// Whether the next piece waits for an overlapping one, rather than for credit.
   var isBlocked: Bool {
     guard let piece = waiting.first else { return false }
-    return underWay.values.contains { $0.overlaps(piece.range) }
+    return underWay.values.contains { $0.overlaps(piece.place) }
   }
 
   /// The peer has answered a piece.

@@ -41,6 +41,21 @@ import Testing
     #expect(readAll(here) == [UInt8](repeating: 66, count: size))
   }
 
+  @Test func `a file that has grown or shrunk is read and copied as a whole at once`() async throws {
+    let share = try await MountedShare()
+    let (there, here) = (share.exported.path.string + "/f", share.path.string + "/f")
+    for size in [0, 3_000, 5_000, 10, 100_000, 1] {
+      unlink(there + ".new")
+      let file = open(there, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+      _ = write(file, [UInt8](repeating: 66, count: size), size)
+      close(file)
+      for _ in 0..<2 { #expect(readAll(here).count == size) }
+      let again = open(here, O_RDONLY)
+      #expect(lseek(again, 0, SEEK_END) == size)
+      close(again)
+    }
+  }
+
   @Test func `a remembered name stands in nobody's way`() async throws {
     let share = try await MountedShare()
     let result = shell(

@@ -107,21 +107,37 @@ extension POSIXCase {
       try file.write(Array("Y".utf8))
       try expect(try contents(path) == "01X34Y6789", try contents(path))
     },
+    POSIXCase("an append by one descriptor goes behind what another has written") { place in
+      for number in 0..<20 {
+        let path = place.appending("a\(number)")
+        let (one, other) = (try File(path, O_RDWR | O_CREAT), try File(path, O_WRONLY | O_APPEND))
+        try one.write([UInt8](repeating: 119, count: 100_000))
+        try other.write([UInt8](repeating: 65, count: 100))
+        try one.write([UInt8](repeating: 120, count: 10), at: 100_100)
+        try expect(try one.status.st_size == 100_110, "size")
+        let end = try File(path, O_RDONLY).read(200, at: 99_999)
+        let expected = [119] + [UInt8](repeating: 65, count: 100) + [UInt8](repeating: 120, count: 10)
+        try expect(end == expected, "other contents")
+      }
+    },
     POSIXCase("appends of two handles, larger than the kernel's requests, stay whole") { place in
       let path = place.appending("a")
       try write("", to: path)
       let bytes = [[UInt8]](
-        arrayLiteral: .init(repeating: 65, count: 1_500_000), .init(repeating: 66, count: 1_500_000))
+        arrayLiteral: .init(repeating: 65, count: 2_097_152), .init(repeating: 66, count: 2_097_052))
       let threads = bytes.map { bytes in
         Thread {
           for _ in 0..<4 { try File(path, O_WRONLY | O_APPEND).write(bytes) }
         }
       }
       for thread in threads { try thread.join() }
-      let all = try File(path, O_RDONLY).read(13_000_000, at: 0)
-      try expect(all.count == 12_000_000, "\(all.count) bytes")
-      for start in stride(from: 0, to: all.count, by: 1_500_000) {
-        try expect(all[start..<start + 1_500_000].allSatisfy { $0 == all[start] }, "torn at \(start)")
+      let all = try File(path, O_RDONLY).read(17_000_000, at: 0)
+      try expect(all.count == 4 * (2_097_152 + 2_097_052), "\(all.count) bytes")
+      var start = 0
+      while start < all.count {
+        let end = start + (all[start] == 65 ? 2_097_152 : 2_097_052)
+        try expect(all[start..<min(end, all.count)].allSatisfy { $0 == all[start] }, "torn at \(start)")
+        start = end
       }
     },
     POSIXCase("a file opened for appending can be mapped") { place in
