@@ -93,7 +93,9 @@ extension PeerFilesystem {
         // Another file has the name now: it is open, for when the kernel has learned of it.
         let name = locked { _ in node.names.last }
         guard let name, case .path = target else {
+          // Another thread has learned of it first: the next lookup of this one opens what is there.
           send(.close(file.handle)) { _ in }
+          expectRetry(pending.process, nil, file.options)
           return pending.fail(.staleNFSFileHandle)
         }
         pin(file.handle, file.options, attributes, name.bytes, in: name.parent, for: pending.process, asked: learned)
