@@ -118,6 +118,8 @@ package enum Limits {
     /// A connection made since was heard of again by itself: the next one is not made within this time for silence alone,
     /// so that a link that stalls now and then does not have the server asked all the time.
     package static let falseAlarm = 3.0
+    /// Seconds for which an export waits for the one of the same folder before it to end, as when it is started again.
+    package static let succession = 2.0
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
     /// Seconds after which the exporter closes what a guest that is away had open, locks among it, for others: it then

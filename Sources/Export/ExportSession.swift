@@ -90,13 +90,7 @@ final class ExportSession: Responder {
 }
 
 extension Operation {
-  /// Whether it waits for a disk or a server as a rule, and not only when that is dead.
-  fileprivate var isSlow: Bool {
-    switch self {
-    case .fsync, .flush, .close, .statfs, .allocate: true
-    case .lookup, .setattr, .list, .readlink, .symlink, .link, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .open,
-      .reopen, .read, .write, .append, .seek:
-      false
-    }
-  }
+  /// Whether it waits for a disk as a rule, and not only when that is dead. Whatever else does stands aside when it is
+  /// noticed; a close is not among them, or the fsyncs of others would hold up whoever saves a file.
+  fileprivate var isSlow: Bool { self == .fsync }
 }

@@ -79,6 +79,37 @@ final class MountTable: Sendable {
     return devices
   }
 
+  /// Where filesystems are mounted in this process' namespace, and their devices (proc_pid_mountinfo(5)).
+  static func places() -> [(device: UInt64, path: String)] {
+    guard
+      let table = try? Descriptor(p2pfs_openat(AT_FDCWD, "/proc/self/mountinfo", O_RDONLY | O_CLOEXEC, 0)),
+      let text = try? contents(of: table)
+    else { return [] }
+    return text.split(separator: UInt8(ascii: "\n")).compactMap { line in
+      let fields = line.split(separator: UInt8(ascii: " "))
+      guard fields.count > 4, let device = device(fields[2]) else { return nil }
+      return (device, String(pathBytes: unescaped(fields[4])))
+    }
+  }
+
+  /// Undoes the octal escapes of blanks and the like.
+  private static func unescaped(_ field: ArraySlice<UInt8>) -> [UInt8] {
+    var bytes: [UInt8] = []
+    var rest = field
+    while let byte = rest.popFirst() {
+      let digits = rest.prefix(3)
+      if byte == UInt8(ascii: "\\"), digits.count == 3,
+        let escaped = UInt8(String(decoding: digits, as: UTF8.self), radix: 8)
+      {
+        bytes.append(escaped)
+        rest = rest.dropFirst(3)
+      } else {
+        bytes.append(byte)
+      }
+    }
+    return bytes
+  }
+
   private static func device(_ field: ArraySlice<UInt8>) -> UInt64? {
     let numbers = field.split(separator: UInt8(ascii: ":")).map { UInt64(String(decoding: $0, as: UTF8.self)) }
     guard numbers.count == 2, let major = numbers[0], let minor = numbers[1] else { return nil }

@@ -38,7 +38,14 @@ struct OwnDirectories: Sendable {
     let top = Identity(try FileStatus(root.rawValue))
     for path in paths {
       let prefixes = OwnDirectories.prefixes(of: path)
-      guard prefixes.contains(where: { OwnDirectories.identity($0, follows: true) == top }) else { continue }
+      // As its path is written, or as a link leads there.
+      let leads = path.withPath { realpath($0, nil) }
+      defer { free(leads) }
+      let ways = prefixes + (leads.map { OwnDirectories.prefixes(of: String(path: $0)) } ?? [])
+      guard
+        ways.contains(where: { OwnDirectories.identity($0, follows: true) == top })
+          || OwnDirectories.isMounted(path, beneath: root)
+      else { continue }
       for prefix in prefixes { _ = prefix.withPath { mkdir($0, 0o700) } }
       guard let real = path.withPath({ realpath($0, nil) }) else { continue }
       defer { free(real) }
@@ -52,6 +59,16 @@ struct OwnDirectories: Sendable {
       }
     }
     try expectOutside(root, paths)
+  }
+
+  /// Whether a filesystem is mounted beneath the root that holds `path`: perhaps a directory above it, once more (mount(8),
+  /// --bind).
+  private static func isMounted(_ path: String, beneath root: borrowing Descriptor) -> Bool {
+    var link = root.procPath()
+    guard let device = identity(path, follows: true)?.device, let real = realpath(&link, nil) else { return false }
+    defer { free(real) }
+    let top = String(path: real) == "/" ? "/" : String(path: real) + "/"
+    return MountTable.places().contains { $0.device == device && $0.path.hasPrefix(top) }
   }
 
   /// Looks whether the root lies in one of them.

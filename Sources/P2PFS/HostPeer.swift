@@ -124,7 +124,8 @@ package actor HostPeer {
     self.report = report
     let path = configuration.isOnce ? nil : configuration.directory.flatMap(SavedExport.path)
     // A second export of the same folder at the same time has a code and guests of its own.
-    claim = path.flatMap(StateDirectory.claim)
+    // The export that had it a moment ago may still be on its way out.
+    claim = path.flatMap { StateDirectory.claim($0, patience: Limits.Session.succession) }
     savePath = claim == nil ? nil : path
     let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
@@ -145,8 +146,11 @@ package actor HostPeer {
     SavedExport.path(for: directory).flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))?.port
   }
 
-  /// Remembers the port of this export's own signaling server.
-  package func remember(port: Int) { saved.port = port }
+  /// Remembers the port of this export's own signaling server; not in the place of one where guests are going to look
+  /// for it, which may be free again next time.
+  package func remember(port: Int) {
+    if saved.guests.isEmpty || saved.port == nil { saved.port = port }
+  }
 
   /// Serves until the task is cancelled, or, with `isOnce`, until the guest has left.
   /// - Throws: if the room cannot be had at first; later troubles are reported and overcome.

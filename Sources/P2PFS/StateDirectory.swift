@@ -76,12 +76,18 @@ package enum StateDirectory {
 
   /// Claims a file for this process: nil if another one has, or the place cannot be written. The claim ends with the
   /// last reference, and with the process however it ends (flock(2)).
-  static func claim(_ path: String) -> Claim? {
+  /// - Parameter patience: seconds in which another process may end. Blocks so long.
+  static func claim(_ path: String, patience: Double = 0) -> Claim? {
     makeParents(of: path)
     let descriptor = (path + ".lock").withPath { open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600) }
     guard descriptor >= 0 else { return nil }
     let claim = Claim(descriptor)
-    return flock(descriptor, LOCK_EX | LOCK_NB) == 0 ? claim : nil
+    let end = Instant.now.advanced(by: patience)
+    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+      guard errno == EWOULDBLOCK, Instant.now < end else { return nil }
+      usleep(50_000)
+    }
+    return claim
   }
 
   /// See `claim`.

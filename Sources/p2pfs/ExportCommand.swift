@@ -108,7 +108,13 @@ struct ExportCommand: AsyncParsableCommand {
     var server = try Settings.server(flag: signal, code: given?.server)
     var shown = server
     if server == nil {
-      let own = try await SignalServer.own(port: HostPeer.rememberedPort(of: key).flatMap(UInt16.init(exactly:)))
+      let wanted = HostPeer.rememberedPort(of: key).flatMap(UInt16.init(exactly:))
+      let own = try await SignalServer.own(port: wanted)
+      if let wanted, wanted != own.port {
+        Console.say(
+          "Port \(wanted) is taken by another program: what was mounted before looks for this export there, and finds it "
+            + "when the export is started again while the port is free.")
+      }
       ownServer = own
       server = ServerAddress(scheme: .ws, host: "127.0.0.1", port: own.port)
       shown = ServerAddress(scheme: .ws, host: ownHost, port: own.port)

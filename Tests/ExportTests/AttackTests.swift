@@ -375,7 +375,7 @@ enum Forged {
     #expect(allowance.own * Limits.Session.guests + OpenFileAllowance.stock(limit: 20_000) <= all)
     #expect(allowance.most - allowance.own <= OpenFileAllowance.stock(limit: 20_000) / 2)
     let rich = OpenFileAllowance(limit: 1_048_576)
-    #expect(rich.own == Limits.Export.openFiles && rich.most == Limits.Export.openFiles)
+    #expect(rich.own == Limits.Export.ownOpenFiles && rich.most == Limits.Export.openFiles)
     let poor = OpenFileAllowance(limit: 20)
     #expect(poor.own == 8 && poor.most == 8)
     // Two that take all they can leave nothing in the stock, and a third its own.

@@ -56,6 +56,31 @@ import Wire
     #expect(try home.peer.read(home.peer.open(path("f"))) == Array("mine".utf8))
   }
 
+  @Test(arguments: [true, false]) func `it is hidden, too, where a link or a mount brings it in`(isLink: Bool) throws {
+    let user = try TemporaryDirectory()
+    let elsewhere = user.path.string
+    let shared = try TemporaryDirectory()
+    let share = shared.path.string
+    let path: String
+    if isLink {
+      for name in ["state", "state/p2pfs", "state/p2pfs/exports"] { mkdir("\(share)/\(name)", 0o755) }
+      mkdir("\(elsewhere)/.local", 0o755)
+      #expect(symlink("\(share)/state", "\(elsewhere)/.local/state") == 0)
+      path = "\(elsewhere)/.local/state/p2pfs"
+    } else {
+      for name in ["state", "state/p2pfs", "state/p2pfs/exports"] { mkdir("\(elsewhere)/\(name)", 0o755) }
+      mkdir("\(share)/state", 0o755)
+      #expect(mount("\(elsewhere)/state", "\(share)/state", nil, UInt(MS_BIND), nil) == 0)
+      path = "\(elsewhere)/state/p2pfs"
+    }
+    defer { if !isLink { umount2("\(share)/state", 2) } }
+    let confined = try ConfinedDirectory(shared.path, barring: [path])
+    let peer = Peer(Share(confined, readOnly: false))
+    #expect(try peer.list(Path(Array("state/p2pfs".utf8))).isEmpty)
+    let inside = try Path(Array("state/p2pfs/exports".utf8))
+    #expect(try peer.ask(.lookup(.path(inside))).error == .notPermitted)
+  }
+
   @Test func `neither it nor what leads to it can be taken away or replaced`() throws {
     let home = try Home(prepare: Self.makeState)
     for name in [".local", ".local/state", ".local/state/p2pfs"] {
