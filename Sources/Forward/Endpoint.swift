@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// A TCP port of a host or a Unix socket, to connect to or to listen at, in the one spelling that is compared and
 /// that travels.

@@ -1,4 +1,4 @@
-package import Session
+package import P2PFSSession
 
 /// Why nothing can be forwarded.
 package enum ForwardError: Error {
@@ -13,5 +13,5 @@ package enum ForwardError: Error {
   /// The other side said nothing within `Limits.Forward.answer` seconds.
   case noAnswer
   /// The other side could not be asked, or is gone.
-  case peer(ChannelError)
+  case peer(SessionChannelError)
 }

@@ -1,10 +1,10 @@
-import Core
+import P2PFSCore
 package import Logging
 import NIOCore
 import NIOPosix
-package import Session
+package import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
 /// The side that was asked to forward: makes the connections that guests ask for, and listens for them, as far as its
 /// policy allows.
@@ -22,10 +22,10 @@ package final class ForwardHost: Sendable {
     self.log = log
   }
 
-  /// Takes a channel that a guest has opened, if it is for forwarding. To be given to `HostPeer` as `onChannel`.
+  /// Takes a channel that a guest has opened, if it is for forwarding. To be given to `HostedRoom` as `onChannel`.
   /// - Returns: false if it is for something else; nothing was done with it then.
   @discardableResult
-  package func accept(_ channel: PeerChannel, of session: Session) -> Bool {
+  package func accept(_ channel: SessionChannel, of session: Session) -> Bool {
     guard channel.name.hasPrefix("forward:") else { return false }
     guard let name = ForwardName(parsing: channel.name) else {
       channel.reset(.refused, "not understood")
@@ -67,7 +67,7 @@ package final class ForwardHost: Sendable {
     return guests.map(\.value).first { $0 !== guest && $0.holds(endpoint) }
   }
 
-  private func refuse(_ channel: PeerChannel, _ why: String) {
+  private func refuse(_ channel: SessionChannel, _ why: String) {
     log.info("refused the other computer \(channel.name): \(why)")
     channel.reset(.refused, why)
   }

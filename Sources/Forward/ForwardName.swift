@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// What a channel of p2pfs-forward(1) is for: its name says it all.
 ///

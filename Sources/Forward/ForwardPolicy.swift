@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// What guests may forward to and listen at on this computer: nothing but what is named.
 ///

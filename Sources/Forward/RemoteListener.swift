@@ -1,6 +1,6 @@
-import Core
-import Session
-import Wire
+import P2PFSCore
+import P2PFSSession
+import P2PFSWire
 
 /// One forward of `-R`: has the peer listen, and again whenever it has stopped.
 struct RemoteListener: Sendable {
@@ -11,11 +11,11 @@ struct RemoteListener: Sendable {
   /// Asks the peer to listen.
   /// - Returns: the channel with whose end it stops, and where it listens: with the port that it has found, if any would
   ///   do.
-  func ask() async throws(ForwardError) -> (PeerChannel, Endpoint) {
-    let channel: PeerChannel
+  func ask() async throws(ForwardError) -> (SessionChannel, Endpoint) {
+    let channel: SessionChannel
     do { channel = try session.openChannel(ForwardName.listen(number, spec.listen).text) } catch { throw .peer(error) }
     do throws(ForwardError) {
-      return try await channel.inTime { channel throws(PeerChannelError) in
+      return try await channel.inTime { channel throws(SessionChannelError) in
         try await channel.opened()
         return (channel, try await endpoint(AsyncChannel(channel)))
       }
@@ -30,7 +30,7 @@ struct RemoteListener: Sendable {
   }
 
   /// Hears where the peer listens.
-  private func endpoint(_ channel: AsyncChannel) async throws(PeerChannelError) -> Endpoint {
+  private func endpoint(_ channel: AsyncChannel) async throws(SessionChannelError) -> Endpoint {
     guard let piece = try await channel.next(after: nil), piece.count == 2 else {
       throw .reset(.failed, "an answer that makes no sense")
     }
@@ -42,7 +42,7 @@ struct RemoteListener: Sendable {
   }
 
   /// Sees to it that the peer listens, until the session is over or the task is cancelled.
-  func keep(_ first: PeerChannel, report: @escaping @Sendable (ForwardGuest.Event) -> Void) async {
+  func keep(_ first: SessionChannel, report: @escaping @Sendable (ForwardGuest.Event) -> Void) async {
     var channel = first
     var wait = Limits.Forward.listenPause
     while true {
@@ -66,7 +66,7 @@ struct RemoteListener: Sendable {
   /// - Returns: nil if that is not wanted any more.
   private func askAgain(
     _ wait: inout Double, _ report: @Sendable (ForwardGuest.Event) -> Void
-  ) async -> PeerChannel? {
+  ) async -> SessionChannel? {
     var isTold = false
     while true {
       // While the peer is away for long, nothing can be asked.
@@ -93,18 +93,18 @@ struct RemoteListener: Sendable {
   }
 }
 
-extension Channel {
+extension SessionChannel {
   /// Does what takes an answer of the peer's, for so many seconds at most; after that, or if the task is cancelled, the
   /// channel is given up.
   func inTime<Value>(
-    seconds: Double = Limits.Forward.answer, _ body: (Channel) async throws(ChannelError) -> Value
+    seconds: Double = Limits.Forward.answer, _ body: (SessionChannel) async throws(SessionChannelError) -> Value
   ) async throws(ForwardError) -> Value {
     let limit = Task {
       try await Task.sleep(for: .seconds(seconds))
       reset(.cancelled, "no answer in time")
     }
     let result = await withTaskCancellationHandler {
-      do throws(ChannelError) { return Result<Value, ChannelError>.success(try await body(self)) } catch {
+      do throws(SessionChannelError) { return Result<Value, SessionChannelError>.success(try await body(self)) } catch {
         return .failure(error)
       }
     } onCancel: {

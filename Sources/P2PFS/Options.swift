@@ -1,5 +1,5 @@
-import Core
-import Export
+import P2PFSCore
+import P2PFSExport
 import Glibc
 import SystemPackage
 

@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// How long an exporter waits before a new code takes the place of a spent one: not at all at first, then a minute, and
 /// twice as long each time, up to `Limits.Pairing.longestRenewal`. Else who has the time gets ten guesses again and again.

@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
 ///

@@ -1,4 +1,4 @@
-internal import COpenSSL
+import CP2PFSOpenSSL
 
 /// NIST P-256 by OpenSSL, in the few operations that SPAKE2 needs. Values travel as bytes, so that no OpenSSL handle
 /// outlives a call.

@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// Which way a sealed message goes. Each way has a key of its own.
 enum SealDirection: UInt8, Sendable {

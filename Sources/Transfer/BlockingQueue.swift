@@ -1,5 +1,5 @@
-internal import Core
-internal import DequeModule
+import P2PFSCore
+import DequeModule
 
 /// A queue between two threads, which waits when it is full and when it is empty.
 final class BlockingQueue<Element: Sendable>: Sendable {

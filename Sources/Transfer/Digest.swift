@@ -1,6 +1,6 @@
-internal import COpenSSL
-internal import Core
-internal import Glibc
+import CP2PFSOpenSSL
+import P2PFSCore
+import Glibc
 
 /// SHA-256 of what comes piece by piece: OpenSSL's EVP interface, which takes the processor's instructions for it.
 ///

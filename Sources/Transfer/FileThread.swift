@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// Threads for work that waits: for disks, and for channels.
 enum FileThread {

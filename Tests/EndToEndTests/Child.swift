@@ -1,5 +1,5 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 
 /// What a command printed and how it ended.

@@ -1,10 +1,10 @@
-import Core
-import Pairing
-import Session
-import Signaling
+import P2PFSCore
+import P2PFSPairing
+import P2PFSSession
+import P2PFSSignaling
 import Synchronization
 import Testing
-import Transport
+import P2PFSTransport
 
 @testable import P2PFS
 
@@ -150,12 +150,12 @@ import Transport
   @Test func `a host that is away for longer than the timeout is given up`() async throws {
     let server = try await startServer()
     let address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: server.port)
-    var configuration = HostPeer.Configuration()
+    var configuration = HostedRoom.Configuration()
     configuration.ice.includesLoopback = true
     configuration.onChannel = { channel, _ in channel.accept() }
     let (codes, feed) = AsyncStream.makeStream(of: String.self)
     let guests = Mutex<[Session]>([])
-    let host = HostPeer(configuration, server: address) { event in
+    let host = HostedRoom(configuration, server: address) { event in
       switch event {
       case .ready(let code, _): feed.yield(code.text)
       case .arrived(let session, _): guests.withLock { $0.append(session) }
