@@ -1,4 +1,4 @@
-import P2PFSSession
+package import P2PFSSession
 package import P2PFSCore
 import Synchronization
 package import P2PFSTransport

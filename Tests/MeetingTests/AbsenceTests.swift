@@ -1,3 +1,4 @@
+import Rig
 import P2PFSCore
 import P2PFSPairing
 import P2PFSSession
@@ -23,14 +24,6 @@ import P2PFSTransport
     func end() { counter.ends.add(1, ordering: .relaxed) }
   }
 
-  private func eventually(_ condition: () async -> Bool) async -> Bool {
-    for _ in 0..<1_000 {
-      if await condition() { return true }
-      try? await Task.sleep(for: .milliseconds(10))
-    }
-    return await condition()
-  }
-
   @Test func whatAGuestHadOpenIsClosedWhenItWasAwayForAnHour() async throws {
     var signaling = SignalServer.Configuration()
     signaling.host = "127.0.0.1"
@@ -50,12 +43,12 @@ import P2PFSTransport
     var meeting = GuestMeeting(server: address, credential: Credential(code), waits: true)
     meeting.ice.includesLoopback = true
     let guest = try await JoinedRoom.meet(meeting)
-    #expect(await eventually { isThere.load(ordering: .relaxed) })
+    #expect(await comesTrue { isThere.load(ordering: .relaxed) })
     // It vanishes without a word.
     guest.session.suspend()
     let hour = Limits.Session.rest
     #expect(
-      await eventually {
+      await comesTrue {
         await host.dropExpired(now: Instant.now.advanced(by: hour - 60))
         await host.dropExpired(now: Instant.now.advanced(by: hour + 1))
         return counter.ends.load(ordering: .relaxed) == 1

@@ -1,3 +1,4 @@
+import Rig
 import P2PFSCore
 import Glibc
 import P2PFSPairing
@@ -60,16 +61,8 @@ import P2PFSTransport
       try? await host.run()
       await host.stop()
     }
-    #expect(await eventually { heard.state.withLock { $0.codes.count == 1 } })
+    #expect(await comesTrue { heard.state.withLock { $0.codes.count == 1 } })
     return (running, heard, code)
-  }
-
-  private func eventually(_ condition: () -> Bool) async -> Bool {
-    for _ in 0..<1_000 {
-      if condition() { return true }
-      try? await Task.sleep(for: .milliseconds(10))
-    }
-    return condition()
   }
 
   /// One guess, by hand: how many are left, or nil if it was right or nobody answered.
@@ -134,7 +127,7 @@ import P2PFSTransport
     }
     // Each guess was counted, and none beyond the tenth was looked at.
     #expect(Set(answers).isSubset(of: Set(0..<Limits.Pairing.attempts)))
-    #expect(await eventually { heard.state.withLock { $0.codes.count == 2 } })
+    #expect(await comesTrue { heard.state.withLock { $0.codes.count == 2 } })
     let (codes, left) = heard.state.withLock { ($0.codes, $0.left) }
     #expect(codes.first == code && codes.last != code)
     #expect(left.last == 0 && left == left.sorted(by: >))

@@ -1,3 +1,4 @@
+import Rig
 import P2PFSCore
 import P2PFSPairing
 import P2PFSSession
@@ -147,13 +148,13 @@ import P2PFSTransport
       }
       let before = heard.state.withLock { $0.ready }
       let running = Task { try? await host.run() }
-      #expect(await eventually { heard.state.withLock { $0.ready > before } })
+      #expect(await comesTrue { heard.state.withLock { $0.ready > before } })
       for _ in 0..<attempts {
         await #expect(throws: MeetingError.self) {
           _ = try await GuestMeeting(server: address, credential: wrong).meet()
         }
       }
-      #expect(await eventually { attempts == 6 || heard.state.withLock { $0.isSpent } })
+      #expect(await comesTrue { attempts == 6 || heard.state.withLock { $0.isSpent } })
       running.cancel()
       await running.value
       await host.stop()

@@ -1,3 +1,5 @@
+import Rig
+import P2PFSMeeting
 import P2PFSCore
 import P2PFSPairing
 import P2PFSSession
@@ -64,7 +66,7 @@ import P2PFSTransport
     let codes = (0..<2).map { _ in Task { await host.codes.reduce(into: [String]()) { $0.append($1) } } }
     let first = host.code
     for _ in 0..<10 { await expect(.wrongCode) { _ = try await Peer.connect(to: try wrong(first)) } }
-    #expect(await eventually { host.code != first })
+    #expect(await comesTrue { host.code != first })
     let second = host.code
     await host.close()
     #expect(await events.value == [.reachable] + (0..<10).reversed().map { .wrongCode(triesLeft: $0) })
@@ -97,15 +99,15 @@ import P2PFSTransport
     }
     let code = try #require(host?.code)
     var peers = [try await Peer.connect(to: code)]
-    #expect(await eventually { heard.withLock { $0 } == [.online] })
+    #expect(await comesTrue { heard.withLock { $0 } == [.online] })
     peers = []
-    #expect(await eventually { heard.withLock { $0 } == [.online, .closed] })
+    #expect(await comesTrue { heard.withLock { $0 } == [.online, .closed] })
     peers = [try await Peer.connect(to: code)]
-    #expect(await eventually { heard.withLock { $0.count } == 3 })
+    #expect(await comesTrue { heard.withLock { $0.count } == 3 })
     host = nil
     await task?.value
-    #expect(await eventually { heard.withLock { $0 } == [.online, .closed, .online, .closed] })
-    #expect(await eventually { peers[0].state == .closed })
+    #expect(await comesTrue { heard.withLock { $0 } == [.online, .closed, .online, .closed] })
+    #expect(await comesTrue { peers[0].state == .closed })
   }
 
   @Test func `its sequences keep a peer and a host`() async throws {
@@ -126,7 +128,7 @@ import P2PFSTransport
     #expect(await waiting.value == nil)
     states = nil
     codes = nil
-    #expect(await eventually { second.state == .closed })
+    #expect(await comesTrue { second.state == .closed })
   }
 
   @Test func `a guest waits for a host, if it is told to`() async throws {

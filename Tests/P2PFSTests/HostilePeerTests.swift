@@ -36,7 +36,7 @@ import P2PFSWire
     let (one, other) = MemoryLink.pair()
     asker.connect(one)
     peer.connect(other)
-    #expect(await eventually { asker.isOnline && peer.isOnline })
+    #expect(await comesTrue { asker.isOnline && peer.isOnline })
     try await test(PeerFiles(asker))
     asker.end()
     peer.end()

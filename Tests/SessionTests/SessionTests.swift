@@ -69,15 +69,6 @@ final class Answers: Sendable {
   }
 }
 
-/// Waits until something holds, at most five seconds.
-func eventually(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<1000 {
-    if condition() { return true }
-    usleep(5000)
-  }
-  return condition()
-}
-
 let directory = Request.mkdir(Path.root, mode: 0o755)
 let look = Request.lookup(.path(.root))
 

@@ -47,15 +47,6 @@ struct TestFailure: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
-/// Waits until something holds, at most ten seconds.
-func eventually(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<2000 {
-    if condition() { return true }
-    usleep(5000)
-  }
-  return condition()
-}
-
 /// Collects problems.
 final class Problems: Sendable {
   private let all = Mutex<[TransferProblem]>([])

@@ -79,7 +79,7 @@ final class Association {
     // The callbacks find the association by its number, which is set below, before any packet can come.
     guard
       let socket = usrsctp_socket(
-        AF_CONN, Int32(SOCK_STREAM.rawValue), Int32(IPPROTO_SCTP),
+        AF_CONN, p2pfs_usrsctp_stream(), Int32(IPPROTO_SCTP),
         { _, _, data, length, information, flags, token in
           guard let association = TransportThread.shared.stack[token] else {
             free(data)

@@ -1,3 +1,4 @@
+import P2PFSMeeting
 import P2PFSCore
 import Logging
 import P2PFSMount

@@ -1,3 +1,4 @@
+import P2PFSMeeting
 import ArgumentParser
 import CP2PFSLinux
 import P2PFSCore
