@@ -113,6 +113,8 @@ let package = Package(
     .executableTarget(
       name: "hostile-peer", dependencies: on("Core", "Wire", "Pairing", "Session", "Transfer", "Meeting"),
       path: "Tests/HostilePeer", swiftSettings: settings),
+    // The rules of ARCHITECTURE.md, held against the sources.
+    tests("ArchitectureTests", []),
     tests("CoreTests", on("Core") + [system]),
     tests("WireTests", on("Core", "Wire") + [system]),
     tests("PairingTests", on("Core", "Pairing")),

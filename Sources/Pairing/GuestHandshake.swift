@@ -58,7 +58,7 @@ package struct GuestHandshake: Sendable {
   package mutating func receive(_ bytes: [UInt8]) throws(HandshakeError) -> Step {
     let before = state
     state = .finished
-    guard let message = HandshakeMessage(bytes) else { throw .malformed }
+    guard let message = HandshakeMessage(parsing: bytes) else { throw .malformed }
     switch (before, message) {
     case (.started(let exchange), .share(let share)):
       guard let outcome = exchange.finish(share) else { throw .invalidShare }

@@ -32,7 +32,7 @@ enum HandshakeMessage: Equatable {
   }
 
   /// Reads a message of the handshake; nil if it is none. Points are not checked here.
-  init?(_ bytes: [UInt8]) {
+  init?(parsing bytes: [UInt8]) {
     switch (bytes.first, bytes.count) {
     case (1, 2 + Curve.pointLength): self = .hello(version: bytes[1], share: Array(bytes[2...]))
     case (2, 1 + Curve.pointLength): self = .share(Array(bytes[1...]))

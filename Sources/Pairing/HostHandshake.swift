@@ -36,7 +36,7 @@ package struct HostHandshake: Sendable {
   package mutating func receive(_ bytes: [UInt8]) throws(HandshakeError) -> Step {
     let before = state
     state = .finished
-    guard let message = HandshakeMessage(bytes) else { throw .malformed }
+    guard let message = HandshakeMessage(parsing: bytes) else { throw .malformed }
     switch (before, message) {
     case (.waiting, .hello(let version, let share)):
       guard version == HandshakeMessage.version else { throw .version(version) }

@@ -1,3 +1,5 @@
+import P2PFSCore
+
 /// What lets the two sides of a session meet again without the code: 256 bits from their first handshake.
 ///
 /// It stays the same for the life of the mount. A new one with every connection would be lost with the one answer
@@ -32,14 +34,5 @@ package struct ResumptionSecret: Sendable, Equatable {
   /// Whether both are the same secret, in constant time.
   package static func == (left: ResumptionSecret, right: ResumptionSecret) -> Bool {
     right.bytes.withBytes { left.bytes.equals($0) }
-  }
-}
-
-/// Lower-case hexadecimal digits.
-enum Hex {
-  /// Two digits a byte.
-  static func encode(_ bytes: some Sequence<UInt8>) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
   }
 }

@@ -26,7 +26,7 @@ package final class TransferTarget: Sendable {
   package init(_ path: String, overwrites: Bool, umask: UInt32? = nil) throws(Errno) {
     directory = try ConfinedDirectory(path.filePath)
     self.overwrites = overwrites
-    self.umask = umask ?? Umask.ofProcess
+    self.umask = umask ?? ProcessUmask.ofProcess
   }
 
   /// The permissions that an entry gets.

@@ -1,7 +1,7 @@
 import Glibc
 
 /// The process' mask of permissions.
-enum Umask {
+enum ProcessUmask {
   /// As /proc tells it: umask(2) can only be asked by changing it, for all threads.
   static var ofProcess: UInt32 {
     guard let file = fopen("/proc/self/status", "re") else { return fallback }
