@@ -3,6 +3,7 @@ internal import Core
 internal import Glibc
 
 /// Incremental SHA-256, by OpenSSL's EVP interface, which uses the SHA instructions of the processor.
+///
 /// Used by one thread at a time; it may be handed from one thread to the next.
 final class Digest: @unchecked Sendable {
   // Owned by this object alone; the lock of the thread that hands it over orders the accesses.

@@ -3,6 +3,7 @@ internal import SystemPackage
 internal import Wire
 
 /// The directories of a transfer, whose times and permissions are set when all of their contents are there.
+///
 /// The paths share one buffer, so that a million of them need little memory.
 struct DirectoryTable {
   private struct Entry {

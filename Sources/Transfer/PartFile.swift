@@ -5,6 +5,7 @@ internal import SystemPackage
 internal import Wire
 
 /// The file that is being received: written and hashed piece by piece, and renamed when it is complete.
+///
 /// Used by the writing thread only.
 final class PartFile {
   let number: UInt64

@@ -3,6 +3,7 @@ internal import SystemPackage
 internal import Wire
 
 /// The name of a file while it is being received: hidden, in the same directory, and the same after a restart.
+///
 /// The part file of `a.txt` is `.a.txt.p2pfs-part`. A name that is too long for that is cut, and the start of its hash
 /// is added: `.NAM~0123456789abcdef.p2pfs-part`. The shortest form, for filesystems with short names, has no part of
 /// the name.

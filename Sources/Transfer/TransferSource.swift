@@ -7,6 +7,7 @@ internal import SystemPackage
 internal import Wire
 
 /// The files and directories of this computer that are sent, each under the name that the receiver sees.
+///
 /// Everything is opened through a `ConfinedDirectory` at the parent of each, so that no concurrent change leads
 /// elsewhere. A walk keeps the names in the directories on its path, and nothing of those it has passed.
 package final class TransferSource: Sendable {

@@ -6,8 +6,10 @@ package import SystemPackage
 internal import Wire
 
 /// The directory into which files are received, with its existing contents.
+///
 /// Files are written under a name of their own (`PartName`) and renamed when they are complete and verified. Used by
 /// the examining thread and by the writing thread; no state is shared between them.
+///
 /// Other users may create names beside ours, as in /tmp. So a part file is one that this user owns and no other may
 /// write, judged by its open file and not by its name; and after the rename the name is checked to lead to the received
 /// file.
