@@ -35,6 +35,19 @@ import Wire
     for phrase in phrases { #expect(text.contains(phrase), "\(name): \(phrase)") }
   }
 
+  @Test func `each page that a page refers to exists, and p2pfs(1) leads to all`() throws {
+    var seen: Set = ["p2pfs.1"]
+    var next = ["p2pfs.1"]
+    while let name = next.popLast() {
+      for match in try Self.page(name).matches(of: /\.Xr (p2pfs[a-z\-]*) ([1-9])/) {
+        let other = "\(match.1).\(match.2)"
+        if seen.insert(other).inserted { next.append(other) }
+      }
+    }
+    let commands = ["completions", "export", "forward", "mount", "pipe", "receive", "send", "signal", "umount"]
+    #expect(seen == Set(commands.map { "p2pfs-\($0).1" } + ["p2pfs.1", "p2pfs-protocol.7"]))
+  }
+
   @Test func `the protocol has the limits of the codec`() throws {
     // 2^62 - 1, as the page has it.
     #expect(Limits.Wire.fileSize == 1 << 62 - 1)
