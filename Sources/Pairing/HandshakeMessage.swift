@@ -1,4 +1,4 @@
-/// What two peers say to each other through a signaling server. One byte of kind, then the parts of fixed length:
+/// The messages of two peers through a signaling server. One byte for the kind, then fields of fixed length:
 ///
 ///     1 hello    version (1) ‖ pA (65)                guest → host
 ///     2 share    pB (65)                              host → guest
