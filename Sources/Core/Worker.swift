@@ -1,4 +1,4 @@
-import CLinux
+import CP2PFSLinux
 import Glibc
 
 /// A thread with a name that shows in ps(1) and debuggers.

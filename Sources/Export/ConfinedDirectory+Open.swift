@@ -1,8 +1,8 @@
-internal import CLinux
-internal import Core
-internal import Glibc
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
 package import SystemPackage
-package import Wire
+package import P2PFSWire
 
 /// What opens files for real, and what changes a file rather than a directory.
 extension ConfinedDirectory {

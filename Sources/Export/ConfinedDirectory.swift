@@ -1,8 +1,8 @@
-internal import CLinux
-internal import Core
-internal import Glibc
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
 package import SystemPackage
-internal import Wire
+import P2PFSWire
 
 /// The directory that is exported: the one place where a path of a peer meets the filesystem.
 ///

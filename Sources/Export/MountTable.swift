@@ -1,8 +1,8 @@
-internal import CLinux
-internal import Core
-internal import Glibc
-internal import SystemPackage
-internal import Synchronization
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
+import SystemPackage
+import Synchronization
 
 /// Which devices are mounts of p2pfs, so that the exporter never asks one of them anything: it could be served
 /// by the very peer that waits for our answer.

@@ -1,6 +1,6 @@
-internal import Core
-internal import Glibc
-internal import SystemPackage
+import P2PFSCore
+import Glibc
+import SystemPackage
 
 /// Directories of p2pfs itself, with the secrets of this very export, which are never served though they lie beneath the
 /// root, as they do where a home is exported. They look empty, and what leads to them keeps its name: else a peer could

@@ -1,7 +1,7 @@
-internal import CLinux
-internal import Glibc
-internal import Synchronization
-internal import SystemPackage
+import CP2PFSLinux
+import Glibc
+import Synchronization
+import SystemPackage
 
 /// The umask(2) of the program that a request comes from. The kernel applies it, since only that knows the default ACL
 /// of a directory, which takes its place (acl(5)).

@@ -1,7 +1,7 @@
-internal import CLinux
-internal import Glibc
-internal import Synchronization
-internal import SystemPackage
+import CP2PFSLinux
+import Glibc
+import Synchronization
+import SystemPackage
 
 /// What a worker thread gives up before it serves anybody. All of it concerns the calling thread alone, and none is
 /// needed for confinement: `ConfinedDirectory` is the wall, this is the second one. What the kernel does not have is

@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 import Glibc
 
 /// What is mounted, as /proc/self/mountinfo has it (proc_pid_mountinfo(5)).

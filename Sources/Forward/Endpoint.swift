@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// A TCP port of a host or a Unix socket, to connect to or to listen on, in the one spelling that is compared and sent.
 ///

@@ -1,4 +1,4 @@
-package import Session
+package import P2PFSSession
 
 /// The reason why a forward failed.
 package enum ForwardError: Error {
@@ -13,5 +13,5 @@ package enum ForwardError: Error {
   /// The peer did not answer within `Limits.Forward.answer` seconds.
   case noAnswer
   /// The peer could not be asked, or is gone.
-  case peer(ChannelError)
+  case peer(SessionChannelError)
 }

@@ -1,10 +1,10 @@
-import Core
+import P2PFSCore
 package import Logging
 import NIOCore
 import NIOPosix
-package import Session
+package import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
 /// The guest's side of forwarding: listens on this computer for `-L`, has the peer listen for `-R`, and connects to the
 /// destinations of `-R` and to nothing else.
@@ -65,7 +65,7 @@ package final class ForwardGuest: Sendable {
   }
 
   /// Accepts a channel that the peer has opened: a connection to a listener of `-R`. Thread-safe; never blocks.
-  package func accept(_ channel: PeerChannel) {
+  package func accept(_ channel: SessionChannel) {
     guard case .accepted(let number)? = ForwardName(parsing: channel.name), remote.indices.contains(Int(number)) else {
       log.info("the other computer opened a channel that nobody asked for: \(channel.name)")
       return channel.reset(.refused, "nobody asked for it")
@@ -97,11 +97,11 @@ package final class ForwardGuest: Sendable {
   }
 
   private func check(_ target: Endpoint, _ session: Session) async throws(ForwardError) {
-    let channel: PeerChannel
+    let channel: SessionChannel
     do { channel = try session.openChannel(ForwardName.check(target).text) } catch { throw .peer(error) }
     defer { channel.reset(.cancelled) }
     do throws(ForwardError) {
-      try await channel.inTime { channel throws(PeerChannelError) in try await channel.opened() }
+      try await channel.inTime { channel throws(SessionChannelError) in try await channel.opened() }
     } catch {
       if case .peer(.reset(.refused, _)) = error { throw .targetRefused(target) }
       throw error
@@ -120,7 +120,7 @@ package final class ForwardGuest: Sendable {
       do {
         let listeners = try await SocketListener.start(sockets, slots: { [peer] in peer.value.accepted }) {
           [peer, weak session] connection, isTCP in
-          guard let session else { throw PeerChannelError.peerGone }
+          guard let session else { throw SessionChannelError.peerGone }
           try peer.value.accept(connection, isTCP: isTCP, for: .connect(spec.target), on: session)
         }.get()
         let isOver = state.withLock { state in

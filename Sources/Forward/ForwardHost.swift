@@ -1,10 +1,10 @@
-import Core
+import P2PFSCore
 package import Logging
 import NIOCore
 import NIOPosix
-package import Session
+package import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
 /// The host's side of forwarding: connects and listens for guests, as far as its policy allows.
 ///
@@ -21,10 +21,10 @@ package final class ForwardHost: Sendable {
     self.log = log
   }
 
-  /// Accepts a channel that a guest has opened, if it is for forwarding. For `HostPeer`'s `onChannel`.
+  /// Accepts a channel that a guest has opened, if it is for forwarding. For `HostedRoom`'s `onChannel`.
   /// - Returns: false if the channel is for something else and was not touched.
   @discardableResult
-  package func accept(_ channel: PeerChannel, of session: Session) -> Bool {
+  package func accept(_ channel: SessionChannel, of session: Session) -> Bool {
     guard channel.name.hasPrefix("forward:") else { return false }
     guard let name = ForwardName(parsing: channel.name) else {
       channel.reset(.refused, "not understood")
@@ -66,7 +66,7 @@ package final class ForwardHost: Sendable {
     return guests.map(\.value).first { $0 !== guest && $0.holds(endpoint) }
   }
 
-  private func refuse(_ channel: PeerChannel, _ why: String) {
+  private func refuse(_ channel: SessionChannel, _ why: String) {
     log.info("refused the other computer \(channel.name): \(why)")
     channel.reset(.refused, why)
   }

@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// The purpose of a channel of p2pfs-forward(1), which is encoded in its name.
 ///

@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// The connections and listeners that guests may have on this computer: only those that are named.
 ///

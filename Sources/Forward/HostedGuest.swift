@@ -1,16 +1,16 @@
-import Core
+import P2PFSCore
 import Glibc
 import Logging
 import NIOCore
 import NIOPosix
-import Session
-import Wire
+import P2PFSSession
+import P2PFSWire
 
 /// The listeners and connections of one guest at the host. Used on the loop only.
 final class HostedGuest {
   /// A listener that the guest has requested; it is open as long as its channel.
   private struct Listener {
-    let channel: PeerChannel
+    let channel: SessionChannel
     let endpoint: Endpoint
     var sockets: [SocketListener] = []
   }
@@ -36,7 +36,7 @@ final class HostedGuest {
   }
 
   /// Listens as long as `channel` is open.
-  func listen(_ number: UInt8, _ endpoint: Endpoint, _ channel: PeerChannel) {
+  func listen(_ number: UInt8, _ endpoint: Endpoint, _ channel: SessionChannel) {
     // A guest that lost its connection may ask again before this side has closed the first listener.
     close(number)
     guard !isOver, listeners.count < Limits.Forward.listeners else {
@@ -63,12 +63,12 @@ final class HostedGuest {
     return true
   }
 
-  private func open(_ number: UInt8, _ endpoint: Endpoint, _ channel: PeerChannel, until deadline: NIODeadline) {
+  private func open(_ number: UInt8, _ endpoint: Endpoint, _ channel: SessionChannel, until deadline: NIODeadline) {
     let guest = NIOLoopBound(self, eventLoop: ForwardLoop.loop)
     let listening = NameLookup.onThread(if: { channel.failure == nil }) { try ListeningSocket.listen(at: endpoint) }
     listening.flatMap { sockets in
       SocketListener.start(sockets, slots: { guest.value.peer.accepted }) { connection, isTCP in
-        guard let session = guest.value.session else { throw PeerChannelError.peerGone }
+        guard let session = guest.value.session else { throw SessionChannelError.peerGone }
         try guest.value.peer.accept(connection, isTCP: isTCP, for: .accepted(number), on: session)
       }
     }.whenComplete { result in
@@ -77,7 +77,7 @@ final class HostedGuest {
   }
 
   private func opened(
-    _ number: UInt8, _ endpoint: Endpoint, _ channel: PeerChannel, until deadline: NIODeadline,
+    _ number: UInt8, _ endpoint: Endpoint, _ channel: SessionChannel, until deadline: NIODeadline,
     _ result: Result<[SocketListener], any Error>
   ) {
     // The channel may have ended meanwhile.
@@ -90,7 +90,7 @@ final class HostedGuest {
       listeners[number]?.sockets = sockets
       log.info("listening on \(endpoint.text) for the other computer")
       channel.accept()
-      let answer = PeerChannel.piece(capacity: 2)
+      let answer = SessionChannel.piece(capacity: 2)
       answer.write(sockets.first?.port ?? 0)
       // The first window has room for it.
       _ = try? channel.send(answer)
@@ -117,7 +117,7 @@ final class HostedGuest {
     }
   }
 
-  private func ended(_ number: UInt8, _ channel: PeerChannel) {
+  private func ended(_ number: UInt8, _ channel: SessionChannel) {
     if listeners[number]?.channel === channel { close(number) }
   }
 

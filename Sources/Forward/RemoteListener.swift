@@ -1,6 +1,6 @@
-import Core
-import Session
-import Wire
+import P2PFSCore
+import P2PFSSession
+import P2PFSWire
 
 /// One forward of `-R`: has the peer listen, and asks it again whenever it has stopped.
 struct RemoteListener: Sendable {
@@ -11,11 +11,11 @@ struct RemoteListener: Sendable {
   /// Asks the peer to listen.
   /// - Returns: the channel, with whose end the listener stops, and its address, with the actual port if any was
   ///   requested.
-  func ask() async throws(ForwardError) -> (PeerChannel, Endpoint) {
-    let channel: PeerChannel
+  func ask() async throws(ForwardError) -> (SessionChannel, Endpoint) {
+    let channel: SessionChannel
     do { channel = try session.openChannel(ForwardName.listen(number, spec.listen).text) } catch { throw .peer(error) }
     do throws(ForwardError) {
-      return try await channel.inTime { channel throws(PeerChannelError) in
+      return try await channel.inTime { channel throws(SessionChannelError) in
         try await channel.opened()
         return (channel, try await endpoint(AsyncChannel(channel)))
       }
@@ -30,7 +30,7 @@ struct RemoteListener: Sendable {
   }
 
   /// Receives the address at which the peer listens.
-  private func endpoint(_ channel: AsyncChannel) async throws(PeerChannelError) -> Endpoint {
+  private func endpoint(_ channel: AsyncChannel) async throws(SessionChannelError) -> Endpoint {
     guard let piece = try await channel.next(after: nil), piece.count == 2 else {
       throw .reset(.failed, "an answer that makes no sense")
     }
@@ -42,7 +42,7 @@ struct RemoteListener: Sendable {
   }
 
   /// Keeps the peer listening until the session is over or the task is cancelled.
-  func keep(_ first: PeerChannel, report: @escaping @Sendable (ForwardGuest.Event) -> Void) async {
+  func keep(_ first: SessionChannel, report: @escaping @Sendable (ForwardGuest.Event) -> Void) async {
     var channel = first
     var wait = Limits.Forward.listenPause
     while true {
@@ -67,7 +67,7 @@ struct RemoteListener: Sendable {
   /// - Returns: nil if the session is over or the task is cancelled.
   private func askAgain(
     _ wait: inout Double, _ report: @Sendable (ForwardGuest.Event) -> Void
-  ) async -> PeerChannel? {
+  ) async -> SessionChannel? {
     var isTold = false
     while true {
       // An expired session cannot send requests.
@@ -94,18 +94,18 @@ struct RemoteListener: Sendable {
   }
 }
 
-extension Channel {
+extension SessionChannel {
   /// Runs `body`, which waits for an answer of the peer, for at most this many seconds; after that, or if the task is
   /// cancelled, the channel is reset.
   func inTime<Value>(
-    seconds: Double = Limits.Forward.answer, _ body: (Channel) async throws(ChannelError) -> Value
+    seconds: Double = Limits.Forward.answer, _ body: (SessionChannel) async throws(SessionChannelError) -> Value
   ) async throws(ForwardError) -> Value {
     let limit = Task {
       try await Task.sleep(for: .seconds(seconds))
       reset(.cancelled, "no answer in time")
     }
     let result = await withTaskCancellationHandler {
-      do throws(ChannelError) { return Result<Value, ChannelError>.success(try await body(self)) } catch {
+      do throws(SessionChannelError) { return Result<Value, SessionChannelError>.success(try await body(self)) } catch {
         return .failure(error)
       }
     } onCancel: {

@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 import Glibc
 import Logging
 import NIOCore
@@ -18,7 +18,7 @@ final class SocketListener: Sendable {
   /// - Parameters:
   ///   - slots: must have room before a connection is accepted.
   ///   - accepted: called on the loop with each connection, not active yet, and whether it is a TCP connection, to add
-  ///     a `Coupling` to its pipeline; if it throws the connection is reset.
+  ///     a `ForwardedConnection` to its pipeline; if it throws the connection is reset.
   static func start(
     _ sockets: [ListeningSocket], slots: @escaping @Sendable () -> ConnectionSlots,
     accepted: @escaping @Sendable (any NIOCore.Channel, _ isTCP: Bool) throws -> Void

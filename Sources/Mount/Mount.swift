@@ -1,11 +1,11 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 package import Logging
-package import Session
+package import P2PFSSession
 import Synchronization
 import SystemPackage
-package import Wire
+package import P2PFSWire
 
 /// The peer's folder, mounted here.
 ///

@@ -1,10 +1,10 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Opening and closing files.
 ///

@@ -1,11 +1,11 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 import Logging
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Reads, and reading ahead.
 extension PeerFilesystem {

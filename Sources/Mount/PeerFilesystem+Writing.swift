@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import DequeModule
-import FUSE
+import P2PFSFUSE
 import Glibc
 import Logging
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Writes, and writing behind.
 extension PeerFilesystem {

@@ -1,6 +1,6 @@
-import Core
+import P2PFSCore
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// The reads of one open file: the requests to the peer, the contents that have come, and the reads that wait.
 ///

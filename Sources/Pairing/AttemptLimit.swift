@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// The delay before an exporter replaces a spent code: none at first, then a minute, and twice as long each time, up to
 /// `Limits.Pairing.longestRenewal`. Otherwise a patient attacker gets ten guesses again and again.

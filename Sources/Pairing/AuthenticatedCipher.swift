@@ -1,4 +1,4 @@
-internal import COpenSSL
+import CP2PFSOpenSSL
 
 /// AES-256-GCM (NIST SP 800-38D) by OpenSSL's EVP, with nonces of 12 bytes and tags of 16.
 enum AuthenticatedCipher {

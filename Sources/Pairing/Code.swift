@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// The text by which one person lets another one in: `ROOM-SECRET`, for example `482153-lusab-babad`.
 ///

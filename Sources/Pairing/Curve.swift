@@ -1,4 +1,4 @@
-internal import COpenSSL
+import CP2PFSOpenSSL
 
 /// NIST P-256 by OpenSSL, with the few operations that SPAKE2 needs. Values are passed as bytes, so that no OpenSSL
 /// handle outlives a call.

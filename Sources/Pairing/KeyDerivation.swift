@@ -1,5 +1,5 @@
-internal import COpenSSL
-internal import Core
+import CP2PFSOpenSSL
+import P2PFSCore
 
 /// SHA-256, HMAC, HKDF and scrypt, by OpenSSL.
 enum KeyDerivation {

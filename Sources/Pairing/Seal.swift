@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// The direction of a sealed message. Each direction has its own key.
 enum SealDirection: UInt8, Sendable {

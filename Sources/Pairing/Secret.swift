@@ -1,4 +1,4 @@
-internal import COpenSSL
+import CP2PFSOpenSSL
 
 /// Secret bytes, wiped when the last reference goes.
 ///

@@ -1,6 +1,6 @@
-import Core
+import P2PFSCore
 import Glibc
-import Session
+import P2PFSSession
 import SystemPackage
 
 /// Reads a descriptor into pieces of a channel until its end. Runs on a thread of its own.
@@ -16,13 +16,13 @@ struct InputPump: ~Copyable {
   deinit { close(input) }
 
   consuming func run() {
-    do throws(ChannelError) { try pump() } catch {
+    do throws(SessionChannelError) { try pump() } catch {
       // The user of the channel sees the failure as well.
     }
   }
 
-  private borrowing func pump() throws(ChannelError) {
-    var empty = Channel.piece(capacity: Limits.Pipes.piece)
+  private borrowing func pump() throws(SessionChannelError) {
+    var empty = SessionChannel.piece(capacity: Limits.Pipes.piece)
     while true {
       pipe.writable.listen()
       if let failure = pipe.channel.failure { throw failure }
@@ -39,19 +39,19 @@ struct InputPump: ~Copyable {
       // Send at once, however little it is. A piece is kept until the peer has consumed it, so it must not be mostly
       // empty.
       if count * 2 < spare.count {
-        let piece = Channel.piece(capacity: count)
+        let piece = SessionChannel.piece(capacity: count)
         piece.spare.copyMemory(from: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(spare)[..<count]))
         piece.count += count
         try send(piece)
       } else {
         empty.count += count
         try send(empty)
-        empty = Channel.piece(capacity: Limits.Pipes.piece)
+        empty = SessionChannel.piece(capacity: Limits.Pipes.piece)
       }
     }
   }
 
-  private borrowing func send(_ piece: Frame) throws(ChannelError) {
+  private borrowing func send(_ piece: Frame) throws(SessionChannelError) {
     while try !pipe.channel.send(piece) {
       pipe.writable.listen()
       // Check again: the room may have come in between.

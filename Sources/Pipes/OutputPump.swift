@@ -1,6 +1,6 @@
-import Core
+import P2PFSCore
 import Glibc
-import Session
+import P2PFSSession
 import SystemPackage
 
 /// Writes the data of a channel to a descriptor until the end, and closes it. Runs on a thread of its own.
@@ -52,7 +52,7 @@ struct OutputPump: ~Copyable {
   private mutating func gather() throws(PipeError) -> Gathered {
     var bytes = 0
     while batch.count < Limits.Pipes.batchPieces, bytes < Limits.Pipes.batch {
-      do throws(ChannelError) {
+      do throws(SessionChannelError) {
         switch try pipe.channel.receive() {
         case .piece(let piece):
           batch.append(piece)

@@ -1,16 +1,16 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
-package import Session
+package import P2PFSSession
 import Synchronization
 package import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Connects two file descriptors with a channel: the input is sent to the peer, and the data of the peer is written to
 /// the output, both at once, on a thread each.
 ///
 /// ```
-/// input ──read──▶ InputPump ──▶ Channel ──▶ OutputPump ──writev──▶ output
+/// input ──read──▶ InputPump ──▶ SessionChannel ──▶ OutputPump ──writev──▶ output
 /// ```
 /// The end of the input ends that direction; the output is closed at the end of the other one. SIGPIPE must be ignored
 /// in the process, so that a broken pipe is reported as an error.
@@ -20,10 +20,10 @@ package final class Pipe: Sendable {
     var failure: PipeError?
   }
 
-  let channel: Channel
+  let channel: SessionChannel
   /// Rung when `channel` has room, and when it has data; both when it has failed.
-  let writable = Doorbell()
-  let readable = Doorbell()
+  let writable = PollWaker()
+  let readable = PollWaker()
   private let input: FileDescriptor?
   private let output: FileDescriptor
   private let state = Mutex(State())
@@ -32,7 +32,7 @@ package final class Pipe: Sendable {
 
   /// Takes `channel`, as its only user, and the ownership of both descriptors. They may be non-blocking.
   /// - Parameter input: nil stands for an empty input.
-  package init(input: FileDescriptor?, output: FileDescriptor, channel: Channel) {
+  package init(input: FileDescriptor?, output: FileDescriptor, channel: SessionChannel) {
     self.input = input
     self.output = output
     self.channel = channel

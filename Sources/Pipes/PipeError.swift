@@ -1,6 +1,6 @@
-package import Session
+package import P2PFSSession
 package import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Why a pipe ended before both directions were complete.
 package enum PipeError: Error, Equatable, CustomStringConvertible {
@@ -11,10 +11,10 @@ package enum PipeError: Error, Equatable, CustomStringConvertible {
   /// Writing or closing the output failed.
   case output(Errno)
   /// The other side gave up, or is gone.
-  case channel(ChannelError)
+  case channel(SessionChannelError)
 
   /// The error of the pipe for an error of its channel.
-  init(_ error: ChannelError) {
+  init(_ error: SessionChannelError) {
     if case .reset(.brokenPipe, _) = error { self = .brokenPipe(isHere: false) } else { self = .channel(error) }
   }
 
@@ -22,7 +22,7 @@ package enum PipeError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .brokenPipe(isHere: true): "nobody takes the output any more (broken pipe)"
-    case .brokenPipe(isHere: false): ChannelError.reset(.brokenPipe, "").description
+    case .brokenPipe(isHere: false): SessionChannelError.reset(.brokenPipe, "").description
     case .input(let error): "cannot read standard input: \(error)"
     case .output(let error): "cannot write standard output: \(error)"
     case .channel(let error): error.description

@@ -1,5 +1,5 @@
-internal import Core
-internal import DequeModule
+import P2PFSCore
+import DequeModule
 
 /// A bounded queue between two threads. Appending blocks while it is full, taking blocks while it is empty.
 final class BlockingQueue<Element: Sendable>: Sendable {

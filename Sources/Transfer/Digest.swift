@@ -1,6 +1,6 @@
-internal import COpenSSL
-internal import Core
-internal import Glibc
+import CP2PFSOpenSSL
+import P2PFSCore
+import Glibc
 
 /// Incremental SHA-256, by OpenSSL's EVP interface, which uses the SHA instructions of the processor.
 ///

@@ -1,4 +1,4 @@
-internal import Core
+import P2PFSCore
 
 /// Threads for work that blocks, on disks and on channels.
 enum FileThread {

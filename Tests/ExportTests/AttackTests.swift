@@ -1,14 +1,14 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// A file outside an export that no request may reach, name or change.
 struct Canary {

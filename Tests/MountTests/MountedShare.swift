@@ -1,15 +1,15 @@
-import Core
-import Export
-import FUSE
+import P2PFSCore
+import P2PFSExport
+import P2PFSFUSE
 import Glibc
 import Logging
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 /// A directory that is exported, and mounted again, over a link in memory: the real exporter, the real session,
 /// the kernel's real mount.

@@ -1,9 +1,9 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 @Suite struct ReadStreamTests {
   private let version = Attributes.Version(

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
+import P2PFSWire
 import SystemPackage
 import Testing
-import Wire
 
 /// The numbers in the manual pages are those of the program.
 @Suite struct ManualTests {

@@ -1,4 +1,4 @@
-import Transport
+import P2PFSTransport
 
 /// Session descriptions (SDP) and candidates from the other side, our own or another WebRTC.
 @_cdecl("LLVMFuzzerTestOneInput")

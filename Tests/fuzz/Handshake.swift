@@ -1,5 +1,5 @@
-@testable import Pairing
-import Transport
+@testable import P2PFSPairing
+import P2PFSTransport
 
 /// The first bytes of a stranger: messages of the handshake, and of the protocol that opens data channels.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,0 +1,92 @@
+import P2PFSCore
+
+/// A session description or candidate that breaks its format.
+package struct MalformedDescription: Error, Sendable, CustomStringConvertible {
+  /// What is wrong with it.
+  package let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// What one side tells the other before they can connect: a session description (SDP) with one section for data
+/// channels, as RFC 8829 and RFC 8841 lay it out. A plain value; reads and writes no other media.
+package struct SessionDescription: Sendable, Equatable {
+  /// The `setup` attribute: who is the DTLS client (RFC 8842 section 5).
+  package enum Setup: String, Sendable {
+    /// Offers either role.
+    case actpass
+    /// Is the DTLS client.
+    case active
+    /// Is the DTLS server.
+    case passive
+  }
+
+  /// ICE user name fragment: 4 to 256 ice-chars.
+  package var fragment: String
+  /// ICE password: 22 to 256 ice-chars.
+  package var password: String
+  /// SHA-256 of the certificate.
+  package var fingerprint: Fingerprint
+  package var setup: Setup
+  /// SCTP port; 5000 unless there is a reason.
+  package var port: UInt16 = 5000
+  /// Largest message in bytes that the writer takes; 0 for no limit. 64 KiB if absent (RFC 8841 section 6.1).
+  package var largestMessage: UInt64 = 65_536
+  /// Candidates known at the time of writing; others follow on their own (trickle ICE, RFC 8838).
+  package var candidates: [Candidate] = []
+  /// Whether `candidates` is all there will be.
+  package var isComplete = false
+  /// Identification of the media section, repeated in the answer.
+  package var mediaID = "0"
+
+  /// A description without candidates.
+  package init(fragment: String, password: String, fingerprint: Fingerprint, setup: Setup) {
+    self.fragment = fragment
+    self.password = password
+    self.fingerprint = fingerprint
+    self.setup = setup
+  }
+}
+
+/// The SHA-256 of a DER certificate.
+package struct Fingerprint: Sendable, Hashable, CustomStringConvertible {
+  /// 32 bytes.
+  package let bytes: [UInt8]
+
+  /// The fingerprint of these 32 bytes; nil for another count.
+  package init?(_ bytes: [UInt8]) {
+    guard bytes.count == 32 else { return nil }
+    self.bytes = bytes
+  }
+
+  /// Parses 32 pairs of hexadecimal digits with colons between, as RFC 8122 section 5 writes them.
+  package init?(parsing text: some StringProtocol) {
+    let pairs = text.utf8.split(separator: UInt8(ascii: ":"), maxSplits: 33, omittingEmptySubsequences: false)
+    guard pairs.count == 32 else { return nil }
+    var bytes: [UInt8] = []
+    for pair in pairs {
+      let digits = Array(pair)
+      guard digits.count == 2, let high = Self.digit(digits[0]), let low = Self.digit(digits[1]) else { return nil }
+      bytes.append(high << 4 | low)
+    }
+    self.bytes = bytes
+  }
+
+  private static func digit(_ byte: UInt8) -> UInt8? {
+    switch byte {
+    case 0x30...0x39: byte - 0x30
+    case 0x41...0x46: byte - 0x41 + 10
+    case 0x61...0x66: byte - 0x61 + 10
+    default: nil
+    }
+  }
+
+  package var description: String {
+    let digits = Array("0123456789ABCDEF".utf8)
+    var text: [UInt8] = []
+    for byte in bytes {
+      if !text.isEmpty { text.append(UInt8(ascii: ":")) }
+      text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+    }
+    return String(decoding: text, as: UTF8.self)
+  }
+}

@@ -1,0 +1,378 @@
+import CP2PFSUsrsctp
+import P2PFSCore
+import DequeModule
+import Glibc
+
+/// What carries SCTP's packets: DTLS, or a layer between the two. "Packet out"; the way in is `Association.input`.
+protocol PacketCarrier: AnyObject {
+  /// Takes a packet for the peer. The bytes die when the call returns. Must not call back into the association.
+  func carry(_ packet: UnsafeRawBufferPointer)
+}
+
+/// Who an association reports to. On the transport thread. Must not call back into the association except where said.
+protocol AssociationOwner: AnyObject {
+  /// The association is up.
+  func associationUp()
+  /// A message came in.
+  func association(received frame: Frame, stream: UInt16, protocolID: UInt32)
+  /// The peer has reset these streams of its (incoming), or ours are reset (outgoing); RFC 6525.
+  func association(reset streams: [UInt16], incoming: Bool)
+  /// Something was acknowledged.
+  func associationAdvanced()
+  /// The peer ended it, or broke a rule. At most once; not after `close`.
+  func associationEnded(_ error: TransportError)
+}
+
+/// One SCTP association (RFC 9260) over packets, with what is in flight bounded by a `BandwidthDelayEstimate`.
+/// On the transport thread only.
+final class Association {
+  private unowned let owner: any AssociationOwner
+  private unowned let carrier: any PacketCarrier
+  private let stack: SCTPStack
+  private let socket: OpaquePointer
+  private let port: UInt16
+  private let remotePort: UInt16
+  private(set) var token: UInt = 0
+  private(set) var isUp = false
+  private var isClosed = false
+  private var busyUntil = Instant(nanoseconds: 0)
+
+  /// The bound on what is in flight.
+  private(set) var estimate = BandwidthDelayEstimate()
+  /// Bytes given to SCTP that the peer has not acknowledged.
+  private(set) var inFlight = 0 {
+    didSet { stack.inFlight += inFlight - oldValue }
+  }
+  private var accepted = 0
+  private var isDry = true
+  /// The packet whose way there and back is being measured.
+  private var probe: Probe?
+  private var highestSent: UInt32?
+  private var deliveredAt = Instant.now
+  /// When the packets that are on their way left, by their first sequence number; what was acknowledged last of them.
+  private var departures = Deque<(tsn: UInt32, time: Instant)>()
+  private var lastDeparture = Instant.now
+  private var recovery = LossRecovery()
+  private var pacer = Pacer()
+  private var partial: [UInt16: Frame] = [:]
+  private var mtu = 0
+  private struct Probe {
+    let tsn: UInt32
+    let sent: Instant
+    /// Bytes delivered when it left, since when, and when the last of them had left.
+    let delivered: Int
+    let deliveredAt: Instant
+    let lastDeparture: Instant
+  }
+
+  private static let buffer = Int32(Limits.Transport.flight * 2)
+
+  init(
+    owner: any AssociationOwner, carrier: any PacketCarrier, stack: SCTPStack, port: UInt16, remotePort: UInt16,
+    receiveBuffer: Int
+  ) throws(TransportError) {
+    self.owner = owner
+    self.carrier = carrier
+    self.stack = stack
+    self.port = port
+    self.remotePort = remotePort
+    // The callbacks find the association by its number, which is set below, before any packet can come.
+    guard
+      let socket = usrsctp_socket(
+        AF_CONN, p2pfs_usrsctp_stream(), Int32(IPPROTO_SCTP),
+        { _, _, data, length, information, flags, token in
+          guard let association = TransportThread.shared.stack[token] else {
+            free(data)
+            return 1
+          }
+          association.received(data, length, information, flags)
+          return 1
+        },
+        { _, space, token in
+          TransportThread.shared.stack[token]?.advanced(space: space)
+          return 1
+        }, 0, nil)
+    else { throw .resources("no SCTP socket") }
+    self.socket = socket
+    token = stack.add(self)
+    usrsctp_set_ulpinfo(socket, UnsafeMutableRawPointer(bitPattern: token))
+    guard configure(), setReceiveBuffer(receiveBuffer) else {
+      close()
+      throw .resources("SCTP options: errno \(errno)")
+    }
+  }
+
+  deinit { precondition(isClosed, "an association must be closed before it goes") }
+
+  private func set<Value>(_ level: Int32, _ option: Int32, _ value: Value) -> Bool {
+    withUnsafeBytes(of: value) {
+      usrsctp_setsockopt(socket, level, option, $0.baseAddress, socklen_t($0.count)) == 0
+    }
+  }
+
+  private func configure() -> Bool {
+    let sctp = Int32(IPPROTO_SCTP)
+    // Streams: enough for the channels we allow; both sides may ask for more later (RFC 8831 section 6.2).
+    let streams = UInt16(Limits.Transport.channels * 2)
+    var good = usrsctp_set_non_blocking(socket, 1) == 0
+    good = good && set(SOL_SOCKET, SO_SNDBUF, Self.buffer)
+    good = good && set(SOL_SOCKET, SO_LINGER, linger(l_onoff: 1, l_linger: 0))  // close aborts: RFC 8831 section 6.2
+    good = good && set(sctp, SCTP_NODELAY, Int32(1))
+    good =
+      good
+      && set(
+        sctp, SCTP_INITMSG,
+        sctp_initmsg(
+          sinit_num_ostreams: streams, sinit_max_instreams: 2_048, sinit_max_attempts: 12, sinit_max_init_timeo: 3_000))
+    good =
+      good
+      && set(
+        sctp, SCTP_ENABLE_STREAM_RESET,
+        sctp_assoc_value(
+          assoc_id: UInt32(SCTP_ALL_ASSOC), assoc_value: UInt32(SCTP_ENABLE_RESET_STREAM_REQ)))
+    good =
+      good
+      && set(
+        sctp, SCTP_PLUGGABLE_SS,
+        sctp_assoc_value(assoc_id: UInt32(SCTP_ALL_ASSOC), assoc_value: UInt32(SCTP_SS_ROUND_ROBIN)))
+    for event in [SCTP_ASSOC_CHANGE, SCTP_STREAM_RESET_EVENT] {
+      good =
+        good
+        && set(
+          sctp, SCTP_EVENT, sctp_event(se_assoc_id: UInt32(SCTP_ALL_ASSOC), se_type: UInt16(event), se_on: 1))
+    }
+    return good
+  }
+
+  /// Sets what the peer may have here that came out of order or in parts: the window that SCTP tells it. May grow later.
+  /// - Returns: whether it could be set.
+  @discardableResult
+  func setReceiveBuffer(_ bytes: Int) -> Bool { set(SOL_SOCKET, SO_RCVBUF, Int32(clamping: bytes)) }
+
+  private func address(_ port: UInt16) -> sockaddr_conn {
+    p2pfs_conn_address(UnsafeMutableRawPointer(bitPattern: token), port)
+  }
+
+  /// Sends INIT. Both sides do (RFC 8831 section 6.2); SCTP makes one association of it.
+  func connect(mtu: Int) throws(TransportError) {
+    stack.hurry()
+    var local = address(port)
+    var remote = address(remotePort)
+    let size = socklen_t(MemoryLayout<sockaddr_conn>.size)
+    let bound = withUnsafeMutablePointer(to: &local) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { usrsctp_bind(socket, $0, size) }
+    }
+    guard bound == 0 else { throw .resources("SCTP bind: errno \(errno)") }
+    let connected = withUnsafeMutablePointer(to: &remote) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { usrsctp_connect(socket, $0, size) }
+    }
+    guard connected == 0 || errno == EINPROGRESS else { throw .resources("SCTP connect: errno \(errno)") }
+    setMTU(mtu)
+  }
+
+  /// Sets the largest packet, SCTP's header included. What was cut before keeps its size.
+  func setMTU(_ bytes: Int) {
+    guard bytes != mtu else { return }
+    mtu = bytes
+    var remote = address(remotePort)
+    // usrsctp adds its common header of 12 bytes itself. Multiples of 4, as chunks are.
+    _ = p2pfs_set_path_mtu(socket, &remote, UInt32((bytes - 12) & ~3))
+  }
+
+  /// A packet from the peer.
+  func input(_ packet: UnsafeRawBufferPointer, at now: Instant) {
+    guard !isClosed else { return }
+    stack.hurry()
+    // Acknowledgements go out at the latest 20 ms after data: tick until then.
+    busyUntil = max(busyUntil, now.advanced(by: 0.1))
+    let sack = packet.chunk(3)
+    if let sack {
+      guard recovery.takes(packet, cumulative: sack, at: now, roundTrip: estimate.roundTrip) else { return }
+      while let first = departures.first, Int32(bitPattern: sack &- first.tsn) >= 0 {
+        lastDeparture = first.time
+        departures.removeFirst()
+      }
+    }
+    let before = inFlight
+    usrsctp_conninput(UnsafeMutableRawPointer(bitPattern: token), packet.baseAddress, packet.count, 0)
+    if let probe, let sack, Int32(bitPattern: sack &- probe.tsn) >= 0 {
+      self.probe = nil
+      estimate.addRound(
+        roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered,
+        over: max(now.seconds(since: probe.deliveredAt), probe.sent.seconds(since: probe.lastDeparture)),
+        isLimited: isDry, at: now)
+      isDry = false
+    }
+    if inFlight != before { deliveredAt = now }
+  }
+
+  /// A packet from usrsctp for the peer.
+  func output(_ packet: UnsafeRawBufferPointer) {
+    if let tsn = packet.chunk(0) {
+      if highestSent.map({ Int32(bitPattern: tsn &- $0) > 0 }) ?? true {
+        highestSent = tsn
+        let now = Instant.now
+        departures.append((tsn, now))
+        if probe == nil {
+          probe = Probe(
+            tsn: tsn, sent: now, delivered: accepted - inFlight, deliveredAt: deliveredAt, lastDeparture: lastDeparture)
+        }
+      } else {
+        recovery.begin(until: highestSent ?? tsn)
+        // Sent again: which of the two is acknowledged cannot be told (Karn's algorithm).
+        if probe?.tsn == tsn { probe = nil }
+      }
+    }
+    carrier.carry(packet)
+  }
+
+  /// When a message may be sent.
+  enum Admission {
+    case now
+    /// When something was acknowledged.
+    case later
+    /// After so many seconds.
+    case after(Double)
+  }
+
+  /// Whether another `count` bytes may be in flight, and at this moment. At least one message always may.
+  func admits(_ count: Int) -> Admission {
+    guard isUp, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight) else {
+      return .later
+    }
+    let wait = pacer.take(count, rate: estimate.pace, at: .now)
+    return wait == 0 ? .now : .after(wait)
+  }
+
+  /// There is room, but nothing to send.
+  func ranDry() { isDry = true }
+
+  /// Gives a message to SCTP. Not within a callback of the owner.
+  /// - Returns: whether it was taken; if not, try again when something was acknowledged.
+  func send(_ bytes: UnsafeRawBufferPointer, stream: UInt16, protocolID: UInt32) -> Bool {
+    guard isUp, !isClosed else { return true }  // nobody is there any more
+    stack.hurry()
+    var information = sctp_sndinfo()
+    information.snd_sid = stream
+    information.snd_ppid = protocolID.bigEndian
+    let sent = usrsctp_sendv(
+      socket, bytes.baseAddress, bytes.count, nil, 0, &information, socklen_t(MemoryLayout<sctp_sndinfo>.size),
+      UInt32(SCTP_SENDV_SNDINFO), 0)
+    guard sent >= 0 else { return errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM }
+    accepted += bytes.count
+    inFlight += bytes.count
+    return true
+  }
+
+  /// Closes our direction of a stream, RFC 6525.
+  /// - Returns: whether the request is on its way; if not (another is), try again.
+  func reset(_ stream: UInt16) -> Bool {
+    guard isUp, !isClosed else { return true }
+    stack.hurry()
+    busyUntil = Instant.now.advanced(by: 5)
+    return p2pfs_reset_outgoing_stream(socket, stream) == 0
+  }
+
+  /// Aborts the association and gives it back. Not within a callback.
+  func close() {
+    guard !isClosed else { return }
+    isClosed = true
+    inFlight = 0
+    usrsctp_close(socket)
+    stack.remove(token)
+  }
+
+  /// Whether its timers need 10 ms resolution.
+  func isBusy(at now: Instant) -> Bool { !isUp || inFlight > 0 || now < busyUntil }
+
+  /// Whether data is on its way and some was acknowledged within the last 100 ms.
+  func isProgressing(at now: Instant) -> Bool { isUp && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
+
+  /// Round trip in seconds, smoothed as SCTP does; 0 if not known.
+  var roundTrip: Double {
+    var status = sctp_status()
+    var size = socklen_t(MemoryLayout<sctp_status>.size)
+    guard !isClosed, usrsctp_getsockopt(socket, Int32(IPPROTO_SCTP), SCTP_STATUS, &status, &size) == 0 else { return 0 }
+    return Double(status.sstat_primary.spinfo_srtt) / 1e3
+  }
+
+  private func advanced(space: UInt32) {
+    inFlight = max(0, Int(Self.buffer) - Int(Int32(bitPattern: space)))
+    owner.associationAdvanced()
+  }
+
+  private func received(_ data: UnsafeMutableRawPointer?, _ length: Int, _ information: sctp_rcvinfo, _ flags: Int32) {
+    guard let data else {
+      // The socket cannot be read any more: the peer is gone.
+      if !isClosed { owner.associationEnded(.closedByPeer) }
+      return
+    }
+    guard !isClosed else { return free(data) }
+    if flags & Int32(MSG_NOTIFICATION) != 0 {
+      notified(UnsafeRawBufferPointer(start: data, count: length))
+      free(data)
+      return
+    }
+    let stream = information.rcv_sid
+    var frame = Frame(adopting: data, count: length)
+    if let begun = partial.removeValue(forKey: stream) { frame = begun.appending(frame) }
+    guard frame.count <= Limits.Wire.message + 1 else {
+      return owner.associationEnded(.violation("a message of more than 64 KiB"))
+    }
+    guard flags & Int32(MSG_EOR) != 0 else {
+      partial[stream] = frame
+      return
+    }
+    owner.association(received: frame, stream: stream, protocolID: UInt32(bigEndian: information.rcv_ppid))
+  }
+
+  private func notified(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count >= 8 else { return }
+    switch Int32(bytes.loadUnaligned(as: UInt16.self)) {
+    case SCTP_ASSOC_CHANGE:
+      guard bytes.count >= MemoryLayout<sctp_assoc_change>.size else { return }
+      switch Int32(bytes.loadUnaligned(as: sctp_assoc_change.self).sac_state) {
+      case SCTP_COMM_UP:
+        isUp = true
+        owner.associationUp()
+      case SCTP_COMM_LOST, SCTP_SHUTDOWN_COMP, SCTP_CANT_STR_ASSOC: owner.associationEnded(.closedByPeer)
+      default: break
+      }
+    case SCTP_STREAM_RESET_EVENT:
+      let event = bytes.baseAddress!.assumingMemoryBound(to: sctp_stream_reset_event.self)
+      let flags = Int32(event.pointee.strreset_flags)
+      guard flags & (SCTP_STREAM_RESET_DENIED | SCTP_STREAM_RESET_FAILED) == 0 else { return }
+      let count = min(p2pfs_reset_event_count(event), UInt32(bytes.count / 2))
+      let streams = (0..<count).map { p2pfs_reset_event_stream(event, $0) }
+      owner.association(reset: streams, incoming: flags & SCTP_STREAM_RESET_INCOMING_SSN != 0)
+    default: break
+    }
+  }
+}
+
+extension Frame {
+  /// A frame with the other's message behind its own.
+  fileprivate func appending(_ other: Frame) -> Frame {
+    let whole = Frame(capacity: count + other.count)
+    memcpy(whole.base, base, count)
+    memcpy(whole.base + count, other.base, other.count)
+    whole.count = count + other.count
+    return whole
+  }
+}
+
+extension UnsafeRawBufferPointer {
+  /// The transmission sequence number in the packet's first chunk of a type: DATA (0), or what SACK (3) acknowledges.
+  /// Looks at the first four chunks only; later ones are of no interest to a measurement.
+  fileprivate func chunk(_ type: UInt8) -> UInt32? {
+    var offset = 12
+    for _ in 0..<4 {
+      guard offset + 8 <= count else { return nil }
+      if self[offset] == type { return UInt32(bigEndian: loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)) }
+      let length = Int(UInt16(bigEndian: loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self)))
+      guard length >= 4 else { return nil }
+      offset += (length + 3) & ~3
+    }
+    return nil
+  }
+}

@@ -1,0 +1,177 @@
+import P2PFSCore
+import DequeModule
+import Glibc
+
+/// Payload protocol identifiers, RFC 8831 section 8.
+private enum ProtocolID {
+  static let establishment: UInt32 = 50
+  static let text: UInt32 = 51
+  static let binary: UInt32 = 53
+  static let emptyText: UInt32 = 56
+  static let emptyBinary: UInt32 = 57
+}
+
+extension Connection {
+  /// Opens a channel on the lowest free stream of ours: even ones are the DTLS client's, RFC 8832 section 6.
+  func open(label: String, protocol name: String) throws(TransportError) -> DataChannel {
+    if let ended { throw ended }
+    guard isUp else { throw .wrongState("not connected yet") }
+    guard max(label.utf8.count, name.utf8.count) <= Limits.Transport.label else { throw .wrongState("label too long") }
+    var stream: UInt16 = isClient ? 0 : 1
+    while channels[stream] != nil || closingChannels[stream] != nil { stream += 2 }
+    guard channels.count < Limits.Transport.channels, stream < Limits.Transport.channels * 2 else {
+      throw .wrongState("too many channels")
+    }
+    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
+    channels[stream] = channel
+    establish(channel, .open(channelType: 0, label: label, protocol: name))
+    return channel
+  }
+
+  private func establish(_ channel: DataChannel, _ message: DataChannelEstablishment) {
+    channel.outgoing.append(.init(content: .establishment, frame: message.frame))
+    makeReady(channel)
+    markDirty()
+  }
+
+  private func makeReady(_ channel: DataChannel) {
+    guard !channel.isReady else { return }
+    channel.isReady = true
+    ready.append(channel)
+  }
+
+  /// Gives SCTP what it has room for, a message of each channel in turn.
+  func pump() {
+    guard ended == nil else { return }
+    outbox.take(into: &taken)
+    for (channel, item) in taken {
+      if case .abort = item.content { abort(channel, item.frame) } else { channel.outgoing.append(item) }
+      makeReady(channel)
+    }
+    taken.removeAll(keepingCapacity: true)
+    guard isUp, let association else { return }
+    if !resets.isEmpty { resets.removeAll { association.reset($0) } }
+    while let channel = ready.first {
+      guard let item = channel.outgoing.first else {
+        ready.removeFirst()
+        channel.isReady = false
+        continue
+      }
+      switch association.admits(item.frame.count) {
+      case .now: break
+      case .later: return
+      case .after(let seconds): return pumpAgain(after: seconds)
+      }
+      guard hand(item, of: channel, to: association) else { return }
+      channel.outgoing.removeFirst()
+      ready.removeFirst()
+      if channel.outgoing.isEmpty { channel.isReady = false } else { ready.append(channel) }
+    }
+    association.ranDry()
+  }
+
+  private func abort(_ channel: DataChannel, _ last: Frame) {
+    let dropped = channel.outgoing.filter { if case .message = $0.content { true } else { false } }
+    channel.outgoing.removeAll { if case .message = $0.content { true } else { false } }
+    for item in dropped { left(item, of: channel) }
+    channel.outgoing.append(.init(content: .message(.binary), frame: last))
+    channel.outgoing.append(.init(content: .close, frame: Frame(capacity: 0)))
+  }
+
+  /// A message of a channel does not wait any more.
+  private func left(_ item: DataChannel.Outgoing, of channel: DataChannel) {
+    outbox.left(item.frame.count)
+    channel.handedOver(item.frame.count)
+  }
+
+  private func pumpAgain(after seconds: Double) {
+    if pacing == nil { pacing = Timer(on: thread) { [weak self] in self?.markDirty() } }
+    pacing?.set(after: seconds)
+  }
+
+  /// - Returns: whether it was taken.
+  private func hand(_ item: DataChannel.Outgoing, of channel: DataChannel, to association: Association) -> Bool {
+    let bytes = item.frame.bytes
+    let isEmpty = bytes.isEmpty
+    let kind: UInt32
+    switch item.content {
+    case .establishment: return association.send(bytes, stream: channel.stream, protocolID: ProtocolID.establishment)
+    case .close:
+      closeOurs(channel, error: .closed)
+      return true
+    case .abort: preconditionFailure("it was resolved when it was taken")
+    case .message(.binary): kind = isEmpty ? ProtocolID.emptyBinary : ProtocolID.binary
+    case .message(.text): kind = isEmpty ? ProtocolID.emptyText : ProtocolID.text
+    }
+    if channels[channel.stream] === channel {
+      // SCTP has no empty messages: one byte stands for none.
+      let sent =
+        isEmpty
+        ? withUnsafeBytes(of: UInt8(0)) { association.send($0, stream: channel.stream, protocolID: kind) }
+        : association.send(bytes, stream: channel.stream, protocolID: kind)
+      guard sent else { return false }
+    }
+    left(item, of: channel)
+    return true
+  }
+
+  // MARK: Closing, RFC 8831 section 6.7
+
+  /// Resets our direction of a channel's stream.
+  private func closeOurs(_ channel: DataChannel, error: TransportError) {
+    guard channels[channel.stream] === channel else { return }
+    channels[channel.stream] = nil
+    closingChannels[channel.stream, default: (false, false)].ours = false
+    resets.append(channel.stream)
+    channel.delivery.end(error)
+    markDirty()
+  }
+
+  func association(reset streams: [UInt16], incoming: Bool) {
+    for stream in streams {
+      if incoming {
+        if let channel = channels[stream] { closeOurs(channel, error: .channelClosedByPeer) }
+        closingChannels[stream]?.theirs = true
+      } else {
+        closingChannels[stream]?.ours = true
+      }
+      if let state = closingChannels[stream], state.ours, state.theirs { closingChannels[stream] = nil }
+    }
+    markDirty()
+  }
+
+  // MARK: Receiving
+
+  func association(received frame: Frame, stream: UInt16, protocolID: UInt32) {
+    guard ended == nil else { return }
+    switch protocolID {
+    case ProtocolID.establishment: established(frame, stream)
+    case ProtocolID.text: deliver(frame, .text, stream)
+    case ProtocolID.binary: deliver(frame, .binary, stream)
+    case ProtocolID.emptyText: deliver(Frame(capacity: 0), .text, stream)
+    case ProtocolID.emptyBinary: deliver(Frame(capacity: 0), .binary, stream)
+    default: break  // not a data channel's: RFC 8831 section 6.6 leaves it to us
+    }
+  }
+
+  private func deliver(_ frame: Frame, _ kind: DataChannel.Kind, _ stream: UInt16) {
+    guard let channel = channels[stream] else { return }  // closed by us while it was on its way
+    guard frame.count <= Limits.Wire.message else { return end(.violation("a message of \(frame.count) bytes")) }
+    if !channel.delivery.deliver(frame, kind) { end(.violation("more messages than are kept for channel \(stream)")) }
+  }
+
+  private func established(_ frame: Frame, _ stream: UInt16) {
+    let message: DataChannelEstablishment
+    do { message = try DataChannelEstablishment(parsing: frame.bytes) } catch {
+      return end(.violation(error.description))
+    }
+    guard case .open(_, let label, let name) = message else { return }
+    let isTheirs = (stream % 2 == 0) != isClient
+    guard isTheirs, channels[stream] == nil else { return end(.violation("channel \(stream) opened twice")) }
+    guard channels.count < Limits.Transport.channels else { return end(.violation("too many channels")) }
+    let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
+    channels[stream] = channel
+    establish(channel, .acknowledge)
+    incoming.yield(channel)
+  }
+}

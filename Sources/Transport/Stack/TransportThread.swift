@@ -1,0 +1,104 @@
+import CP2PFSNice
+import Glibc
+import Synchronization
+
+/// Something with datagrams to send at the end of the current turn.
+protocol EndOfTurn: AnyObject {
+  /// The turn is over: hand over what has gathered. On the transport thread.
+  func endTurn()
+}
+
+/// The one thread that runs libnice, DTLS and SCTP, and the actors that control them.
+///
+/// There is exactly one, because usrsctp is one for the process. It owns a GMainContext, to which libnice attaches
+/// its sources. A turn of its loop is: wait for and dispatch GLib's sources, run what other threads have enqueued,
+/// then let every connection touched in the turn send its datagrams as one batch. It never blocks elsewhere.
+package final class TransportThread: SerialExecutor, @unchecked Sendable {
+  // @unchecked: `dirty`, `stack` and `thread` belong to the transport thread; `context` is GLib's and thread-safe.
+
+  /// The thread. It starts at first use and runs as long as the process.
+  package static let shared = TransportThread()
+
+  private enum Work: @unchecked Sendable {  // UnownedJob and closures are made for being handed over
+    case job(UnownedJob)
+    case block(@Sendable () -> Void)
+  }
+
+  /// GLib's context; sources may be attached from any thread.
+  let context: OpaquePointer
+  private let pending = Mutex<[Work]>([])
+  private var dirty: [any EndOfTurn] = []
+  private var thread = pthread_t()
+  /// SCTP's timers and associations. On the transport thread.
+  private(set) lazy var stack = SCTPStack(thread: self)
+
+  private init() {
+    context = g_main_context_new()
+    let started = pthread_create(&thread, nil, { TransportThread.run(Unmanaged.fromOpaque($0!)) }, passed())
+    precondition(started == 0, "the transport thread cannot be started")
+  }
+
+  private func passed() -> UnsafeMutableRawPointer { Unmanaged.passRetained(self).toOpaque() }
+
+  /// Whether the caller runs on the transport thread.
+  package var isCurrent: Bool { pthread_equal(pthread_self(), thread) != 0 }
+
+  /// Runs `work` on the transport thread after what was enqueued before. From any thread; never blocks.
+  package func enqueue(_ work: @escaping @Sendable () -> Void) { add(.block(work)) }
+
+  /// Runs a job of an actor. Called by the Swift runtime.
+  package func enqueue(_ job: consuming ExecutorJob) { add(.job(UnownedJob(job))) }
+
+  /// The executor, for actors.
+  package func asUnownedSerialExecutor() -> UnownedSerialExecutor { UnownedSerialExecutor(ordinary: self) }
+
+  /// Lets the Swift runtime verify isolation.
+  package func checkIsolated() { precondition(isCurrent, "not on the transport thread") }
+
+  /// Has `owner` called at the end of the current turn. On the transport thread; `owner` calls at most once a turn.
+  func atEndOfTurn(_ owner: any EndOfTurn) { dirty.append(owner) }
+
+  private func add(_ work: Work) {
+    let first = pending.withLock { queue in
+      queue.append(work)
+      return queue.count == 1
+    }
+    // One wake-up (GLib writes to an eventfd) when the queue turns non-empty; the thread itself looks before it waits.
+    if first, !isCurrent { g_main_context_wakeup(context) }
+  }
+
+  private static func run(_ retained: Unmanaged<TransportThread>) -> UnsafeMutableRawPointer? {
+    retained.takeUnretainedValue().loop()
+    return nil
+  }
+
+  private func loop() {
+    p2pfs_name_thread("transport")
+    thread = pthread_self()
+    g_main_context_push_thread_default(context)
+    var batch: [Work] = []
+    while true {
+      let idle = pending.withLock { $0.isEmpty }
+      g_main_context_iteration(context, idle ? 1 : 0)
+      pending.withLock { swap(&$0, &batch) }
+      for work in batch {
+        switch work {
+        case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
+        case .block(let block): block()
+        }
+      }
+      batch.removeAll(keepingCapacity: true)
+      endTurn()
+    }
+  }
+
+  /// Lets everybody who asked for it send. What they cause is served in the same turn.
+  func endTurn() {
+    var index = 0
+    while index < dirty.count {
+      dirty[index].endTurn()
+      index += 1
+    }
+    dirty.removeAll(keepingCapacity: true)
+  }
+}
