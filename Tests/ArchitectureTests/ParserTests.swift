@@ -4,7 +4,8 @@ import Testing
 @Suite struct ParserTests {
   /// Parsers, by the name of their type, and the file of Tests/fuzz that reaches them.
   private static let targets = [
-    "TransferMessage": "Transfer", "SessionDescription": "Description", "DataChannelEstablishment": "Handshake",
+    "TransferMessage": "Transfer", "SessionDescription": "Description", "Fingerprint": "Description",
+    "DataChannelEstablishment": "Handshake",
     "Candidate": "Meeting", "MeetingMessage": "Meeting", "HandshakeMessage": "Handshake", "Code": "Source",
     "PeerAddress": "Source", "ServerAddress": "Source", "Endpoint": "Forward", "ForwardName": "Forward",
     "ForwardPolicy": "Forward", "ForwardSpec": "Forward", "ChannelMessage": "ChannelMessage", "Join": "Join",
