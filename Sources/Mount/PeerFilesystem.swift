@@ -18,6 +18,7 @@ final class PeerFilesystem: FUSEFilesystem {
   struct State {
     var tree: NodeTree
     var files: [UInt64: OpenFile] = [:]
+    let readAhead = ReadAheadTotal()
     var directories: [UInt64: OpenDirectory] = [:]
     var nextDirectory: UInt64 = 1
 
