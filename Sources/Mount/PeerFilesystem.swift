@@ -28,7 +28,6 @@ final class PeerFilesystem: FUSEFilesystem {
     /// Files with pieces to send.
     var ready = Deque<Node>()
     var isPumping = false
-    var pumpAgain = false
     /// Files closed with writes that failed and that no program was told of: how many, and the first paths.
     var lost = 0
     var lostPaths: [[UInt8]] = []
