@@ -112,6 +112,12 @@ package enum Limits {
     package static let redial = 0.7
     package static let redials = 90
     package static let laterRedial = 2.0
+    /// The same when the other side went away just after it was met, or while it was being met: for so many tries, and
+    /// later. One that is killed every two seconds is found in each of its lives; and a minute's joins stay below what a
+    /// signaling server takes from one address.
+    package static let `return` = 1.0
+    package static let returns = 30
+    package static let laterReturn = 2.0
     /// The time in which a connection is to be made again, once the exporter is there, before it is tried anew: the first
     /// time, and doubling up to `handshake` and `Transport.connecting`. What it began with may not hold any more.
     package static let firstPatience = 4.0
@@ -120,12 +126,19 @@ package enum Limits {
     package static let falseAlarm = 3.0
     /// Seconds for which an export waits for the one of the same folder before it to end, as when it is started again.
     package static let succession = 2.0
+    /// Remembered exports whose ports are looked at before one is chosen: more than a user has folders to share.
+    package static let savedExports = 1_024
     /// A session unseen for this long is dropped by the exporter.
     package static let expiry = 86_400.0
     /// Seconds after which the exporter closes what a guest that is away had open, locks among it, for others: it then
     /// finds an exporter as after a restart. Operations fail long before (`timeout`), and a suspended laptop comes back to
     /// its open files in this time.
     package static let rest = 3_600.0
+    /// Seconds for which a guest that is away keeps all that it has, whatever others need: longer than a reboot of its
+    /// router takes.
+    package static let spared = 60.0
+    /// How often it is looked at who is away, and whether others need what they have.
+    package static let census = 5.0
   }
 
   /// Channels between programs: pipes, forwarded connections, what a library's user opens.
