@@ -99,7 +99,7 @@ extension Session {
         observers += state.turn(.offline).map { ($0, .offline) }
         // It was started again: whether it did what it was asked last is not known, unless it remembers.
         let remembers = hello.flags.contains(.remembers)
-        if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
+        if !remembers { lost = state.pending.removeUndecided() }
         state.restart = PeerRestart(
           remembers: remembers,
           isOtherMachine: known.machine != hello.machine || state.restart?.isOtherMachine ?? false)

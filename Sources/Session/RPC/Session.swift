@@ -233,9 +233,11 @@ package final class Session: Requester, ReplySink {
     let changes = Operation(rawValue: request.bytes[1])?.changes ?? true
     let ticket = state.withLock { state -> UInt64? in
       guard state.status == .online || state.status == .offline else { return nil }
-      let (isNumbered, ticket) = state.pending.add(request, on: lane, changes: changes, completion: completion)
+      let link = state.status == .online ? state.link : nil
+      let (isNumbered, ticket) = state.pending.add(
+        request, on: lane, changes: changes, isConnected: link != nil, completion: completion)
       // Queued under the lock, so that requests leave in the order in which they were numbered.
-      if isNumbered, state.status == .online { state.link?.send(request, on: lane) }
+      if isNumbered { link?.send(request, on: lane) }
       return ticket
     }
     if let ticket { return ticket }
