@@ -48,6 +48,9 @@ package final class Share: Sendable {
   // On a worker, if that has the last reference: so it does not wait.
   deinit { workers.end() }
 
+  /// Whether the open files that its sessions share run out: fewer than an eighth of them are left.
+  package var isShortOfFiles: Bool { stock.isShort }
+
   /// The responder of one peer; end it with `end`. Any number of these.
   package func session() -> any Responder { ExportSession(self) }
 
