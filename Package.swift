@@ -110,8 +110,8 @@ let package = Package(
     tests(
       "P2PFSTests",
       [
-        "Rig", "DocumentedExamples", "CLinux", "P2PFS", "Session", "Signaling", "Pairing", "Transport", "Wire", "Core",
-        system,
+        "Rig", "DocumentedExamples", "CLinux", "P2PFS", "Export", "Session", "Signaling", "Pairing", "Transport", "Wire",
+        "Core", system,
       ]),
     // What the documentation shows: compiled as a user's program is.
     .target(
