@@ -105,6 +105,7 @@ import P2PFSTransport
     host = nil
     await task?.value
     #expect(await eventually { heard.withLock { $0 } == [.online, .closed, .online, .closed] })
+    #expect(heard.withLock { $0 } == [.online, .closed, .online, .closed])
     #expect(await eventually { peers[0].state == .closed })
   }
 
