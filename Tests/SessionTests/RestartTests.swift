@@ -90,6 +90,25 @@ import P2PFSWire
     withExtendedLifetime((links, more)) {}
   }
 
+  @Test func `what the end of a program cuts off is not remembered as refused`() {
+    let client = Session(.init(identity: Pair.identity))
+    let memory = Memory(remembers: false)
+    let first = Exporter(memory)
+    first.recorder.state.withLock { $0.answersAtOnce = false }
+    let before = Session(.init(identity: Pair.identity), responder: first)
+    let links = connect(client, before)
+    #expect(eventually { client.isOnline && before.isOnline })
+    let answers = Answers()
+    for _ in 0..<2 { client.send(directory.encoded(), on: .control) { answers.add($0) } }
+    #expect(eventually { first.recorder.count == 2 })
+    let exchanges = first.recorder.state.withLock { $0.served.map(\.exchange) }
+    exchanges[0].reply(Frame.reply(to: exchanges[0].header))
+    before.suspend()
+    exchanges[1].fail(.ioError)
+    #expect(memory.kept.withLock { $0 } == [exchanges[0].header.sequence])
+    withExtendedLifetime(links) {}
+  }
+
   @Test func `what was never sent and speaks of names is made by a program that remembers nothing`() {
     let client = Session(.init(identity: Pair.identity))
     let first = Exporter(Memory(remembers: false))
