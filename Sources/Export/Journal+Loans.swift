@@ -1,5 +1,4 @@
 import P2PFSCore
-import Synchronization
 import SystemPackage
 import P2PFSWire
 
@@ -23,7 +22,7 @@ struct Loan: Equatable {
 /// +------+------+------+-------+-------+------------+------
 /// ```
 extension Journal {
-  /// As many as may be lent at once without a disk that hangs, in what the header leaves free.
+  /// As many as may be lent at once, in what the header leaves free: as many as there are workers.
   static let loans = 4
   private static let firstLoan = 128
   private static let loanLength = (header - firstLoan) / loans
@@ -48,16 +47,17 @@ extension Journal {
     }
   }
 
-  /// Notes a loan, before the mode is changed.
-  /// - Returns: by which it is settled; nil if there is no room for it.
+  /// Notes a loan, before the mode is changed. Where a disk is slow there may be more workers: then it waits for one of
+  /// them. On a worker.
+  /// - Returns: by which it is settled; nil if its path has no room: better a file that a crash at this very moment leaves
+  ///   writable than one that is not opened.
   func note(_ loan: Loan) -> Int? {
     guard (1...Journal.longestPath).contains(loan.path.bytes.count) else { return nil }
-    let taken = loanNumbers.withLock { taken in
+    let number = loanNumbers.wait { taken in
       let free = (0..<Journal.loans).first { !taken.contains($0) }
       if let free { taken.insert(free) }
       return free
     }
-    guard let number = taken else { return nil }
     let memory = Journal.loanMemory(number, of: base)
     memory.storeBytes(of: loan.mode, toByteOffset: 4, as: UInt32.self)
     memory.storeBytes(of: loan.lent, toByteOffset: 8, as: UInt32.self)
@@ -72,7 +72,7 @@ extension Journal {
   /// The mode is what it was, or is the owner's own affair by now.
   func settle(_ number: Int) {
     setLoan(number, false)
-    _ = loanNumbers.withLock { $0.remove(number) }
+    loanNumbers.change { _ = $0.remove(number) }
   }
 
   /// Forgets what an earlier process has noted.

@@ -37,7 +37,7 @@ final class Journal: SlotMemory {
   /// Permissions that an earlier process has lent itself and not taken back.
   let left: [Loan]
   /// The notes of loans that are taken.
-  let loanNumbers = Mutex<Set<Int>>([])
+  let loanNumbers = Monitor<Set<Int>>([])
 
   /// Opens the journal of the session `identity` (16 bytes) at `path`, or makes a new one where there is none, or one
   /// that says nothing: of another boot, of another version, or cut short.

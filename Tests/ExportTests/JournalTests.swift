@@ -182,7 +182,7 @@ import P2PFSWire
         chmod(exported.path.appending(name).string, 0o644)
       }
       let another = Loan(path: try path("x"), inode: 1, generation: 1, mode: 0, lent: 0o200)
-      #expect(journal.note(another) != nil && journal.note(another) == nil)
+      #expect(journal.note(another) != nil)
       var long = another
       long.path = try path(String(repeating: "a/", count: 1_000) + "a")
       #expect(journal.note(long) == nil)
