@@ -222,9 +222,9 @@ private struct Reporter: Sendable {
     case .left: common.say("A guest has left.")
     case .signalingAwaited(let why):
       Console.say(
-        "The signaling server \(server) is of no use yet: \(Console.escaped(why)) Trying again, since guests that were "
-          + "here may come back. Ctrl-C ends it.")
-    case .signalingLost(let why): Console.say("The signaling server is gone: \(Console.escaped(why)) Trying again.")
+        "There is no signaling server yet at \(server). \(Console.sentence(why)) Trying again, since guests that were "
+          + "here may come back; Ctrl-C ends it.")
+    case .signalingLost(let why): Console.say("The signaling server is gone. \(Console.sentence(why)) Trying again.")
     case .signalingBack: common.say("The signaling server is back.")
     }
   }
