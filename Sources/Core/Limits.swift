@@ -126,6 +126,9 @@ package enum Limits {
     package static let falseAlarm = 3.0
     /// Seconds for which an export waits for the one of the same folder before it to end, as when it is started again.
     package static let succession = 2.0
+    /// Seconds from when a computer has its first address until a name that is not known, or a server that is not reached,
+    /// counts as a mistake: routes, DNS and Wi-Fi come one after the other.
+    package static let settling = 30.0
     /// Remembered exports whose ports are looked at before one is chosen: more than a user has folders to share.
     package static let savedExports = 1_024
     /// A session unseen for this long is dropped by the exporter.

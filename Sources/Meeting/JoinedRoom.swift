@@ -76,18 +76,22 @@ package actor JoinedRoom {
   private static func firstMeeting(_ meeting: GuestMeeting) async throws(MeetingError) -> MeetingResult {
     let backoff = Backoff()
     var wasThere = false
+    // Until when it is no mistake that the server is not reached.
+    var patience = Instant.now
     while true {
       backoff.begin()
       do throws(MeetingError) {
         return try await meeting.meet()
       } catch {
         guard meeting.waits, !Task.isCancelled else { throw error }
+        if !LocalAddress.hasNetwork, !LocalAddress.isLoopback(meeting.server.host) {
+          patience = .now.advanced(by: Limits.Session.settling)
+        }
         switch error {
         case .abandoned, .signaling(.closed): wasThere = true
-        // A server that is started again is waited for, too; one that was never reached is a mistake, unless there is no
-        // network at all yet, as while a computer starts.
-        case .signaling where wasThere: break
-        case .signaling where !LocalAddress.hasNetwork && !LocalAddress.isLoopback(meeting.server.host): break
+        // A server that is started again is waited for, too; one that was never reached is a mistake, unless there was no
+        // network at all a moment ago, as while a computer starts.
+        case .signaling(let reason) where wasThere || reason.kind == .unreachable && .now < patience: break
         default: throw error
         }
         await backoff.wait(after: error.kind)
