@@ -229,6 +229,7 @@ package actor HostedRoom {
         // A server that throws us out at once is not asked without a pause.
         if Instant.now.seconds(since: since) > Limits.Session.longestBackoff { backoff.reset() }
       } catch {
+        guard !Task.isCancelled else { break }
         if announced != code, configuration.code == nil, error == .roomOccupied, occupied < 8 {
           occupied += 1
           renewCode()

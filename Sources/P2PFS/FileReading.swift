@@ -69,8 +69,9 @@ final class FileReading: Sendable {
         askOn()
         return Bytes(piece)
       }
-      if let failure { throw files.failure(failure, about: path) }
+      // What goes wrong when all is here does not matter.
       if isFinished { return nil }
+      if let failure { throw files.failure(failure, about: path) }
       askOn()
       await wait()
       if Task.isCancelled { throw .cancelled }

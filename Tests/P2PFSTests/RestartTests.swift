@@ -68,7 +68,30 @@ import P2PFSWire
     await host.stop()
     await running.value
     await server.shutdown()
+    #expect(heard.lines.withLock { $0 } == ["awaited", code.text])
     #expect(StateDirectory.read(path).flatMap(SavedExport.init(parsing:))?.guests == saved.guests)
+  }
+
+  @Test func `it is ended while it waits without a word`() async throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("exports/folder").string
+    var saved = SavedExport(code: Code.random().text, token: RoomToken.random().bytes)
+    saved.guests = [
+      SavedExport.Guest(
+        identity: [UInt8](repeating: 9, count: 16), resumption: [UInt8](repeating: 7, count: 32))
+    ]
+    try StateDirectory.write(saved.text, to: path)
+    // Somebody takes the connection and says nothing.
+    let silent = try SilentServer()
+    let heard = Heard()
+    let memory = try #require(ExportMemory(at: path, patience: 0))
+    let host = HostedRoom(HostedRoom.Configuration(memory: memory), server: silent.address) { heard.note($0) }
+    let running = Task { try await host.run() }
+    try await Task.sleep(for: .milliseconds(300))
+    running.cancel()
+    try await running.value
+    await host.stop()
+    #expect(heard.lines.withLock { $0 }.isEmpty)
   }
 
   @Test func `without guests it fails at once`() async throws {
@@ -170,4 +193,28 @@ import P2PFSWire
     let error = #expect(throws: PeerError.self) { _ = try outcome.get() }
     #expect(error?.errno == ESTALE)
   }
+}
+
+/// Listens on loopback, and never answers.
+private final class SilentServer {
+  let address: ServerAddress
+  private let descriptor: CInt
+
+  init() throws {
+    let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var name = sockaddr_in()
+    name.sin_family = sa_family_t(AF_INET)
+    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isListening = withUnsafeMutablePointer(to: &name) { name in
+      name.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
+        bind(number, name, length) == 0 && listen(number, 8) == 0 && getsockname(number, name, &length) == 0
+      }
+    }
+    descriptor = number
+    address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: UInt16(bigEndian: name.sin_port))
+    try #require(isListening)
+  }
+
+  deinit { close(descriptor) }
 }
