@@ -85,7 +85,7 @@ let package = Package(
     layer("FUSE", on("Core") + [fuse, system]),
     layer("Mount", on("Core", "Wire", "Session", "FUSE") + [linux, collections, log, system]),
     layer("Forward", on("Core", "Wire", "Session") + [log, nioCore, nioPosix]),
-    layer("Meeting", on("Core", "Session", "Pairing", "Signaling", "Transport", "Export") + [log, system]),
+    layer("Meeting", on("Core", "Session", "Pairing", "Signaling", "Transport") + [log, system]),
     .target(
       name: "P2PFS",
       dependencies: on("Core", "Wire", "Session", "Export", "Meeting", "Pairing", "Signaling", "Transport")
@@ -128,7 +128,7 @@ let package = Package(
       on("Core", "Pairing", "Signaling", "Transport", "Session", "Meeting") + ["Rig", linux, system]),
     tests(
       "P2PFSTests",
-      on("Core", "Wire", "Pairing", "Signaling", "Transport", "Session", "Meeting")
+      on("Core", "Wire", "Pairing", "Signaling", "Transport", "Session", "Export", "Meeting")
         + ["P2PFS", "Rig", "DocumentedExamples", system]),
     // What the documentation shows: compiled as a user's program is.
     .target(

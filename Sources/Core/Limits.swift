@@ -112,6 +112,12 @@ package enum Limits {
     package static let redial = 0.7
     package static let redials = 90
     package static let laterRedial = 2.0
+    /// The same when the other side went away just after it was met, or while it was being met: for so many tries, and
+    /// later. One that is killed every two seconds is found in each of its lives; and a minute's joins stay below what a
+    /// signaling server takes from one address.
+    package static let `return` = 1.0
+    package static let returns = 30
+    package static let laterReturn = 2.0
     /// Time for one attempt to make a connection again, once the exporter is there: for the first attempt, doubling up
     /// to `handshake` and `Transport.connecting`. The network may have changed since the attempt began.
     package static let firstPatience = 4.0
@@ -120,12 +126,22 @@ package enum Limits {
     package static let falseAlarm = 3.0
     /// Seconds for which an export waits for the previous one of the same directory to end, as when it is restarted.
     package static let succession = 2.0
+    /// Seconds from when a computer has its first address until a name that is not known, or a server that is not reached,
+    /// counts as a mistake: routes, DNS and Wi-Fi come one after the other.
+    package static let settling = 30.0
+    /// Remembered exports whose ports are looked at before one is chosen: more than a user has folders to share.
+    package static let savedExports = 1_024
     /// A session is dropped by the exporter after this time without its guest.
     package static let expiry = 86_400.0
     /// Seconds after which the exporter closes the open files and locks of a guest that is away, in favor of others:
     /// for the guest this is like a restart of the exporter. Operations fail long before (`timeout`), and a suspended
     /// laptop returns to its open files within this time.
     package static let rest = 3_600.0
+    /// Seconds for which a guest that is away keeps all that it has, whatever others need: longer than a reboot of its
+    /// router takes.
+    package static let spared = 60.0
+    /// How often it is looked at who is away, and whether others need what they have.
+    package static let census = 5.0
   }
 
   /// Channels between programs: pipes, forwarded connections, channels of the library.

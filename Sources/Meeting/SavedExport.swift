@@ -67,6 +67,25 @@ struct SavedExport: Equatable {
     return StateDirectory.path("exports", String(name) + "-" + String(hash, radix: 16))
   }
 
+  /// The ports at which guests of this user's exports look for them, whether these run or not: whoever chooses a port
+  /// takes another one. Of the first `Limits.Session.savedExports` that the directory shows.
+  /// - Parameter directory: where exports are remembered.
+  static func portsOfGuests(in directory: String) -> Set<UInt16> {
+    let names = StateDirectory.files(in: directory, atMost: Limits.Session.savedExports)
+    let ports = names.filter { !$0.hasSuffix(".lock") && !$0.hasSuffix(".new") }.compactMap { name -> UInt16? in
+      guard let saved = StateDirectory.read(directory + "/" + name).flatMap(SavedExport.init(parsing:)),
+        !saved.guests.isEmpty
+      else { return nil }
+      return saved.port.flatMap(UInt16.init(exactly:))
+    }
+    return Set(ports)
+  }
+
+  /// As above, of the user who runs this.
+  static func portsOfGuests() -> Set<UInt16> {
+    StateDirectory.path("exports", "").map { portsOfGuests(in: String($0.dropLast())) } ?? []
+  }
+
   /// Where the journal of a guest's session lies, of the export that is remembered at `path`.
   static func journal(of identity: [UInt8], beside path: String) -> String {
     path + ".journals/" + Hex.encode(identity)

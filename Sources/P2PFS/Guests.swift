@@ -70,7 +70,7 @@ final class Guests: Sendable {
     case .codePaused(let seconds):
       events.change(
         to: .unreachable("others go on trying wrong codes; a new one is made in \(Int(seconds / 60)) minutes"))
-    case .signalingLost(let why): events.change(to: .unreachable(why.escaped))
+    case .signalingLost(let why), .signalingAwaited(let why): events.change(to: .unreachable(why.escaped))
     case .signalingBack: events.change(to: .reachable)
     case .codeSpent, .away, .back, .left: break
     }
