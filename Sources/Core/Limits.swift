@@ -523,6 +523,14 @@ package enum Limits {
     package static let pinned = 1.0
     /// Seconds in which the kernel's second try after ESTALE comes, of anything but an open.
     package static let secondTry = 0.05
+    /// Seconds for which a request may wait before it is looked for processes that are killed and cannot end, since they
+    /// wait for a lock which the kernel holds for that request; and before the next look, if there is one.
+    package static let patience = 0.5
+    package static let relief = 0.1
+    /// Seconds in which a thread asks again that was answered ESTALE for that (the kernel does at once, on a busy machine
+    /// too), and in which it is not answered ESTALE once more; and how many such threads there may be, at some 300 bytes.
+    package static let detour = 10.0
+    package static let detours = 1_024
     /// Files opened for such a thread at a time; the oldest are closed for further ones.
     package static let pins = 64
     /// Symbolic links made through a mount that are remembered, so that those that lead out of the share can be
