@@ -541,8 +541,9 @@ package enum Limits {
     /// Bytes of a killed process' writes, queued and not sent, that are sent nevertheless: what a program that logs has
     /// written last. More is a copy that was given up.
     package static let unsentOfKilled = 262_144
-    /// Bytes of a write at which the kernel may have cut it: its largest request, less what a page's beginning costs.
-    package static let cutWrite = 1_048_576 - 4_095
+    /// Bytes of an append at which the kernel may have cut it: one for each of the pages of its largest request, since
+    /// each buffer of a writev(2) takes a page at least. Below that nothing is asked of /proc.
+    package static let cutAppend = 256
     /// Filesystems of the peer whose statistics are remembered.
     package static let filesystems = 64
     /// Seconds after a program has set a file's times in which pages that it changed through a mapping before that are
