@@ -107,6 +107,8 @@ static inline int64_t p2pfs_vector_bytes(int thread, uint64_t address, unsigned 
   }
   return (int64_t)total;
 }
+/// The number of bind(2), as proc_pid_syscall(5) shows it.
+static inline long p2pfs_bind_number(void) { return SYS_bind; }
 /// Whether a system call of that number (proc_pid_syscall(5)) opens a file.
 static inline int p2pfs_opens(long number) {
 #ifdef SYS_open

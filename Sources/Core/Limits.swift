@@ -527,9 +527,11 @@ package enum Limits {
     /// wait for a lock which the kernel holds for that request; and before the next look, if there is one.
     package static let patience = 0.5
     package static let relief = 0.1
-    /// Seconds in which a thread asks again that was answered ESTALE for that (the kernel does at once, on a busy machine
-    /// too), and in which it is not answered ESTALE once more; and how many such threads there may be, at some 300 bytes.
+    /// Seconds in which a thread that was answered ESTALE for that is not answered so once more, as it may be in the same
+    /// call; those in which it asks again once there is a result (the kernel does at once, but may ask for something else
+    /// first, for which the connection may be gone again); and how many such threads there may be, at some 300 bytes.
     package static let detour = 10.0
+    package static let settled = 120.0
     package static let detours = 1_024
     /// Files opened for such a thread at a time; the oldest are closed for further ones.
     package static let pins = 64

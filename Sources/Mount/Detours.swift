@@ -89,7 +89,7 @@ struct Detours<Change: Sendable, Waiter: Sendable>: Sendable {
   mutating func settle(_ thread: Int32, _ now: Instant) -> [Waiter] {
     guard threads[thread] != nil else { return [] }
     defer { threads[thread]?.held = [] }
-    threads[thread]?.until = now.advanced(by: Limits.Mount.detour)
+    threads[thread]?.until = now.advanced(by: Limits.Mount.settled)
     return threads[thread]?.held ?? []
   }
 
@@ -101,6 +101,7 @@ struct Detours<Change: Sendable, Waiter: Sendable>: Sendable {
       return .join(detour.change)
     }
     guard detour.until != nil else { return .hold }
+    threads[thread]?.until = now.advanced(by: Limits.Mount.settled)
     return detour.before.first { $0.directory == directory && $0.name == name }.map { .before($0.node) } ?? .known
   }
 

@@ -49,7 +49,7 @@ extension PeerFilesystem {
           return .ask(directory, path, relief(byKnown: name, in: directory, node))
         }
         let question = Question(kind: .lookup, node: parent, name: name)
-        return .ask(directory, path, state.detours.mayBegin(process, now) ? .retry(question, []) : nil)
+        return .ask(directory, path, state.detours.mayBegin(process, now) ? .retry(question, []) : .refused)
       } catch {
         return .fail(error)
       }
@@ -298,7 +298,7 @@ extension PeerFilesystem {
     let question = Question(kind: .setattr, node: id, changes: wanted)
     let thread = request.process
     guard let request = rejoin(request, question) else { return }
-    let pending = wait(request, relief: handle == nil ? retry(question, [], of: thread) : nil)
+    let pending = wait(request, relief: handle == nil ? retry(question, [], of: thread) : .refused)
     afterWrites(of: node) { [self, wanted] in sendChanges(pending, node, handle, wanted) }
   }
 

@@ -13,7 +13,7 @@ import P2PFSWire
 extension PeerFilesystem: InterruptTableOwner {
   /// How a question of a thread may be made to let go of locks; nil: not at all.
   func retry(_ question: Question, _ before: [NameBefore], of thread: Int32) -> PendingRequest.Relief? {
-    locked { $0.detours.mayBegin(thread, .now) } ? .retry(question, before) : nil
+    locked { $0.detours.mayBegin(thread, .now) } ? .retry(question, before) : .refused
   }
 
   /// Answers a question with the change that its thread has asked for already, if it has.
@@ -75,12 +75,13 @@ extension PeerFilesystem: InterruptTableOwner {
 
   func relieve(_ pending: PendingRequest) {
     switch pending.relief {
-    case nil: break
+    case nil, .refused: break
     case .other(let answer): answer(pending)
     case .retry(let question, let before):
       let thread = pending.process
       // Only who names a file by its path asks again.
       if question.kind == .setattr, !ProcessThread(thread).isInCallWithPath { return }
+      if question.kind == .lookup, ProcessThread(thread).isBinding { return }
       guard locked({ $0.detours.hasRoom }), let request = pending.depart() else { return }
       let forsaken = locked { state in
         // Of an earlier call, which the thread has never come back for.

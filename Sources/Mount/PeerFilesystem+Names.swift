@@ -62,7 +62,7 @@ extension PeerFilesystem {
       let before = NameBefore(directory: question.node, name: name, node: nil)
       // bind(2), which makes sockets, does not ask again.
       let isSocket = question.kind == .mknod && question.detail.first.map { $0 & S_IFMT == S_IFSOCK } ?? false
-      let pending = wait(request, relief: isSocket ? nil : retry(question, [before], of: thread))
+      let pending = wait(request, relief: isSocket ? .refused : retry(question, [before], of: thread))
       send(operation(path)) { [self] reply in
         let result = PeerFilesystem.attributes(in: reply)
         let entry = locked { state -> FUSEEntry? in
@@ -119,7 +119,7 @@ extension PeerFilesystem {
     case .failure(let error): request.fail(error)
     case .success(let (directory, path)):
       let before = locked { _ in directory.before(name) }
-      let pending = wait(request, relief: before.node == nil ? nil : retry(question, [before], of: thread))
+      let pending = wait(request, relief: before.node == nil ? .refused : retry(question, [before], of: thread))
       send(operation(path)) { [self] reply in
         locked { state in
           directory.endChange(at: .now)
@@ -171,7 +171,7 @@ extension PeerFilesystem {
     case .failure(let error): request.fail(error)
     case .success(let (from, to, path, newPath)):
       let before = locked { _ in [from.before(name), to.before(newName)] }
-      let pending = wait(request, relief: before[0].node == nil ? nil : retry(question, before, of: thread))
+      let pending = wait(request, relief: before[0].node == nil ? .refused : retry(question, before, of: thread))
       send(.rename(path, to: newPath, mode)) { [self] reply in
         locked { state in
           from.endChange(at: .now)

@@ -19,6 +19,8 @@ final class PendingRequest: Sendable {
   enum Relief: Sendable {
     /// By ESTALE: it asks again, and gets the answer then (`Detours`). With what the names in the question stand for.
     case retry(Question, [NameBefore])
+    /// Not at all, since its thread was answered ESTALE in the same call, as it seems.
+    case refused
     /// By an answer that may do, given by this.
     case other(@Sendable (PendingRequest) -> Void)
   }
@@ -61,7 +63,9 @@ final class PendingRequest: Sendable {
   /// The request, for the one who is first.
   func take() -> FUSERequest? {
     table.remove(identifier)
-    return state.withLock { $0.request.take() }
+    guard let request = state.withLock({ $0.request.take() }) else { return nil }
+    noteCall()
+    return request
   }
 
   /// Answers the request: by `give`, if nobody has answered it; else `forsake` is called. Where the kernel is to ask
@@ -79,7 +83,24 @@ final class PendingRequest: Sendable {
       table.owner?.settled(self)
       return
     }
-    if let request { give(request) } else { forsake() }
+    guard let request else { return forsake() }
+    noteCall()
+    give(request)
+  }
+
+  /// The call goes on that its thread was answered ESTALE in, however long this request has waited.
+  private func noteCall() {
+    if case .refused = relief { table.owner?.stale(process) } else if isResumed { table.owner?.stale(process) }
+  }
+
+  private var isResumed: Bool { state.withLock { $0.wasAway } }
+
+  /// Whether the kernel can be made to let go of locks that it holds for this.
+  fileprivate var isRelievable: Bool {
+    switch relief {
+    case nil, .refused: false
+    case .retry, .other: true
+    }
   }
 
   /// Ends it with an error, if nobody has answered it.
@@ -220,7 +241,7 @@ final class InterruptTable: Sendable {
   fileprivate func insert(_ pending: PendingRequest) {
     let wakes = state.withLock { state in
       state.pending[pending.identifier] = pending
-      guard pending.relief != nil, !state.isWatched else { return false }
+      guard pending.isRelievable, !state.isWatched else { return false }
       state.isWatched = true
       return true
     }
@@ -272,7 +293,7 @@ final class InterruptTable: Sendable {
   private func watches() -> Bool {
     let expires = owner?.expireDetours() ?? false
     return state.withLock { state in
-      state.isWatched = expires || state.pending.values.contains { $0.relief != nil }
+      state.isWatched = expires || state.pending.values.contains { $0.isRelievable }
       return state.isWatched
     }
   }
@@ -282,7 +303,7 @@ final class InterruptTable: Sendable {
   private func relieve() -> Bool {
     let now = Instant.now
     let (waiting, threads) = state.withLock { state in
-      (state.pending.values.filter { $0.relief != nil }, Set(state.pending.values.map(\.process)))
+      (state.pending.values.filter { $0.isRelievable }, Set(state.pending.values.map(\.process)))
     }
     guard waiting.contains(where: { now.seconds(since: $0.began) >= Limits.Mount.patience }),
       ProcessThread.isAnyStuck(except: threads)

@@ -103,6 +103,13 @@ struct ProcessThread {
     return total < 0 ? nil : Int(total)
   }
 
+  /// Whether it is in bind(2), which makes a socket's name and does not ask again; no, too, if it does not let itself be
+  /// looked at.
+  var isBinding: Bool {
+    guard isVisible, let number = read("syscall")?.split(separator: " ").first else { return false }
+    return Int(number) == p2pfs_bind_number()
+  }
+
   /// Whether it is in a system call that opens a file; no, too, if it does not let itself be looked at.
   var isOpening: Bool {
     guard isVisible, let number = read("syscall")?.split(separator: " ").first else { return false }

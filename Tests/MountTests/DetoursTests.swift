@@ -70,7 +70,7 @@ import Testing
     let asked = table.ask(other, by: 7, now)
     #expect(asked.joined == nil && asked.forsaken == "first")
     table.begin(mkdir, before, "second", by: 7)
-    let late = now.advanced(by: Limits.Mount.detour + 1)
+    let late = now.advanced(by: Limits.Mount.settled + 1)
     let early = table.expire(late)
     #expect(early.isEmpty, "it has no result yet")
     _ = table.settle(7, now)
