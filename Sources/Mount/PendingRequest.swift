@@ -99,7 +99,8 @@ final class PendingRequest: Sendable {
   fileprivate var isRelievable: Bool {
     switch relief {
     case nil, .refused: false
-    case .retry, .other: true
+    case .retry: !isResumed
+    case .other: true
     }
   }
 
@@ -112,13 +113,15 @@ final class PendingRequest: Sendable {
   /// The request, which the caller is going to answer with ESTALE, once: what it waits for is kept for when the kernel
   /// asks again (`resume`), until it is known that it does not (`forsake`).
   func depart() -> FUSERequest? {
-    table.remove(identifier)
-    return state.withLock { state in
+    let request = state.withLock { state -> FUSERequest? in
       guard !state.wasAway, let request = state.request.take() else { return nil }
       state.isAway = true
       state.wasAway = true
       return request
     }
+    guard let request else { return nil }
+    table.remove(identifier)
+    return request
   }
 
   /// Whether the answer is there that the kernel is to ask for again.
