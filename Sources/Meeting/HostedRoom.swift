@@ -1,10 +1,10 @@
 package import P2PFSCore
 import Logging
-package import P2PFSPairing
-package import P2PFSSession
+import P2PFSPairing
+import P2PFSSession
 package import P2PFSSignaling
 import SystemPackage
-package import P2PFSTransport
+import P2PFSTransport
 
 /// The host of a room and its guests: lets guests in, serves them, and keeps their sessions while they are away.
 package actor HostedRoom {
