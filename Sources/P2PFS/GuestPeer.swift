@@ -3,7 +3,7 @@ import Logging
 import Pairing
 package import Session
 import Signaling
-import Transport
+package import Transport
 
 /// The guest's side of a relation with an exporter: meets it by the code, and again without it whenever the
 /// connection is lost, until the session is over.

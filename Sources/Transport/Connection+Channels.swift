@@ -14,10 +14,9 @@ private enum ProtocolID {
 extension Connection {
   /// Opens a channel on the lowest free stream of ours: even ones are the DTLS client's, RFC 8832 section 6.
   func open(label: String, protocol name: String) throws(TransportError) -> DataChannel {
-    if let ended { throw ended }
-    guard isUp else { throw .wrongState("not connected yet") }
+    try state.requireUp()
     guard max(label.utf8.count, name.utf8.count) <= Limits.Transport.label else { throw .wrongState("label too long") }
-    var stream: UInt16 = isClient ? 0 : 1
+    var stream: UInt16 = state.isClient == true ? 0 : 1
     while channels[stream] != nil || closingChannels[stream] != nil { stream += 2 }
     guard channels.count < Limits.Transport.channels, stream < Limits.Transport.channels * 2 else {
       throw .wrongState("too many channels")
@@ -42,14 +41,14 @@ extension Connection {
 
   /// Gives SCTP what it has room for, a message of each channel in turn.
   func pump() {
-    guard ended == nil else { return }
+    guard state.ended == nil else { return }
     outbox.take(into: &taken)
     for (channel, item) in taken {
       if case .abort = item.content { abort(channel, item.frame) } else { channel.outgoing.append(item) }
       makeReady(channel)
     }
     taken.removeAll(keepingCapacity: true)
-    guard isUp, let association else { return }
+    guard state.sends, let association else { return }
     if !resets.isEmpty { resets.removeAll { association.reset($0) } }
     while let channel = ready.first {
       guard let item = channel.outgoing.first else {
@@ -143,7 +142,7 @@ extension Connection {
   // MARK: Receiving
 
   func association(received frame: Frame, stream: UInt16, protocolID: UInt32) {
-    guard ended == nil else { return }
+    guard state.ended == nil else { return }
     switch protocolID {
     case ProtocolID.establishment: established(frame, stream)
     case ProtocolID.text: deliver(frame, .text, stream)
@@ -166,7 +165,7 @@ extension Connection {
       return end(.violation(error.description))
     }
     guard case .open(_, let label, let name) = message else { return }
-    let isTheirs = (stream % 2 == 0) != isClient
+    let isTheirs = (stream % 2 == 0) != state.isClient
     guard isTheirs, channels[stream] == nil else { return end(.violation("channel \(stream) opened twice")) }
     guard channels.count < Limits.Transport.channels else { return end(.violation("too many channels")) }
     let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)

@@ -5,34 +5,6 @@ internal import Synchronization
 ///
 /// It serves once: a peer that is to be met again gets a new one. Its methods run on the transport thread.
 package actor PeerConnection {
-  /// Who made the first description. The offerer is the controlling side of ICE.
-  package enum Role: Sendable {
-    case offerer
-    case answerer
-  }
-
-  /// The path in use.
-  package struct Path: Sendable, CustomStringConvertible {
-    /// Our candidate of the selected pair, and the peer's.
-    package let local: Candidate
-    package let remote: Candidate
-    /// The address of the TURN server that we send through; nil if we send directly.
-    package let server: String?
-    /// Smoothed round trip in seconds; 0 if not measured yet.
-    package let roundTrip: Double
-    /// Bytes a second at which data was delivered of late; 0 if not measured yet.
-    package let rate: Double
-    /// Largest datagram in bytes.
-    package let payload: Int
-    /// Whether no relay is on the way, as far as we can tell.
-    package var isDirect: Bool { local.kind != .relay && remote.kind != .relay }
-
-    package var description: String {
-      let way = server.map { "relayed by \($0)" } ?? (remote.kind == .relay ? "relayed by the peer" : "direct")
-      return "\(way), \(local.address) (\(local.kind)) to \(remote.address) (\(remote.kind))"
-    }
-  }
-
   package nonisolated var unownedExecutor: UnownedSerialExecutor { TransportThread.shared.asUnownedSerialExecutor() }
 
   /// Our candidates that are not yet in the description that `localDescription` returned first, as they are
@@ -43,7 +15,7 @@ package actor PeerConnection {
   private nonisolated let connection: Connection
 
   /// A connection that does nothing yet.
-  package init(role: Role, configuration: ICEConfiguration = ICEConfiguration()) {
+  package init(role: ConnectionRole, configuration: ICEConfiguration = ICEConfiguration()) {
     let candidates = AsyncStream.makeStream(of: Candidate.self)
     let incoming = AsyncStream.makeStream(of: DataChannel.self)
     localCandidates = candidates.stream
@@ -91,9 +63,9 @@ package actor PeerConnection {
   }
 
   /// The path in use; nil if there is none.
-  package var path: Path? {
-    guard connection.ended == nil, let ice = connection.ice, let (local, remote) = ice.selectedPair else { return nil }
-    return Path(
+  package var path: ConnectionPath? {
+    guard connection.state.ended == nil, let ice = connection.ice, let (local, remote) = ice.selectedPair else { return nil }
+    return ConnectionPath(
       local: local, remote: remote, server: ice.selectedServer, roundTrip: connection.association?.roundTrip ?? 0,
       rate: connection.association?.estimate.rate ?? 0, payload: connection.payload)
   }
