@@ -15,7 +15,8 @@ protocol AssociationOwner: AnyObject {
   func associationUp()
   /// A message came in.
   func association(received frame: Frame, stream: UInt16, protocolID: UInt32)
-  /// The peer has reset these streams of its (incoming), or ours are reset (outgoing); RFC 6525.
+  /// The peer has reset its direction of these streams (incoming), of all if there are none, or has confirmed that ours
+  /// is reset; RFC 6525.
   func association(reset streams: [UInt16], incoming: Bool)
   /// Something was acknowledged.
   func associationAdvanced()
@@ -28,7 +29,7 @@ protocol AssociationOwner: AnyObject {
 final class Association {
   private unowned let owner: any AssociationOwner
   private unowned let carrier: any PacketCarrier
-  private let stack: SCTPStack
+  private let stack = SCTPStack.shared
   private let socket: OpaquePointer
   private let port: UInt16
   private let remotePort: UInt16
@@ -44,7 +45,7 @@ final class Association {
     didSet { stack.inFlight += inFlight - oldValue }
   }
   private var accepted = 0
-  private var isDry = true
+  private var isApplicationLimited = true
   /// The packet whose way there and back is being measured.
   private var probe: Probe?
   private var highestSent: UInt32?
@@ -54,7 +55,8 @@ final class Association {
   private var lastDeparture = Instant.now
   private var recovery = LossRecovery()
   private var pacer = Pacer()
-  private var partial: [UInt16: Frame] = [:]
+  /// Messages that are delivered in parts, by stream.
+  private var partial: [UInt16: PartialMessage] = [:]
   private var mtu = 0
   private struct Probe {
     let tsn: UInt32
@@ -68,12 +70,10 @@ final class Association {
   private static let buffer = Int32(Limits.Transport.flight * 2)
 
   init(
-    owner: any AssociationOwner, carrier: any PacketCarrier, stack: SCTPStack, port: UInt16, remotePort: UInt16,
-    receiveBuffer: Int
+    owner: any AssociationOwner, carrier: any PacketCarrier, port: UInt16, remotePort: UInt16, receiveBuffer: Int
   ) throws(TransportError) {
     self.owner = owner
     self.carrier = carrier
-    self.stack = stack
     self.port = port
     self.remotePort = remotePort
     // The callbacks find the association by its number, which is set below, before any packet can come.
@@ -81,7 +81,7 @@ final class Association {
       let socket = usrsctp_socket(
         AF_CONN, Int32(SOCK_STREAM.rawValue), Int32(IPPROTO_SCTP),
         { _, _, data, length, information, flags, token in
-          guard let association = TransportThread.shared.stack[token] else {
+          guard let association = SCTPStack.shared[token] else {
             free(data)
             return 1
           }
@@ -89,7 +89,7 @@ final class Association {
           return 1
         },
         { _, space, token in
-          TransportThread.shared.stack[token]?.advanced(space: space)
+          SCTPStack.shared[token]?.advanced(space: space)
           return 1
         }, 0, nil)
     else { throw .resources("no SCTP socket") }
@@ -155,7 +155,7 @@ final class Association {
 
   /// Sends INIT. Both sides do (RFC 8831 section 6.2); SCTP makes one association of it.
   func connect(mtu: Int) throws(TransportError) {
-    stack.hurry()
+    stack.ensureFastTicks()
     var local = address(port)
     var remote = address(remotePort)
     let size = socklen_t(MemoryLayout<sockaddr_conn>.size)
@@ -182,10 +182,10 @@ final class Association {
   /// A packet from the peer.
   func input(_ packet: UnsafeRawBufferPointer, at now: Instant) {
     guard !isClosed else { return }
-    stack.hurry()
+    stack.ensureFastTicks()
     // Acknowledgements go out at the latest 20 ms after data: tick until then.
     busyUntil = max(busyUntil, now.advanced(by: 0.1))
-    let sack = packet.chunk(3)
+    let sack = SCTPPacket(packet).cumulativeAcknowledgement
     if let sack {
       guard recovery.takes(packet, cumulative: sack, at: now, roundTrip: estimate.roundTrip) else { return }
       while let first = departures.first, Int32(bitPattern: sack &- first.tsn) >= 0 {
@@ -200,15 +200,15 @@ final class Association {
       estimate.addRound(
         roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered,
         over: max(now.seconds(since: probe.deliveredAt), probe.sent.seconds(since: probe.lastDeparture)),
-        isLimited: isDry, at: now)
-      isDry = false
+        isLimited: isApplicationLimited, at: now)
+      isApplicationLimited = false
     }
     if inFlight != before { deliveredAt = now }
   }
 
   /// A packet from usrsctp for the peer.
   func output(_ packet: UnsafeRawBufferPointer) {
-    if let tsn = packet.chunk(0) {
+    if let tsn = SCTPPacket(packet).dataNumber {
       if highestSent.map({ Int32(bitPattern: tsn &- $0) > 0 }) ?? true {
         highestSent = tsn
         let now = Instant.now
@@ -244,14 +244,15 @@ final class Association {
     return wait == 0 ? .now : .after(wait)
   }
 
-  /// There is room, but nothing to send.
-  func ranDry() { isDry = true }
+  /// Everything queued was sent and there is room for more: the rate measured now may be the application's, not the
+  /// path's.
+  func markApplicationLimited() { isApplicationLimited = true }
 
   /// Gives a message to SCTP. Not within a callback of the owner.
   /// - Returns: whether it was taken; if not, try again when something was acknowledged.
   func send(_ bytes: UnsafeRawBufferPointer, stream: UInt16, protocolID: UInt32) -> Bool {
     guard isUp, !isClosed else { return true }  // nobody is there any more
-    stack.hurry()
+    stack.ensureFastTicks()
     var information = sctp_sndinfo()
     information.snd_sid = stream
     information.snd_ppid = protocolID.bigEndian
@@ -264,13 +265,14 @@ final class Association {
     return true
   }
 
-  /// Closes our direction of a stream, RFC 6525.
-  /// - Returns: whether the request is on its way; if not (another is), try again.
-  func reset(_ stream: UInt16) -> Bool {
-    guard isUp, !isClosed else { return true }
-    stack.hurry()
+  /// Resets our direction of a stream (RFC 6525) when what was sent on it is acknowledged. SCTP puts the request off
+  /// while another one is under way. Fails only where the peer has no such stream, or cannot reset any. Not within a
+  /// callback of the owner.
+  func reset(_ stream: UInt16) {
+    guard isUp, !isClosed else { return }
+    stack.ensureFastTicks()
     busyUntil = Instant.now.advanced(by: 5)
-    return p2pfs_reset_outgoing_stream(socket, stream) == 0
+    _ = p2pfs_reset_outgoing_stream(socket, stream)
   }
 
   /// Aborts the association and gives it back. Not within a callback.
@@ -315,12 +317,16 @@ final class Association {
     }
     let stream = information.rcv_sid
     var frame = Frame(adopting: data, count: length)
-    if let begun = partial.removeValue(forKey: stream) { frame = begun.appending(frame) }
-    guard frame.count <= Limits.Wire.message + 1 else {
-      return owner.associationEnded(.violation("a message of more than 64 KiB"))
+    var isTooLong = frame.count > Limits.Wire.message
+    if !partial.isEmpty, var message = partial.removeValue(forKey: stream) {
+      isTooLong = !message.append(frame)
+      frame = message.frame
+    }
+    guard !isTooLong else {
+      return owner.associationEnded(.violation("a message of more than \(Limits.Wire.message) bytes"))
     }
     guard flags & Int32(MSG_EOR) != 0 else {
-      partial[stream] = frame
+      partial[stream] = PartialMessage(frame)
       return
     }
     owner.association(received: frame, stream: stream, protocolID: UInt32(bigEndian: information.rcv_ppid))
@@ -342,37 +348,11 @@ final class Association {
       let event = bytes.baseAddress!.assumingMemoryBound(to: sctp_stream_reset_event.self)
       let flags = Int32(event.pointee.strreset_flags)
       guard flags & (SCTP_STREAM_RESET_DENIED | SCTP_STREAM_RESET_FAILED) == 0 else { return }
-      let count = min(p2pfs_reset_event_count(event), UInt32(bytes.count / 2))
+      let count = p2pfs_reset_event_count(event)
+      guard bytes.count >= MemoryLayout<sctp_stream_reset_event>.size + Int(count) * 2 else { return }
       let streams = (0..<count).map { p2pfs_reset_event_stream(event, $0) }
       owner.association(reset: streams, incoming: flags & SCTP_STREAM_RESET_INCOMING_SSN != 0)
     default: break
     }
-  }
-}
-
-extension Frame {
-  /// A frame with the other's message behind its own.
-  fileprivate func appending(_ other: Frame) -> Frame {
-    let whole = Frame(capacity: count + other.count)
-    memcpy(whole.base, base, count)
-    memcpy(whole.base + count, other.base, other.count)
-    whole.count = count + other.count
-    return whole
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// The transmission sequence number in the packet's first chunk of a type: DATA (0), or what SACK (3) acknowledges.
-  /// Looks at the first four chunks only; later ones are of no interest to a measurement.
-  fileprivate func chunk(_ type: UInt8) -> UInt32? {
-    var offset = 12
-    for _ in 0..<4 {
-      guard offset + 8 <= count else { return nil }
-      if self[offset] == type { return UInt32(bigEndian: loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)) }
-      let length = Int(UInt16(bigEndian: loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self)))
-      guard length >= 4 else { return nil }
-      offset += (length + 3) & ~3
-    }
-    return nil
   }
 }

@@ -16,13 +16,9 @@ extension Connection {
   func open(label: String, protocol name: String) throws(TransportError) -> DataChannel {
     try state.requireUp()
     guard max(label.utf8.count, name.utf8.count) <= Limits.Transport.label else { throw .wrongState("label too long") }
-    var stream: UInt16 = state.isClient == true ? 0 : 1
-    while channels[stream] != nil || closingChannels[stream] != nil { stream += 2 }
-    guard channels.count < Limits.Transport.channels, stream < Limits.Transport.channels * 2 else {
-      throw .wrongState("too many channels")
-    }
+    let stream = try streams.free(isClient: state.isClient == true)
     let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
-    channels[stream] = channel
+    streams.open(channel, on: stream)
     establish(channel, .open(channelType: 0, label: label, protocol: name))
     return channel
   }
@@ -49,7 +45,7 @@ extension Connection {
     }
     taken.removeAll(keepingCapacity: true)
     guard state.sends, let association else { return }
-    if !resets.isEmpty { resets.removeAll { association.reset($0) } }
+    for stream in streams.takeResets() { association.reset(stream) }
     while let channel = ready.first {
       guard let item = channel.outgoing.first else {
         ready.removeFirst()
@@ -66,7 +62,7 @@ extension Connection {
       ready.removeFirst()
       if channel.outgoing.isEmpty { channel.isReady = false } else { ready.append(channel) }
     }
-    association.ranDry()
+    association.markApplicationLimited()
   }
 
   private func abort(_ channel: DataChannel, _ last: Frame) {
@@ -96,13 +92,16 @@ extension Connection {
     switch item.content {
     case .establishment: return association.send(bytes, stream: channel.stream, protocolID: ProtocolID.establishment)
     case .close:
-      closeOurs(channel, error: .closed)
+      if streams[channel.stream] === channel, streams.close(channel.stream) != nil {
+        channel.delivery.end(.closed)
+        markDirty()  // for the reset
+      }
       return true
     case .abort: preconditionFailure("it was resolved when it was taken")
     case .message(.binary): kind = isEmpty ? ProtocolID.emptyBinary : ProtocolID.binary
     case .message(.text): kind = isEmpty ? ProtocolID.emptyText : ProtocolID.text
     }
-    if channels[channel.stream] === channel {
+    if streams[channel.stream] === channel {
       // SCTP has no empty messages: one byte stands for none.
       let sent =
         isEmpty
@@ -116,25 +115,11 @@ extension Connection {
 
   // MARK: Closing, RFC 8831 section 6.7
 
-  /// Resets our direction of a channel's stream.
-  private func closeOurs(_ channel: DataChannel, error: TransportError) {
-    guard channels[channel.stream] === channel else { return }
-    channels[channel.stream] = nil
-    closingChannels[channel.stream, default: (false, false)].ours = false
-    resets.append(channel.stream)
-    channel.delivery.end(error)
-    markDirty()
-  }
-
-  func association(reset streams: [UInt16], incoming: Bool) {
-    for stream in streams {
-      if incoming {
-        if let channel = channels[stream] { closeOurs(channel, error: .channelClosedByPeer) }
-        closingChannels[stream]?.theirs = true
-      } else {
-        closingChannels[stream]?.ours = true
-      }
-      if let state = closingChannels[stream], state.ours, state.theirs { closingChannels[stream] = nil }
+  func association(reset numbers: [UInt16], incoming: Bool) {
+    if incoming {
+      for channel in streams.resetByPeer(numbers) { channel.delivery.end(.channelClosedByPeer) }
+    } else {
+      for stream in numbers { streams.resetConfirmed(stream) }
     }
     markDirty()
   }
@@ -154,8 +139,7 @@ extension Connection {
   }
 
   private func deliver(_ frame: Frame, _ kind: DataChannel.Kind, _ stream: UInt16) {
-    guard let channel = channels[stream] else { return }  // closed by us while it was on its way
-    guard frame.count <= Limits.Wire.message else { return end(.violation("a message of \(frame.count) bytes")) }
+    guard let channel = streams[stream] else { return }  // closed by us while it was on its way
     if !channel.delivery.deliver(frame, kind) { end(.violation("more messages than are kept for channel \(stream)")) }
   }
 
@@ -165,11 +149,11 @@ extension Connection {
       return end(.violation(error.description))
     }
     guard case .open(_, let label, let name) = message else { return }
-    let isTheirs = (stream % 2 == 0) != state.isClient
-    guard isTheirs, channels[stream] == nil else { return end(.violation("channel \(stream) opened twice")) }
-    guard channels.count < Limits.Transport.channels else { return end(.violation("too many channels")) }
+    if let violation = streams.violation(ofOpening: stream, isClient: state.isClient == true) {
+      return end(.violation(violation))
+    }
     let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
-    channels[stream] = channel
+    streams.open(channel, on: stream)
     establish(channel, .acknowledge)
     incoming.yield(channel)
   }

@@ -56,8 +56,7 @@ extension Connection: DTLSOwner {
   func associate(_ port: UInt16, _ remotePort: UInt16) {
     do {
       let association = try Association(
-        owner: self, carrier: self, stack: thread.stack, port: port, remotePort: remotePort,
-        receiveBuffer: configuration.receiveBuffer)
+        owner: self, carrier: self, port: port, remotePort: remotePort, receiveBuffer: configuration.receiveBuffer)
       self.association = association
       try association.connect(mtu: payload - DTLS.overhead)
     } catch {

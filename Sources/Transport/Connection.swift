@@ -39,12 +39,10 @@ final class Connection: @unchecked Sendable {
   var receivedInRow = 0
 
   // Channels
-  var channels: [UInt16: DataChannel] = [:]
+  var streams = StreamTable<DataChannel>()
   let kept = KeptMessages()
   var ready = Deque<DataChannel>()
   var taken: [(DataChannel, DataChannel.Outgoing)] = []
-  var resets: [UInt16] = []
-  var closingChannels: [UInt16: (ours: Bool, theirs: Bool)] = [:]
 
   // Those who wait
   private var deadline: Timer?
@@ -151,7 +149,7 @@ final class Connection: @unchecked Sendable {
     outbox.close()
     for continuation in waiting { continuation.resume(returning: .failure(error)) }
     waiting = []
-    for channel in channels.values { channel.delivery.end(error) }
+    for channel in streams.all { channel.delivery.end(error) }
     candidates.finish()
     incoming.finish()
     // Strongly: the layers live until they are torn down.
@@ -170,7 +168,7 @@ final class Connection: @unchecked Sendable {
     direct = nil
     ice?.close()
     ice = nil
-    channels = [:]
+    streams = StreamTable()
     ready = []
     state.tearDown()
     for continuation in waitingForEnd { continuation.resume(returning: error) }

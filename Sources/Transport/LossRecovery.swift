@@ -25,11 +25,7 @@ struct LossRecovery: Sendable {
       self.end = nil
       return true
     }
-    // Only a packet that is one SACK chunk with holes is held back: 12 bytes of header, then type, flags, length,
-    // cumulative number, window, number of holes.
-    guard packet.count >= 28, packet[12] == 3 else { return true }
-    let length = Int(packet[14]) << 8 | Int(packet[15])
-    guard packet[24] | packet[25] != 0, length + 12 >= packet.count else { return true }
+    guard SCTPPacket(packet).isOnlyAcknowledgementWithGaps else { return true }
     guard now.seconds(since: last) >= roundTrip / 2 else { return false }
     last = now
     return true

@@ -64,7 +64,8 @@ package actor PeerConnection {
 
   /// The path in use; nil if there is none.
   package var path: ConnectionPath? {
-    guard connection.state.ended == nil, let ice = connection.ice, let (local, remote) = ice.selectedPair else { return nil }
+    guard connection.state.ended == nil, let ice = connection.ice, let (local, remote) = ice.selectedPair
+    else { return nil }
     return ConnectionPath(
       local: local, remote: remote, server: ice.selectedServer, roundTrip: connection.association?.roundTrip ?? 0,
       rate: connection.association?.estimate.rate ?? 0, payload: connection.payload)

@@ -2,13 +2,16 @@ internal import CUsrsctp
 internal import Core
 internal import Glibc
 
-/// usrsctp, which is one for the process: its options, its clock and the way back from its callbacks. On the
+/// usrsctp, of which a process has one: its options, its clock, and the associations that its callbacks mean. On the
 /// transport thread only.
 ///
-/// Callbacks of usrsctp carry a number instead of a pointer, because timers of an association may outlive it: a
-/// number that is not known any more is dropped.
+/// Callbacks of usrsctp carry a number instead of a pointer, because timers of an association may outlive it: calls
+/// with an unknown number are ignored.
 final class SCTPStack {
-  private let thread: TransportThread
+  /// The stack. It starts at first use.
+  // Used on the transport thread only.
+  nonisolated(unsafe) static let shared = SCTPStack()
+
   private var associations: [UInt: Association] = [:]
   private var nextToken: UInt = 1
   private var lastTick = Instant.now
@@ -17,11 +20,10 @@ final class SCTPStack {
   /// Bytes that all associations together have given to SCTP and that are not acknowledged.
   var inFlight = 0
 
-  init(thread: TransportThread) {
-    self.thread = thread
+  private init() {
     p2pfs_usrsctp_init { token, bytes, length, _, _ in
       let token = UInt(bitPattern: token)
-      TransportThread.shared.stack.associations[token]?.output(UnsafeRawBufferPointer(start: bytes, count: length))
+      SCTPStack.shared.associations[token]?.output(UnsafeRawBufferPointer(start: bytes, count: length))
       return 0
     }
     // What is not said here otherwise is as in RFC 9260; the stack's own defaults are those of 2007.
@@ -52,7 +54,7 @@ final class SCTPStack {
     usrsctp_sysctl_set_sctp_path_rtx_max_default(60)
     usrsctp_sysctl_set_sctp_init_rtx_max_default(12)
     usrsctp_sysctl_set_sctp_max_retran_chunk(0)  // a burst of losses sends one chunk 30 times within a second
-    timer = Timer(on: thread) { [unowned self] in tick() }
+    timer = Timer(on: .shared) { [unowned self] in tick() }
     timer?.set(after: 1)
   }
 
@@ -81,9 +83,8 @@ final class SCTPStack {
   /// The association that a callback means.
   subscript(token: UnsafeMutableRawPointer?) -> Association? { associations[UInt(bitPattern: token)] }
 
-  /// Brings usrsctp's clock up to now, and has it tick every 10 ms from here on: something is under way. To be called
-  /// before anything is given to usrsctp.
-  func hurry() {
+  /// Updates usrsctp's clock and has it tick every 10 ms from here on. To be called before anything is given to usrsctp.
+  func ensureFastTicks() {
     guard !isFast else { return }
     advance()
     isFast = true

@@ -1,4 +1,5 @@
 internal import CNice
+internal import Core
 internal import Glibc
 internal import Synchronization
 
@@ -14,7 +15,7 @@ protocol EndOfTurn: AnyObject {
 /// its sources. A turn of its loop is: wait for and dispatch GLib's sources, run what other threads have enqueued,
 /// then let every connection touched in the turn send its datagrams as one batch. It never blocks elsewhere.
 package final class TransportThread: SerialExecutor, @unchecked Sendable {
-  // @unchecked: `dirty`, `stack` and `thread` belong to the transport thread; `context` is GLib's and thread-safe.
+  // @unchecked: `dirty` belongs to the transport thread; `context` is GLib's and thread-safe.
 
   /// The thread. It starts at first use and runs as long as the process.
   package static let shared = TransportThread()
@@ -28,20 +29,16 @@ package final class TransportThread: SerialExecutor, @unchecked Sendable {
   let context: OpaquePointer
   private let pending = Mutex<[Work]>([])
   private var dirty: [any EndOfTurn] = []
-  private var thread = pthread_t()
-  /// SCTP's timers and associations. On the transport thread.
-  private(set) lazy var stack = SCTPStack(thread: self)
+  /// The thread's pthread_t; 0 until it runs.
+  private let thread = Atomic<UInt>(0)
 
   private init() {
     context = g_main_context_new()
-    let started = pthread_create(&thread, nil, { TransportThread.run(Unmanaged.fromOpaque($0!)) }, passed())
-    precondition(started == 0, "the transport thread cannot be started")
+    Worker.detached("transport") { self.loop() }
   }
 
-  private func passed() -> UnsafeMutableRawPointer { Unmanaged.passRetained(self).toOpaque() }
-
   /// Whether the caller runs on the transport thread.
-  package var isCurrent: Bool { pthread_equal(pthread_self(), thread) != 0 }
+  package var isCurrent: Bool { thread.load(ordering: .relaxed) == pthread_self() }
 
   /// Runs `work` on the transport thread after what was enqueued before. From any thread; never blocks.
   package func enqueue(_ work: @escaping @Sendable () -> Void) { add(.block(work)) }
@@ -67,14 +64,8 @@ package final class TransportThread: SerialExecutor, @unchecked Sendable {
     if first, !isCurrent { g_main_context_wakeup(context) }
   }
 
-  private static func run(_ retained: Unmanaged<TransportThread>) -> UnsafeMutableRawPointer? {
-    retained.takeUnretainedValue().loop()
-    return nil
-  }
-
   private func loop() {
-    p2pfs_name_thread("transport")
-    thread = pthread_self()
+    thread.store(pthread_self(), ordering: .relaxed)
     g_main_context_push_thread_default(context)
     var batch: [Work] = []
     while true {
