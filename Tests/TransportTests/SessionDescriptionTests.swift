@@ -119,7 +119,10 @@ private let chromium = """
   @Test func readsServerAddresses() throws {
     #expect(ICEServer(uri: "stun:example.org")?.description == "stun:example.org:3478")
     #expect(ICEServer(uri: "turn:[2001:db8::1]:99?transport=tcp")?.description == "turn:[2001:db8::1]:99?transport=tcp")
-    for bad in ["stun:", "http://x", "turn:a?transport=tls", "stun:a:0", "stun:a:65536", "turns:a", "stun:[::1", "x"] {
+    for bad in [
+      "stun:", "http://x", "turn:a?transport=tls", "stun:a:0", "stun:a:65536", "turns:a", "stun:[::1", "stun:[[a]",
+      "stun:a]", "x",
+    ] {
       #expect(ICEServer(uri: bad) == nil, "\(bad)")
     }
   }
