@@ -3,29 +3,29 @@ internal import Core
 internal import DequeModule
 internal import Glibc
 
-/// What carries SCTP's packets: DTLS, or a layer between the two. "Packet out"; the way in is `Association.input`.
+/// The layer below SCTP. It sends the packets of an association; received ones go to `Association.input`.
 protocol PacketCarrier: AnyObject {
-  /// Takes a packet for the peer. The bytes die when the call returns. Must not call back into the association.
+  /// Sends a packet to the peer. The bytes are valid during the call only. Must not call back into the association.
   func carry(_ packet: UnsafeRawBufferPointer)
 }
 
-/// Who an association reports to. On the transport thread. Must not call back into the association except where said.
+/// The owner of an association, which it reports to. Called on the transport thread, within callbacks of usrsctp: must not
+/// call back into the association.
 protocol AssociationOwner: AnyObject {
-  /// The association is up.
+  /// The association is established.
   func associationUp()
-  /// A message came in.
+  /// A message arrived; the frame is the owner's.
   func association(received frame: Frame, stream: UInt16, protocolID: UInt32)
   /// The peer has reset its direction of these streams (incoming), of all if there are none, or has confirmed that ours
   /// is reset; RFC 6525.
   func association(reset streams: [UInt16], incoming: Bool)
-  /// Something was acknowledged.
+  /// Data was acknowledged.
   func associationAdvanced()
-  /// The peer ended it, or broke a rule. At most once; not after `close`.
+  /// The peer ended the association, or violated the protocol. Not after `close`.
   func associationEnded(_ error: TransportError)
 }
 
-/// One SCTP association (RFC 9260) over packets, with what is in flight bounded by a `BandwidthDelayEstimate`.
-/// On the transport thread only.
+/// One SCTP association (RFC 9260). Data in flight is bounded by a `BandwidthDelayEstimate`. On the transport thread only.
 final class Association {
   private unowned let owner: any AssociationOwner
   private unowned let carrier: any PacketCarrier
@@ -38,7 +38,7 @@ final class Association {
   private var isClosed = false
   private var busyUntil = Instant(nanoseconds: 0)
 
-  /// The bound on what is in flight.
+  /// Estimates the bound of `inFlight`.
   private(set) var estimate = BandwidthDelayEstimate()
   /// Bytes given to SCTP that the peer has not acknowledged.
   private(set) var inFlight = 0 {
@@ -46,11 +46,12 @@ final class Association {
   }
   private var accepted = 0
   private var isApplicationLimited = true
-  /// The packet whose way there and back is being measured.
+  /// The packet whose round trip is being measured.
   private var probe: Probe?
   private var highestSent: UInt32?
   private var deliveredAt = Instant.now
-  /// When the packets that are on their way left, by their first sequence number; what was acknowledged last of them.
+  /// When each unacknowledged packet was sent, by its first sequence number; `lastDeparture` is the time of the last
+  /// acknowledged one.
   private var departures = Deque<(tsn: UInt32, time: Instant)>()
   private var lastDeparture = Instant.now
   private var recovery = LossRecovery()
@@ -61,7 +62,8 @@ final class Association {
   private struct Probe {
     let tsn: UInt32
     let sent: Instant
-    /// Bytes delivered when it left, since when, and when the last of them had left.
+    /// When it was sent: bytes delivered so far, the time of their last acknowledgement, and the departure of the last
+    /// acknowledged packet.
     let delivered: Int
     let deliveredAt: Instant
     let lastDeparture: Instant
@@ -144,7 +146,8 @@ final class Association {
     return good
   }
 
-  /// Sets what the peer may have here that came out of order or in parts: the window that SCTP tells it. May grow later.
+  /// Sets the receive buffer in bytes, which SCTP announces to the peer as its window: it holds data out of order and
+  /// partial messages. Must not shrink.
   /// - Returns: whether it could be set.
   @discardableResult
   func setReceiveBuffer(_ bytes: Int) -> Bool { set(SOL_SOCKET, SO_RCVBUF, Int32(clamping: bytes)) }
@@ -170,7 +173,7 @@ final class Association {
     setMTU(mtu)
   }
 
-  /// Sets the largest packet, SCTP's header included. What was cut before keeps its size.
+  /// Sets the largest packet, SCTP's header included. Data that is already cut into chunks keeps their size.
   func setMTU(_ bytes: Int) {
     guard bytes != mtu else { return }
     mtu = bytes
@@ -183,7 +186,7 @@ final class Association {
   func input(_ packet: UnsafeRawBufferPointer, at now: Instant) {
     guard !isClosed else { return }
     stack.ensureFastTicks()
-    // Acknowledgements go out at the latest 20 ms after data: tick until then.
+    // Delayed acknowledgements leave up to 20 ms after data: tick until then.
     busyUntil = max(busyUntil, now.advanced(by: 0.1))
     let sack = SCTPPacket(packet).cumulativeAcknowledgement
     if let sack {
@@ -219,23 +222,24 @@ final class Association {
         }
       } else {
         recovery.begin(until: highestSent ?? tsn)
-        // Sent again: which of the two is acknowledged cannot be told (Karn's algorithm).
+        // A retransmission: an acknowledgement could be for either copy (Karn's algorithm).
         if probe?.tsn == tsn { probe = nil }
       }
     }
     carrier.carry(packet)
   }
 
-  /// When a message may be sent.
+  /// The answer to whether a message may be sent.
   enum Admission {
     case now
-    /// When something was acknowledged.
+    /// Not before more is acknowledged.
     case later
-    /// After so many seconds.
+    /// Not before this many seconds have passed.
     case after(Double)
   }
 
-  /// Whether another `count` bytes may be in flight, and at this moment. At least one message always may.
+  /// Whether `count` more bytes may be sent now, by the window and by the pacer. With nothing in flight the window admits
+  /// any message.
   func admits(_ count: Int) -> Admission {
     guard isUp, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight) else {
       return .later
@@ -249,9 +253,9 @@ final class Association {
   func markApplicationLimited() { isApplicationLimited = true }
 
   /// Gives a message to SCTP. Not within a callback of the owner.
-  /// - Returns: whether it was taken; if not, try again when something was acknowledged.
+  /// - Returns: whether it was taken; if not, try again when data was acknowledged.
   func send(_ bytes: UnsafeRawBufferPointer, stream: UInt16, protocolID: UInt32) -> Bool {
-    guard isUp, !isClosed else { return true }  // nobody is there any more
+    guard isUp, !isClosed else { return true }  // dropped: the association is over
     stack.ensureFastTicks()
     var information = sctp_sndinfo()
     information.snd_sid = stream
@@ -275,7 +279,7 @@ final class Association {
     _ = p2pfs_reset_outgoing_stream(socket, stream)
   }
 
-  /// Aborts the association and gives it back. Not within a callback.
+  /// Aborts the association and frees it. Not within a callback.
   func close() {
     guard !isClosed else { return }
     isClosed = true
@@ -287,10 +291,10 @@ final class Association {
   /// Whether its timers need 10 ms resolution.
   func isBusy(at now: Instant) -> Bool { !isUp || inFlight > 0 || now < busyUntil }
 
-  /// Whether data is on its way and some was acknowledged within the last 100 ms.
+  /// Whether data is in flight and some was acknowledged within the last 100 ms.
   func isProgressing(at now: Instant) -> Bool { isUp && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
 
-  /// Round trip in seconds, smoothed as SCTP does; 0 if not known.
+  /// SCTP's smoothed round trip in seconds; 0 if not known.
   var roundTrip: Double {
     var status = sctp_status()
     var size = socklen_t(MemoryLayout<sctp_status>.size)
@@ -305,7 +309,7 @@ final class Association {
 
   private func received(_ data: UnsafeMutableRawPointer?, _ length: Int, _ information: sctp_rcvinfo, _ flags: Int32) {
     guard let data else {
-      // The socket cannot be read any more: the peer is gone.
+      // End of file on the socket: the peer is gone.
       if !isClosed { owner.associationEnded(.closedByPeer) }
       return
     }

@@ -35,7 +35,7 @@ extension Connection {
     ready.append(channel)
   }
 
-  /// Gives SCTP what it has room for, a message of each channel in turn.
+  /// Gives messages to SCTP as long as it admits them, one of each channel in turn.
   func pump() {
     guard state.ended == nil else { return }
     outbox.take(into: &taken)
@@ -73,7 +73,7 @@ extension Connection {
     channel.outgoing.append(.init(content: .close, frame: Frame(capacity: 0)))
   }
 
-  /// A message of a channel does not wait any more.
+  /// A queued message was given to SCTP, or dropped.
   private func left(_ item: DataChannel.Outgoing, of channel: DataChannel) {
     outbox.left(item.frame.count)
     channel.handedOver(item.frame.count)
@@ -84,6 +84,7 @@ extension Connection {
     pacing?.set(after: seconds)
   }
 
+  /// Gives an entry of a channel's queue to SCTP.
   /// - Returns: whether it was taken.
   private func hand(_ item: DataChannel.Outgoing, of channel: DataChannel, to association: Association) -> Bool {
     let bytes = item.frame.bytes
@@ -102,7 +103,7 @@ extension Connection {
     case .message(.text): kind = isEmpty ? ProtocolID.emptyText : ProtocolID.text
     }
     if streams[channel.stream] === channel {
-      // SCTP has no empty messages: one byte stands for none.
+      // SCTP has no empty messages: RFC 8831 section 6.6 sends one byte instead.
       let sent =
         isEmpty
         ? withUnsafeBytes(of: UInt8(0)) { association.send($0, stream: channel.stream, protocolID: kind) }
@@ -134,12 +135,12 @@ extension Connection {
     case ProtocolID.binary: deliver(frame, .binary, stream)
     case ProtocolID.emptyText: deliver(Frame(capacity: 0), .text, stream)
     case ProtocolID.emptyBinary: deliver(Frame(capacity: 0), .binary, stream)
-    default: break  // not a data channel's: RFC 8831 section 6.6 leaves it to us
+    default: break  // not a data channel's; ignored
     }
   }
 
   private func deliver(_ frame: Frame, _ kind: DataChannel.Kind, _ stream: UInt16) {
-    guard let channel = streams[stream] else { return }  // closed by us while it was on its way
+    guard let channel = streams[stream] else { return }  // closed by us meanwhile
     if !channel.delivery.deliver(frame, kind) { end(.violation("more messages than are kept for channel \(stream)")) }
   }
 

@@ -2,22 +2,22 @@ internal import COpenSSL
 internal import Core
 internal import Glibc
 
-/// Who a DTLS connection reports to.
+/// The owner of a DTLS connection, which it reports to. Called on the transport thread.
 protocol DTLSOwner: AnyObject {
-  /// A datagram to be sent to the peer. The bytes die when the call returns.
+  /// Sends a datagram to the peer. The bytes are valid during the call only.
   func dtls(send datagram: UnsafeRawBufferPointer)
-  /// The handshake is done and the peer is who it announced to be.
+  /// The handshake is done, and the peer's certificate has the announced fingerprint.
   func dtlsConnected()
-  /// A decrypted packet. The bytes die when the call returns.
+  /// A packet arrived and was decrypted. The bytes are valid during the call only.
   func dtls(received packet: UnsafeRawBufferPointer)
-  /// It is over. Called at most once; not after `close`.
+  /// The connection failed, or the peer closed it. Called at most once; not after `close`.
   func dtlsEnded(_ error: TransportError)
 }
 
-/// One DTLS 1.2 connection (RFC 6347) over datagrams that somebody else carries. Runs on the transport thread.
+/// One DTLS 1.2 connection (RFC 6347) over datagrams that its owner sends and receives. On the transport thread only.
 ///
-/// The peer's certificate is compared with its announced fingerprint while the handshake runs, so that no byte of a
-/// stranger is ever passed up.
+/// The peer's certificate is compared with the announced fingerprint during the handshake, so data of an unverified peer
+/// is never passed to the owner.
 final class DTLS {
   /// What a record adds to a packet: 13 bytes of header, 8 of nonce, 16 of tag (AES-GCM, RFC 5288).
   static let overhead = 37
@@ -34,7 +34,8 @@ final class DTLS {
   private var ended = false
   private(set) var isConnected = false
 
-  /// Makes a connection that has not begun.
+  /// Creates a connection; `begin` starts the handshake.
+  /// - Throws: `resources`.
   init(owner: any DTLSOwner, certificate: Certificate, isClient: Bool, expecting fingerprint: Fingerprint)
     throws(TransportError)
   {
@@ -51,7 +52,7 @@ final class DTLS {
       throw .resources("no DTLS context")
     }
     p2pfs_dtls_only_1_2(context)
-    // We have no media, but aiortc refuses a handshake that does not agree on a profile for it (RFC 5764).
+    // No media is sent, but aiortc refuses a handshake without a negotiated SRTP profile (RFC 5764).
     SSL_CTX_set_tlsext_use_srtp(context, "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80")
     p2pfs_dtls_set_options(context)
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
@@ -116,7 +117,7 @@ final class DTLS {
       case SSL_ERROR_ZERO_RETURN: return end(.closedByPeer)
       default:
         ERR_clear_error()
-        // Records that do not verify are dropped inside OpenSSL; what comes here is an alert of the peer.
+        // OpenSSL drops records that do not authenticate; an error here is an alert of the peer.
         return end(.closedByPeer)
       }
     }
@@ -128,7 +129,7 @@ final class DTLS {
     if SSL_write(ssl, packet.baseAddress, Int32(packet.count)) <= 0 { ERR_clear_error() }
   }
 
-  /// Says close_notify; nothing is reported any more.
+  /// Sends close_notify. The owner is not called any more, except to send that.
   func close() {
     guard !ended else { return }
     ended = true
@@ -186,8 +187,8 @@ final class DTLS {
     return true
   }
 
-  /// A BIO that reads the one datagram at hand and writes to the owner.
-  // Made once, never changed.
+  /// The methods of a BIO that reads the datagram in `incoming` and writes to the owner.
+  // Created once, never changed.
   private nonisolated(unsafe) static let method: OpaquePointer = {
     let method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "datagrams")!
     BIO_meth_set_create(method) { bio in
