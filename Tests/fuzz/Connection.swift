@@ -47,7 +47,8 @@ public func fuzzConnection(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt
       foundation: "1", priority: 1, address: "192.0.2.\(number)", port: 9, kind: kinds[Int(number) % 4])
     switch step % 20 {
     case 0:
-      if case .some(nil) = try? state.localDescription() {
+      let isToBeMade = Result { try state.localDescription() == nil }
+      if case .success(true) = isToBeMade {
         state.beginDescription(fragment: "abcd", password: "0123456789012345678901", fingerprint: fingerprint)
       }
     case 1: if let (_, actions) = try? state.endDescription() { perform(actions) }
