@@ -94,20 +94,8 @@ struct LocalNetwork: Equatable {
 extension LocalNetwork {
   /// The current addresses. Asks the kernel; from any thread.
   static var current: LocalNetwork {
-    var list: UnsafeMutablePointer<ifaddrs>?
-    guard getifaddrs(&list) == 0 else { return LocalNetwork(addresses: [], routed: []) }
-    defer { freeifaddrs(list) }
-    var addresses: [Address] = []
-    var entry = list
-    while let interface = entry?.pointee {
-      entry = interface.ifa_next
-      guard Int32(bitPattern: interface.ifa_flags) & Int32(IFF_UP) != 0, let address = interface.ifa_addr,
-        let name = interface.ifa_name, let bytes = bytes(address), let text = text(of: bytes)
-      else { continue }
-      let mask = interface.ifa_netmask.flatMap { self.bytes($0) } ?? []
-      addresses.append(
-        Address(
-          interface: String(cString: name), text: text, prefix: mask.reduce(0) { $0 + $1.nonzeroBitCount }))
+    let addresses = InterfaceAddress.all.compactMap { address in
+      text(of: address.bytes).map { Address(interface: address.interface, text: $0, prefix: address.prefix) }
     }
     // Addresses for documentation (RFC 5737, RFC 3849), which stand for any address in the Internet.
     return LocalNetwork(addresses: addresses, routed: Set(["192.0.2.1", "2001:db8::1"].compactMap(source)))
@@ -119,15 +107,6 @@ extension LocalNetwork {
     var source = [UInt8](repeating: 0, count: target.count)
     guard p2pfs_source_address(target.count == 4 ? AF_INET : AF_INET6, target, &source) == 0 else { return nil }
     return text(of: source)
-  }
-
-  /// The four or sixteen bytes of a socket's address: sin_addr and sin6_addr of ip(7) and ipv6(7), behind the family.
-  private static func bytes(_ address: UnsafeRawPointer) -> [UInt8]? {
-    switch Int32(address.load(as: UInt16.self)) {
-    case AF_INET: Array(UnsafeRawBufferPointer(start: address + 4, count: 4))
-    case AF_INET6: Array(UnsafeRawBufferPointer(start: address + 8, count: 16))
-    default: nil
-    }
   }
 
   private static func text(of bytes: [UInt8]) -> String? {

@@ -20,29 +20,9 @@ struct NetworkState: Equatable {
   }
 
   private static func currentAddresses() -> Set<[UInt8]> {
-    var list: UnsafeMutablePointer<ifaddrs>?
-    guard getifaddrs(&list) == 0 else { return [] }
-    defer { freeifaddrs(list) }
-    var addresses: Set<[UInt8]> = []
-    var entry = list
-    while let interface = entry?.pointee, addresses.count < Limits.Network.addresses {
-      entry = interface.ifa_next
-      let flags = Int32(bitPattern: interface.ifa_flags)
-      guard let address = interface.ifa_addr, flags & Int32(IFF_UP) != 0, flags & Int32(IFF_RUNNING) != 0,
-        flags & Int32(IFF_LOOPBACK) == 0
-      else { continue }
-      let raw = UnsafeRawPointer(address)
-      let bytes: [UInt8]
-      switch Int32(address.pointee.sa_family) {
-      case AF_INET: bytes = Array(UnsafeRawBufferPointer(start: raw + 4, count: 4))
-      case AF_INET6: bytes = Array(UnsafeRawBufferPointer(start: raw + 8, count: 16))
-      default: continue
-      }
-      // Every interface has a link-local address; it is never a candidate.
-      if bytes.count == 16, bytes[0] == 0xfe, bytes[1] & 0xc0 == 0x80 { continue }
-      addresses.insert(bytes + String(cString: interface.ifa_name).utf8)
-    }
-    return addresses
+    // Every interface has a link-local address; it is never a candidate.
+    let usable = InterfaceAddress.all.lazy.filter { $0.isRunning && !$0.isLoopback && !$0.isLinkLocalIPv6 }
+    return Set(usable.prefix(Limits.Network.addresses).map { $0.bytes + $0.interface.utf8 })
   }
 
   private static func route(to address: [UInt8]) -> NetworkMessage.Route? {
