@@ -34,8 +34,12 @@ final class Association {
   private let port: UInt16
   private let remotePort: UInt16
   private(set) var token: UInt = 0
-  private(set) var isUp = false
-  private var isClosed = false
+  private enum Phase {
+    case connecting
+    case up
+    case closed
+  }
+  private var phase = Phase.connecting
   private var busyUntil = Instant(nanoseconds: 0)
 
   /// Estimates the bound of `inFlight`.
@@ -104,7 +108,7 @@ final class Association {
     }
   }
 
-  deinit { precondition(isClosed, "an association must be closed before it goes") }
+  deinit { precondition(phase == .closed, "an association must be closed before it goes") }
 
   private func set<Value>(_ level: Int32, _ option: Int32, _ value: Value) -> Bool {
     withUnsafeBytes(of: value) {
@@ -184,7 +188,7 @@ final class Association {
 
   /// A packet from the peer.
   func input(_ packet: UnsafeRawBufferPointer, at now: Instant) {
-    guard !isClosed else { return }
+    guard phase != .closed else { return }
     stack.ensureFastTicks()
     // Delayed acknowledgements leave up to 20 ms after data: tick until then.
     busyUntil = max(busyUntil, now.advanced(by: 0.1))
@@ -241,7 +245,8 @@ final class Association {
   /// Whether `count` more bytes may be sent now, by the window and by the pacer. With nothing in flight the window admits
   /// any message.
   func admits(_ count: Int) -> Admission {
-    guard isUp, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight) else {
+    guard phase == .up, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight)
+    else {
       return .later
     }
     let wait = pacer.take(count, rate: estimate.pace, at: .now)
@@ -255,7 +260,7 @@ final class Association {
   /// Gives a message to SCTP. Not within a callback of the owner.
   /// - Returns: whether it was taken; if not, try again when data was acknowledged.
   func send(_ bytes: UnsafeRawBufferPointer, stream: UInt16, protocolID: UInt32) -> Bool {
-    guard isUp, !isClosed else { return true }  // dropped: the association is over
+    guard phase == .up else { return true }  // dropped: the association is over
     stack.ensureFastTicks()
     var information = sctp_sndinfo()
     information.snd_sid = stream
@@ -273,7 +278,7 @@ final class Association {
   /// while another one is under way. Fails only where the peer has no such stream, or cannot reset any. Not within a
   /// callback of the owner.
   func reset(_ stream: UInt16) {
-    guard isUp, !isClosed else { return }
+    guard phase == .up else { return }
     stack.ensureFastTicks()
     busyUntil = Instant.now.advanced(by: 5)
     _ = p2pfs_reset_outgoing_stream(socket, stream)
@@ -281,24 +286,26 @@ final class Association {
 
   /// Aborts the association and frees it. Not within a callback.
   func close() {
-    guard !isClosed else { return }
-    isClosed = true
+    guard phase != .closed else { return }
+    phase = .closed
     inFlight = 0
     usrsctp_close(socket)
     stack.remove(token)
   }
 
   /// Whether its timers need 10 ms resolution.
-  func isBusy(at now: Instant) -> Bool { !isUp || inFlight > 0 || now < busyUntil }
+  func isBusy(at now: Instant) -> Bool { phase == .connecting || inFlight > 0 || now < busyUntil }
 
   /// Whether data is in flight and some was acknowledged within the last 100 ms.
-  func isProgressing(at now: Instant) -> Bool { isUp && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
+  func isProgressing(at now: Instant) -> Bool { phase == .up && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
 
   /// SCTP's smoothed round trip in seconds; 0 if not known.
   var roundTrip: Double {
     var status = sctp_status()
     var size = socklen_t(MemoryLayout<sctp_status>.size)
-    guard !isClosed, usrsctp_getsockopt(socket, Int32(IPPROTO_SCTP), SCTP_STATUS, &status, &size) == 0 else { return 0 }
+    guard phase != .closed, usrsctp_getsockopt(socket, Int32(IPPROTO_SCTP), SCTP_STATUS, &status, &size) == 0 else {
+      return 0
+    }
     return Double(status.sstat_primary.spinfo_srtt) / 1e3
   }
 
@@ -310,10 +317,10 @@ final class Association {
   private func received(_ data: UnsafeMutableRawPointer?, _ length: Int, _ information: sctp_rcvinfo, _ flags: Int32) {
     guard let data else {
       // End of file on the socket: the peer is gone.
-      if !isClosed { owner.associationEnded(.closedByPeer) }
+      if phase != .closed { owner.associationEnded(.closedByPeer) }
       return
     }
-    guard !isClosed else { return free(data) }
+    guard phase != .closed else { return free(data) }
     if flags & Int32(MSG_NOTIFICATION) != 0 {
       notified(UnsafeRawBufferPointer(start: data, count: length))
       free(data)
@@ -343,7 +350,7 @@ final class Association {
       guard bytes.count >= MemoryLayout<sctp_assoc_change>.size else { return }
       switch Int32(bytes.loadUnaligned(as: sctp_assoc_change.self).sac_state) {
       case SCTP_COMM_UP:
-        isUp = true
+        phase = .up
         owner.associationUp()
       case SCTP_COMM_LOST, SCTP_SHUTDOWN_COMP, SCTP_CANT_STR_ASSOC: owner.associationEnded(.closedByPeer)
       default: break

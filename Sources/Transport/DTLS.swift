@@ -30,9 +30,14 @@ final class DTLS {
   /// The datagram that the read BIO gives to OpenSSL next.
   private var incoming = UnsafeRawBufferPointer(start: nil, count: 0)
   private let plaintext = UnsafeMutableRawBufferPointer.allocate(byteCount: 16_384, alignment: 16)
+  private enum Phase {
+    case handshaking
+    case connected
+    case ended
+  }
+  private var phase = Phase.handshaking
+  /// Whether the peer showed another certificate than it announced.
   private var mismatch = false
-  private var ended = false
-  private(set) var isConnected = false
 
   /// Creates a connection; `begin` starts the handshake.
   /// - Throws: `resources`.
@@ -95,15 +100,11 @@ final class DTLS {
 
   /// A datagram from the peer.
   func receive(_ datagram: UnsafeRawBufferPointer) {
-    guard !ended else { return }
     incoming = datagram
     defer { incoming = UnsafeRawBufferPointer(start: nil, count: 0) }
-    if !isConnected {
-      handshake()
-      if !isConnected { return }
-    }
+    if phase == .handshaking { handshake() }
     // A datagram may hold several records, and the handshake's last one may be followed by data.
-    while !ended {
+    while phase == .connected {
       let count = SSL_read(ssl, plaintext.baseAddress, 16_384)
       if count > 0 {
         owner.dtls(received: UnsafeRawBufferPointer(rebasing: plaintext[..<Int(count)]))
@@ -125,23 +126,23 @@ final class DTLS {
 
   /// Sends a packet of at most 16 KiB as one record. Dropped if the handshake is not done.
   func send(_ packet: UnsafeRawBufferPointer) {
-    guard isConnected, !ended else { return }
+    guard phase == .connected else { return }
     if SSL_write(ssl, packet.baseAddress, Int32(packet.count)) <= 0 { ERR_clear_error() }
   }
 
   /// Sends close_notify. The owner is not called any more, except to send that.
   func close() {
-    guard !ended else { return }
-    ended = true
+    guard phase != .ended else { return }
+    if phase == .connected { SSL_shutdown(ssl) }
+    phase = .ended
     retransmission = nil
-    if isConnected { SSL_shutdown(ssl) }
     ERR_clear_error()
   }
 
   private func handshake() {
     let result = SSL_do_handshake(ssl)
     if result == 1 {
-      isConnected = true
+      phase = .connected
       retransmission?.cancel()
       owner.dtlsConnected()
       return
@@ -163,7 +164,7 @@ final class DTLS {
   }
 
   private func retransmit() {
-    guard !ended, !isConnected else { return }
+    guard phase == .handshaking else { return }
     if p2pfs_dtls_handle_timeout(ssl) < 0 {
       ERR_clear_error()
       return end(.handshakeTimeout)
@@ -172,8 +173,8 @@ final class DTLS {
   }
 
   private func end(_ error: TransportError) {
-    guard !ended else { return }
-    ended = true
+    guard phase != .ended else { return }
+    phase = .ended
     retransmission = nil
     owner.dtlsEnded(error)
   }

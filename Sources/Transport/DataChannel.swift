@@ -182,12 +182,13 @@ final class Outbox: Sendable {
 
   func add(_ item: DataChannel.Outgoing, of channel: DataChannel) {
     let count = item.frame.count
-    let isFirst = state.withLock { state in
-      guard !state.isClosed else { return false }
+    let isFirst: Bool? = state.withLock { state in
+      guard !state.isClosed else { return nil }
       state.items.append((channel, item))
       channel.queued.add(count, ordering: .relaxed)
       return state.items.count == 1
     }
+    guard let isFirst else { return }
     if total.add(count, ordering: .relaxed).newValue > Limits.Transport.queuedBytes {
       TransportThread.shared.enqueue(overrun)
     }
