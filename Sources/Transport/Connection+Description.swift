@@ -5,7 +5,8 @@ extension Connection {
   func describe() throws(TransportError) -> SessionDescription {
     if let description = try state.localDescription() { return description }
     let certificate = try Certificate()
-    let ice = try ICEAgent(owner: self, isControlling: role == .offerer, configuration: configuration, thread: thread)
+    let ice = try ICEAgent(
+      owner: self, isControlling: state.role == .offerer, configuration: configuration, thread: thread)
     self.certificate = certificate
     self.ice = ice
     let (fragment, password) = ice.credentials

@@ -9,7 +9,6 @@ internal import Synchronization
 // @unchecked: everything but `lastHeard`, `isFailing`, `outbox` and the streams belongs to the transport thread.
 final class Connection: @unchecked Sendable {
   let configuration: ICEConfiguration
-  let role: ConnectionRole
   let thread = TransportThread.shared
   /// When the last record that decrypted came in, nanoseconds of the monotonic clock; 0 before the first.
   let lastHeard = Atomic<UInt64>(0)
@@ -53,7 +52,6 @@ final class Connection: @unchecked Sendable {
     role: ConnectionRole, configuration: ICEConfiguration, candidates: AsyncStream<Candidate>.Continuation,
     incoming: AsyncStream<DataChannel>.Continuation
   ) {
-    self.role = role
     self.configuration = configuration
     self.candidates = candidates
     self.incoming = incoming

@@ -71,6 +71,7 @@ struct ConnectionState {
     case none
   }
 
+  /// Which description this side makes.
   let role: ConnectionRole
   private let servers: [ICEServer]
   /// For the extensions of this type only.
