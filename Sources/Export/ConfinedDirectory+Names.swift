@@ -1,8 +1,8 @@
-internal import CLinux
-internal import Core
-internal import Glibc
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
 package import SystemPackage
-package import Wire
+package import P2PFSWire
 
 /// What changes or reads directories: one name in one directory that was resolved before.
 ///
@@ -70,7 +70,9 @@ extension ConfinedDirectory {
   ) throws(Errno) {
     let directory = entry.directory.rawValue
     let name = entry.name
-    try Umask.with(umask, mode: mode, in: directory) { mode throws(Errno) in try check(call(directory, name, mode)) }
+    try WorkerUmask.with(umask, mode: mode, in: directory) { mode throws(Errno) in
+      try check(call(directory, name, mode))
+    }
   }
 
   /// Makes a symbolic link; its target is data, never followed here.

@@ -1,8 +1,8 @@
-internal import CLinux
-internal import Core
-internal import Glibc
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
 package import SystemPackage
-package import Wire
+package import P2PFSWire
 
 /// What walks through a tree, or works on what it has opened, without a session.
 extension ConfinedDirectory {

@@ -1,7 +1,7 @@
-internal import CLinux
-internal import Glibc
-internal import SystemPackage
-internal import Wire
+import CP2PFSLinux
+import Glibc
+import SystemPackage
+import P2PFSWire
 
 /// What the exporter's user may do with a file, as its kernel would decide (access(2)).
 ///

@@ -1,5 +1,5 @@
-internal import Glibc
-internal import SystemPackage
+import Glibc
+import SystemPackage
 
 /// A file descriptor with one owner, closed when that goes.
 package struct Descriptor: ~Copyable, Sendable {

@@ -1,8 +1,8 @@
-internal import Core
-internal import Glibc
-internal import Session
-internal import SystemPackage
-internal import Wire
+import P2PFSCore
+import Glibc
+import P2PFSSession
+import SystemPackage
+import P2PFSWire
 
 /// What an earlier process of this computer has left: changes that the client asks for again, and files that it had open.
 extension ExportSession {
@@ -141,7 +141,7 @@ extension ExportSession {
 
   /// Adds `parts` to the end of a file, or what of them an earlier process has not. `exchange` is that of the last part.
   func append(
-    _ parts: [FrameSlice], to file: OpenFile, _ exchange: Exchange, _ arrival: UInt64
+    _ parts: [FrameSlice], to file: ServedFile, _ exchange: Exchange, _ arrival: UInt64
   ) throws(Errno) -> Appended {
     let lastArrival = { [share, number] in share.workers.lastArrival(of: number) }
     guard let journal else { return try file.append(parts, arrival: arrival, lastArrival: lastArrival) }
@@ -152,7 +152,7 @@ extension ExportSession {
       case .undone: break
       case .done(let offset): return Appended(offset: offset, count: UInt32(count))
       case .part(let offset, let done):
-        let rest = try file.append(OpenFile.rest(of: parts, from: done), arrival: arrival, lastArrival: lastArrival)
+        let rest = try file.append(ServedFile.rest(of: parts, from: done), arrival: arrival, lastArrival: lastArrival)
         return Appended(offset: offset, count: UInt32(done) + rest.count)
       }
     }
@@ -214,7 +214,7 @@ extension ConfinedDirectory {
   }
 }
 
-extension OpenFile {
+extension ServedFile {
   /// What of an append is in the file, which had `size` bytes before an earlier process began with it.
   fileprivate func verdict(of parts: [FrameSlice], size: Int64) -> AppendVerdict {
     let count = parts.reduce(0) { $0 + $1.count }

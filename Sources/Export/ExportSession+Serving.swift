@@ -1,9 +1,9 @@
-internal import CLinux
-internal import Core
-internal import Glibc
-internal import Session
-internal import SystemPackage
-internal import Wire
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
+import P2PFSSession
+import SystemPackage
+import P2PFSWire
 
 /// Serving one request, on a worker.
 extension ExportSession {
@@ -129,10 +129,10 @@ extension ExportSession {
   /// Opens a file under a handle that nothing else has.
   func open(
     _ handle: Handle, _ options: OpenOptions, _ opening: () throws(Errno) -> Descriptor
-  ) throws(Errno) -> (file: OpenFile, attributes: Attributes) {
+  ) throws(Errno) -> (file: ServedFile, attributes: Attributes) {
     try table.reserve(handle)
     do {
-      let file = OpenFile(try opening(), options)
+      let file = ServedFile(try opening(), options)
       let attributes = try file.attributes()
       table.fill(handle, file)
       return (file, attributes)
@@ -144,7 +144,7 @@ extension ExportSession {
 
   /// Takes a part of an append; with the last one all of them are written, and answered.
   private func append(
-    _ file: OpenFile, more: Bool, _ data: FrameSlice, _ exchange: Exchange, _ arrival: UInt64
+    _ file: ServedFile, more: Bool, _ data: FrameSlice, _ exchange: Exchange, _ arrival: UInt64
   ) throws {
     do { try file.gathered.add(data, exchange) } catch {
       file.gathered.fail(.ioError)
@@ -162,7 +162,7 @@ extension ExportSession {
   /// Answers with contents, each piece read straight into its message, all on the bulk lane. `version` is the state of
   /// the contents before the first was read: so what each of them says of itself is true.
   private func send(
-    _ file: OpenFile, from offset: Int64, count: Int, version: Attributes.Version, _ exchange: Exchange
+    _ file: ServedFile, from offset: Int64, count: Int, version: Attributes.Version, _ exchange: Exchange
   ) {
     var done = 0
     while true {
@@ -184,7 +184,7 @@ extension ExportSession {
   }
 
   private func list(_ handle: Handle, _ path: Path, from cookie: UInt64, _ exchange: Exchange) throws(Errno) {
-    let listing: DirectoryListing
+    let listing: DirectoryReader
     let isNew: Bool
     if let known = try table.listing(handle) {
       (listing, isNew) = (known, false)
@@ -194,7 +194,7 @@ extension ExportSession {
         page.finishListing(next: 0, isEnd: true, more: false)
         return exchange.reply(page)
       }
-      (listing, isNew) = (try DirectoryListing(directory), true)
+      (listing, isNew) = (try DirectoryReader(directory), true)
       // Before the first page goes out: it may be asked on at once.
       try table.add(listing, as: handle)
     }

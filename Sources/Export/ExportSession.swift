@@ -1,8 +1,8 @@
-internal import Core
-internal import Session
-internal import Synchronization
-internal import SystemPackage
-internal import Wire
+import P2PFSCore
+import P2PFSSession
+import Synchronization
+import SystemPackage
+import P2PFSWire
 
 /// The export as one peer sees it: its requests in, its open files.
 ///

@@ -1,11 +1,11 @@
-internal import CLinux
-internal import Core
-internal import Glibc
-internal import SystemPackage
-internal import Wire
+import CP2PFSLinux
+import P2PFSCore
+import Glibc
+import SystemPackage
+import P2PFSWire
 
 /// The type of a file on the wire; SystemPackage has one of its own.
-typealias FileType = Wire.FileType
+typealias FileType = P2PFSWire.FileType
 
 /// What statx(2) says of a file.
 struct FileStatus {

@@ -1,7 +1,7 @@
-internal import Core
-internal import Session
-internal import SystemPackage
-internal import Wire
+import P2PFSCore
+import P2PFSSession
+import SystemPackage
+import P2PFSWire
 
 /// The parts of one append that have come so far, with the requests that brought them, which are answered together.
 struct GatheredAppend {

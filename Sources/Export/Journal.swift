@@ -1,9 +1,9 @@
-internal import Core
-internal import Glibc
-internal import Session
-internal import Synchronization
-internal import SystemPackage
-internal import Wire
+import P2PFSCore
+import Glibc
+import P2PFSSession
+import Synchronization
+import SystemPackage
+import P2PFSWire
 
 /// What outlives this process of one session: a file in memory (mmap(2)) with a record for each of the client's slots, by
 /// which the next process knows what was done and what was only begun.

@@ -1,6 +1,6 @@
-internal import Core
-internal import SystemPackage
-internal import Wire
+import P2PFSCore
+import SystemPackage
+import P2PFSWire
 
 /// What the journal holds of the last change that a client asked for in one slot.
 ///

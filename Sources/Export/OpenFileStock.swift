@@ -1,5 +1,5 @@
-internal import Core
-internal import Synchronization
+import P2PFSCore
+import Synchronization
 
 /// How many files and listings one session may have open.
 struct OpenFileAllowance: Equatable {

@@ -1,7 +1,7 @@
-internal import Core
-internal import SystemPackage
-internal import Synchronization
-internal import Wire
+import P2PFSCore
+import SystemPackage
+import Synchronization
+import P2PFSWire
 
 /// What one session has open, by the handles that its peer chose.
 ///
@@ -10,8 +10,8 @@ internal import Wire
 final class OpenFileTable: Sendable {
   fileprivate enum Slot {
     case reserved
-    case file(OpenFile)
-    case listing(DirectoryListing)
+    case file(ServedFile)
+    case listing(DirectoryReader)
   }
 
   fileprivate struct State {
@@ -51,7 +51,7 @@ final class OpenFileTable: Sendable {
   }
 
   /// Gives `handle`, which was reserved, its file; nil gives it back.
-  func fill(_ handle: Handle, _ file: OpenFile?) {
+  func fill(_ handle: Handle, _ file: ServedFile?) {
     state.withLock { state in
       guard !state.isEnded else { return }
       state.slots[handle] = file.map(Slot.file)
@@ -61,7 +61,7 @@ final class OpenFileTable: Sendable {
 
   /// The file, or the directory of the listing, of `handle`.
   /// - Throws: `EBADF` if there is none.
-  func file(_ handle: Handle) throws(Errno) -> OpenFile {
+  func file(_ handle: Handle) throws(Errno) -> ServedFile {
     try state.withLock { (state) throws(Errno) in
       switch state.slots[handle] {
       case .file(let file): return file
@@ -87,7 +87,7 @@ final class OpenFileTable: Sendable {
 
   /// The listing of `handle`; nil if there is none.
   /// - Throws: `EBADF` if the handle is a file.
-  func listing(_ handle: Handle) throws(Errno) -> DirectoryListing? {
+  func listing(_ handle: Handle) throws(Errno) -> DirectoryReader? {
     try state.withLock { (state) throws(Errno) in
       switch state.slots[handle] {
       case .listing(let listing):
@@ -102,7 +102,7 @@ final class OpenFileTable: Sendable {
 
   /// Adds a listing; the least recently used one goes if there are too many.
   /// - Throws: `EMFILE` if there are too many files.
-  func add(_ listing: DirectoryListing, as handle: Handle) throws(Errno) {
+  func add(_ listing: DirectoryReader, as handle: Handle) throws(Errno) {
     let evicted: Slot? = try state.withLock { (state) throws(Errno) in
       guard !state.isEnded else { throw .ioError }
       var evicted: Slot?
@@ -127,7 +127,7 @@ final class OpenFileTable: Sendable {
 
   /// Takes `handle` out of the table.
   /// - Throws: `EBADF` if there is none.
-  func remove(_ handle: Handle) throws(Errno) -> OpenFile {
+  func remove(_ handle: Handle) throws(Errno) -> ServedFile {
     try state.withLock { (state) throws(Errno) in
       let removed = state.slots.removeValue(forKey: handle)
       if removed != nil { giveRoom(besides: state.slots.count) }

@@ -1,6 +1,6 @@
-internal import Core
-internal import Glibc
-internal import SystemPackage
+import P2PFSCore
+import Glibc
+import SystemPackage
 
 /// Directories of p2pfs itself, with the secrets of this very export, which are never served though they lie beneath the
 /// root, as they do where a home is exported. They look empty, and what leads to them keeps its name: else a peer could
@@ -68,7 +68,7 @@ struct OwnDirectories: Sendable {
     guard let device = identity(path, follows: true)?.device, let real = realpath(&link, nil) else { return false }
     defer { free(real) }
     let top = String(path: real) == "/" ? "/" : String(path: real) + "/"
-    return MountTable.places().contains { $0.device == device && $0.path.hasPrefix(top) }
+    return MountInfo().entries.contains { $0.device == device && $0.mountpoint.utf8.starts(with: top.utf8) }
   }
 
   /// Looks whether the root lies in one of them.

@@ -1,6 +1,6 @@
-internal import Glibc
+import Glibc
 package import SystemPackage
-package import Wire
+package import P2PFSWire
 
 /// Whose a file or directory is, and who else may change it, which never travels.
 package struct Ownership: Sendable {

@@ -1,6 +1,6 @@
-internal import Core
-internal import Glibc
-package import Session
+import P2PFSCore
+import Glibc
+package import P2PFSSession
 package import SystemPackage
 
 /// A directory that is exported to any number of peers.

@@ -1,5 +1,5 @@
-internal import Core
-internal import DequeModule
+import P2PFSCore
+import DequeModule
 
 /// Which request runs next: the sessions take turns, and on one handle requests keep their order.
 ///

@@ -1,7 +1,7 @@
-internal import CLinux
-internal import Glibc
-internal import Synchronization
-internal import SystemPackage
+import CP2PFSLinux
+import Glibc
+import Synchronization
+import SystemPackage
 
 /// What a worker thread gives up before it serves anybody. All of it concerns the calling thread alone, and none is
 /// needed for confinement: `ConfinedDirectory` is the wall, this is the second one. What the kernel does not have is
@@ -43,7 +43,7 @@ enum WorkerConfinement {
     // A request brings the umask of its program. Where this thread cannot have one of its own, the process has none.
     if p2pfs_own_umask() != 0 {
       _ = umask(0)
-      Umask.isShared.store(true, ordering: .relaxed)
+      WorkerUmask.isShared.store(true, ordering: .relaxed)
     }
     _ = p2pfs_keep_capabilities(capabilities, Capability.setID)
     let version = p2pfs_landlock_version()

@@ -1,5 +1,5 @@
-internal import Core
-internal import Glibc
+import P2PFSCore
+import Glibc
 
 /// The threads that serve requests, fed by one `WorkQueue`.
 ///

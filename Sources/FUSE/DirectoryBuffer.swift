@@ -1,4 +1,4 @@
-internal import CFuse3
+import CP2PFSFuse3
 
 /// The answer to one `readdir` or `readdirplus`, as the kernel wants it, of bounded size.
 package struct DirectoryBuffer: ~Copyable {

@@ -1,4 +1,4 @@
-internal import CFuse3
+import CP2PFSFuse3
 import Glibc
 
 /// Owner of a libfuse session: freed, and the descriptor of /dev/fuse closed, when neither the session's threads

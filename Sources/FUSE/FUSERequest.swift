@@ -1,4 +1,4 @@
-internal import CFuse3
+import CP2PFSFuse3
 import Glibc
 package import SystemPackage
 

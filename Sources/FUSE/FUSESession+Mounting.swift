@@ -1,5 +1,5 @@
-internal import CFuse3
-import Core
+import CP2PFSFuse3
+import P2PFSCore
 import Glibc
 import Synchronization
 import SystemPackage

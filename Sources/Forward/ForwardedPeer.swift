@@ -1,14 +1,14 @@
-import Core
+import P2PFSCore
 import Logging
 import NIOCore
-import Session
-import Wire
+import P2PFSSession
+import P2PFSWire
 
-/// The forwarded connections with one peer, in both directions. The loop's.
+/// The forwarded connections with one peer, in both directions. Used on the loop only.
 final class ForwardedPeer {
-  /// Those for which this side opens a channel: they came to one of its listeners.
+  /// Connections to listeners of this side, for which it opens channels.
   let accepted: ConnectionSlots
-  /// Those that the peer has asked for.
+  /// Connections that the peer has requested.
   private let made: ConnectionSlots
   private let log: Logger
 
@@ -18,8 +18,8 @@ final class ForwardedPeer {
     self.log = log
   }
 
-  /// Connects a channel of the peer to a target that it may have.
-  func connect(_ channel: PeerChannel, to target: Endpoint) {
+  /// Connects a channel of the peer to an allowed destination.
+  func connect(_ channel: SessionChannel, to target: Endpoint) {
     guard made.isFree else {
       log.info("refused the other computer a connection to \(target.text): it has \(made.used)")
       return channel.reset(.refused, "too many connections at once")
@@ -30,7 +30,7 @@ final class ForwardedPeer {
     connecting.assumeIsolated().whenComplete { [self] result in
       do {
         let socket = try result.get()
-        let coupling = Coupling(channel, isTCP: target.isTCP) { [self] _ in made.release() }
+        let coupling = ForwardedConnection(channel, isTCP: target.isTCP) { [self] _ in made.release() }
         do {
           try socket.pipeline.syncOperations.addHandler(coupling)
         } catch {
@@ -47,13 +47,13 @@ final class ForwardedPeer {
     }
   }
 
-  /// Opens a channel of this name for a connection that came to a listener.
-  /// - Throws: `ChannelError` if there can be none now.
+  /// Opens a channel of this name for a connection to a listener.
+  /// - Throws: `SessionChannelError` if there can be none now.
   func accept(_ socket: any NIOCore.Channel, isTCP: Bool, for name: ForwardName, on session: Session) throws {
     if isTCP, accepted.used >= Limits.Forward.wide { try SocketOptions.fixReceiveBuffer(socket) }
     let channel = try session.openChannel(name.text)
     accepted.take()
-    let coupling = Coupling(channel, isTCP: isTCP) { [self] hasFailed in
+    let coupling = ForwardedConnection(channel, isTCP: isTCP) { [self] hasFailed in
       if let failure = channel.failure { log.info("a connection for \(name.text) ended early: \(failure)") }
       guard hasFailed else { return accepted.release() }
       ForwardLoop.loop.assumeIsolated().scheduleTask(in: .milliseconds(Int64(Limits.Forward.rest * 1000))) { [self] in

@@ -1,4 +1,4 @@
-import Wire
+import P2PFSWire
 
 /// Makes `st_ino` out of the identity that the peer tells.
 ///

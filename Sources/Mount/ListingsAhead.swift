@@ -1,6 +1,6 @@
-import Core
+import P2PFSCore
 import DequeModule
-import Wire
+import P2PFSWire
 
 /// What a walk through a tree is going to want: directories in the listings that it has read, of which the next
 /// few are listed ahead.

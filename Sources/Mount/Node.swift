@@ -1,5 +1,5 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
 /// A file of the peer that the kernel knows by a node ID, whatever names it has: all that is known of it is known once.
 final class Node: @unchecked Sendable {
@@ -37,7 +37,7 @@ final class Node: @unchecked Sendable {
   var toldSize: (size: Int64, until: Instant) = (0, Instant(nanoseconds: 0))
 
   /// Directories: the complete listing.
-  var listing: DirectoryListing?
+  var listing: CachedListing?
   /// The listing on its way.
   var fetch: ListingFetch?
   /// The thread that opened the directory last: if it opens one inside next, it walks through the tree.

@@ -1,6 +1,6 @@
-import Core
+import P2PFSCore
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// The files that the kernel knows, with their names. It grows and shrinks with the kernel's own caches.
 ///

@@ -1,7 +1,7 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// A file that some process has open: an open file description (open(2)).
 final class OpenFile: @unchecked Sendable {
@@ -31,6 +31,12 @@ final class OpenFile: @unchecked Sendable {
     self.node = node
     self.options = options
   }
+}
+
+/// Bytes of memory that the streams of all open files hold.
+final class ReadAheadTotal: @unchecked Sendable {
+  /// Under the lock of the filesystem.
+  var bytes = 0
 }
 
 /// The beginning of an append that the kernel has cut into several requests: it leaves when all of it is here.
@@ -90,7 +96,7 @@ final class OpenDirectory: @unchecked Sendable {
   // All of it is under the lock of the filesystem.
 
   let node: Node
-  var listing: DirectoryListing?
+  var listing: CachedListing?
   /// Whether the listing was read from: starting over then wants a new one.
   var isUsed = false
 
@@ -183,8 +189,8 @@ final class ListingFetch: @unchecked Sendable {
   let handle: Handle
   /// Whether it was asked for before anybody wanted it.
   let isAhead: Bool
-  var listing: DirectoryListing
-  var waiters: [@Sendable (Result<DirectoryListing, Errno>) -> Void] = []
+  var listing: CachedListing
+  var waiters: [@Sendable (Result<CachedListing, Errno>) -> Void] = []
   var emptyPages = 0
   /// Of the page that came last.
   var next: UInt64 = 0
@@ -195,6 +201,6 @@ final class ListingFetch: @unchecked Sendable {
     self.node = node
     self.handle = handle
     self.isAhead = isAhead
-    listing = DirectoryListing(asked: asked)
+    listing = CachedListing(asked: asked)
   }
 }

@@ -1,11 +1,11 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 import Logging
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// lookup, forget, getattr, access, setattr, readlink, statfs.
 extension PeerFilesystem {
@@ -117,7 +117,7 @@ extension PeerFilesystem {
   }
 
   /// How long the cached listing of a directory still says what names there are. Under the lock.
-  func nameValidity(of directory: Node, _ listing: DirectoryListing, _ now: Instant) -> Double {
+  func nameValidity(of directory: Node, _ listing: CachedListing, _ now: Instant) -> Double {
     guard directory.changing == 0 else { return 0 }
     return max(0, options.entryTimeout - now.seconds(since: listing.asked))
   }

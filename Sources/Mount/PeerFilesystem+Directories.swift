@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import DequeModule
-import FUSE
+import P2PFSFUSE
 import Glibc
 import Logging
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Directories and their listings.
 extension PeerFilesystem {
@@ -91,7 +91,7 @@ extension PeerFilesystem {
   func readdir(
     _ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int, plus: Bool
   ) {
-    let (directory, listing) = locked { state -> (OpenDirectory?, DirectoryListing?) in
+    let (directory, listing) = locked { state -> (OpenDirectory?, CachedListing?) in
       guard let directory = state.directories[handle] else { return (nil, nil) }
       // At the start it shows what is there now: also what was made since it was opened (rewinddir(3)).
       if offset == 0 {
@@ -121,7 +121,7 @@ extension PeerFilesystem {
 
   /// Answers a readdir from a listing. Offset 0 is `.`, 1 is `..`, the entries follow.
   private func answer(
-    _ request: consuming FUSERequest, _ directory: OpenDirectory, _ listing: DirectoryListing, _ offset: Int64,
+    _ request: consuming FUSERequest, _ directory: OpenDirectory, _ listing: CachedListing, _ offset: Int64,
     _ count: Int, _ plus: Bool
   ) {
     var buffer = DirectoryBuffer(capacity: min(count, 1_048_576))
@@ -169,7 +169,7 @@ extension PeerFilesystem {
   /// What an entry of a listing says now: with attributes and a node only if both are certain, so that nothing
   /// comes back which we have removed since. Under the lock.
   private func entry(
-    for listed: DirectoryListing.Entry, of listing: DirectoryListing, in directory: Node, _ now: Instant, plus: Bool,
+    for listed: CachedListing.Entry, of listing: CachedListing, in directory: Node, _ now: Instant, plus: Bool,
     _ state: inout State
   ) -> FUSEEntry {
     let known = directory.children[listed.name]
@@ -197,9 +197,9 @@ extension PeerFilesystem {
   // MARK: Listings
 
   /// Gives the complete listing of a directory: at once if it is known, else when the peer has told it.
-  func list(_ node: Node, _ completion: @escaping @Sendable (Result<DirectoryListing, Errno>) -> Void) {
+  func list(_ node: Node, _ completion: @escaping @Sendable (Result<CachedListing, Errno>) -> Void) {
     enum Step {
-      case known(DirectoryListing)
+      case known(CachedListing)
       case wait
       case ask(ListingFetch, Path)
       case fail(Errno)
@@ -213,7 +213,7 @@ extension PeerFilesystem {
         return .wait
       }
       // A directory that was removed while it is in use is empty.
-      if node.isUnlinked { return .known(DirectoryListing(asked: now)) }
+      if node.isUnlinked { return .known(CachedListing(asked: now)) }
       do throws(Errno) {
         let path = try state.tree.path(of: node)
         let fetch = ListingFetch(node: node, handle: requester.newHandle(), asked: now)
@@ -235,7 +235,7 @@ extension PeerFilesystem {
   /// Asks for a page of a listing, and then for the next ones.
   func ask(_ fetch: ListingFetch, _ path: Path, cookie: UInt64) {
     send(.list(fetch.handle, path, cookie: cookie)) { [self] reply in
-      let waiters = locked { state -> [@Sendable (Result<DirectoryListing, Errno>) -> Void]? in
+      let waiters = locked { state -> [@Sendable (Result<CachedListing, Errno>) -> Void]? in
         take(reply, fetch)
         guard reply.isLast else { return nil }
         // Long ones come when somebody wants them.
@@ -298,7 +298,7 @@ extension PeerFilesystem {
   }
 
   /// Keeps a listing, at the cost of the oldest ones. Under the lock.
-  func cache(_ listing: DirectoryListing, of node: Node, _ state: inout State) {
+  func cache(_ listing: CachedListing, of node: Node, _ state: inout State) {
     node.dropListing(&state)
     guard listing.places <= Limits.Mount.cachedEntries else { return }
     node.listing = listing

@@ -1,11 +1,11 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 import Logging
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Files that are open: release, flush, fsync, fallocate, lseek.
 extension PeerFilesystem {
@@ -21,6 +21,7 @@ extension PeerFilesystem {
     let (abandoned, isKnown) = locked { state -> ([UInt64], Bool) in
       let isKnown = state.files.removeValue(forKey: file.handle.rawValue) != nil
       _ = file.stream.invalidate()
+      file.stream.leave()
       defer { file.requests = [:] }
       return (Array(file.requests.values), isKnown)
     }

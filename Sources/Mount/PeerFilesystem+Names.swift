@@ -1,11 +1,11 @@
-import Core
+import P2PFSCore
 import DequeModule
-import FUSE
+import P2PFSFUSE
 import Glibc
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// What makes, removes and moves names.
 extension PeerFilesystem {
@@ -71,7 +71,7 @@ extension PeerFilesystem {
           directory.listing?.set(name, attributes, asked: asked)
           if let target { state.remember(ownLink: node.remote, target) }
           if attributes.type == .directory {
-            cache(DirectoryListing(asked: asked), of: node, &state)
+            cache(CachedListing(asked: asked), of: node, &state)
             state.unsynced.made(node, path)
           }
           return self.entry(for: node, as: name, in: directory, now: .now, nameValidity: options.entryTimeout)

@@ -1,10 +1,10 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Opening and closing files.
 ///
@@ -310,6 +310,7 @@ extension PeerFilesystem.State {
   /// A file is open from now on.
   mutating func admit(_ file: OpenFile) {
     files[file.handle.rawValue] = file
+    file.stream.join(readAhead)
     file.node.files.append(file)
   }
 

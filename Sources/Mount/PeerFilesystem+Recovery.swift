@@ -1,11 +1,11 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 import Logging
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// What happens when the peer's program was started again: open files are opened again, before anything else is asked.
 ///

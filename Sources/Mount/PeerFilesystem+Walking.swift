@@ -1,8 +1,8 @@
-import Core
-import Session
+import P2PFSCore
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Listing ahead: a walk through a tree does not wait for each directory.
 ///

@@ -1,5 +1,5 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 import Synchronization
 import SystemPackage

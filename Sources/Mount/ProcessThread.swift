@@ -1,4 +1,4 @@
-internal import CLinux
+import CP2PFSLinux
 import Glibc
 
 /// A thread that waits for an answer of the filesystem, as proc_pid_status(5) and proc_pid_stat(5) show it.

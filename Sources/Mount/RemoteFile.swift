@@ -1,4 +1,4 @@
-import Wire
+import P2PFSWire
 
 /// Which file of the peer a node is. The type is part of it, so that a peer that lies about an identity cannot turn a
 /// file into a directory under the kernel's hands.

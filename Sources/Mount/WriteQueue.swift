@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 import DequeModule
 
 /// The writes of one file on their way: those that wait to be sent, those that the peer has not yet answered, and

@@ -1,4 +1,4 @@
-package import Core
+package import P2PFSCore
 
 /// Bytes that came from the other computer: one message, or a chunk of a stream or a file.
 ///

@@ -1,7 +1,7 @@
-import Core
-import Session
+import P2PFSCore
+import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
 /// A conversation of this program with the one on the other computer: messages or a stream of bytes, in both
 /// directions, in order, each exactly once.
@@ -69,8 +69,8 @@ public final class Channel: Sendable {
   /// The other computer. A channel keeps it open.
   public let peer: Peer
   private let transport: AsyncChannel
-  private let sending = Turn()
-  private let receiving = Turn()
+  private let sending = AsyncMutex()
+  private let receiving = AsyncMutex()
   private let state = Mutex(State())
 
   init(_ channel: SessionChannel, of peer: Peer) {
@@ -141,7 +141,7 @@ public final class Channel: Sendable {
     guard await sending.take() else { throw .cancelled }
     defer { sending.give() }
     while let piece = next() {
-      do throws(ChannelError) { try await transport.send(piece) } catch { throw peer.failure(error) }
+      do throws(SessionChannelError) { try await transport.send(piece) } catch { throw peer.failure(error) }
     }
   }
 
@@ -177,7 +177,7 @@ public final class Channel: Sendable {
       defer { state.last = nil }
       return state.last
     }
-    do throws(ChannelError) {
+    do throws(SessionChannelError) {
       let piece = try await transport.next(after: last)
       state.withLock { $0.last = piece }
       return piece.map(Bytes.init)
@@ -202,9 +202,9 @@ public final class Channel: Sendable {
       cancel()
       throw error
     }
-    do throws(ChannelError) {
+    do throws(SessionChannelError) {
       let channel = transport.channel
-      try await channel.resetIfCancelled { () async throws(ChannelError) in try await channel.over() }
+      try await channel.resetIfCancelled { () async throws(SessionChannelError) in try await channel.over() }
     } catch {
       throw peer.failure(error)
     }
@@ -286,10 +286,10 @@ extension Channel {
 extension SessionChannel {
   /// Waits for something of the channel, which is reset if the task is cancelled meanwhile.
   func resetIfCancelled(
-    _ body: @Sendable () async throws(ChannelError) -> Void
-  ) async throws(ChannelError) {
-    let failure = await withTaskCancellationHandler { () async -> ChannelError? in
-      do throws(ChannelError) {
+    _ body: @Sendable () async throws(SessionChannelError) -> Void
+  ) async throws(SessionChannelError) {
+    let failure = await withTaskCancellationHandler { () async -> SessionChannelError? in
+      do throws(SessionChannelError) {
         try await body()
         return nil
       } catch {

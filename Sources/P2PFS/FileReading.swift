@@ -1,8 +1,8 @@
-import Core
-import Session
+import P2PFSCore
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// A file of the peer that is being read, from one end of a range to the other. It is closed with the last reference.
 ///
@@ -25,7 +25,7 @@ final class FileReading: Sendable {
   private let path: Path
   private let handle: Handle
   private let state: Mutex<State>
-  private let reading = Turn()
+  private let reading = AsyncMutex()
 
   /// Opens the file at `path`, to read `range` or all of it. Keeps the peer.
   init(_ files: PeerFiles, _ path: Path, _ range: Range<Int64>?) {

@@ -1,10 +1,11 @@
-import Core
-import Pairing
-import Session
+import P2PFSMeeting
+import P2PFSCore
+import P2PFSPairing
+import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
-/// The guests of a `Host`, as its `HostPeer` tells of them. From any thread.
+/// The guests of a `Host`, as its `HostedRoom` tells of them. From any thread.
 final class Guests: Sendable {
   private struct State {
     var isReady = false
@@ -18,9 +19,9 @@ final class Guests: Sendable {
   /// Those who have come. Whom the program does not hear of in time is served all the same.
   let arrivals = Queue<Peer>(limit: Limits.Library.guests)
   /// The code that guests need, with the server.
-  let code = Standing("")
+  let code = ObservedValue("")
   /// Whether guests can come, and what else happens.
-  let events = Standing(Host.Event.reachable)
+  let events = ObservedValue(Host.Event.reachable)
   private let server: ServerAddress
   private let state = Mutex(State())
 
@@ -44,7 +45,7 @@ final class Guests: Sendable {
   }
 
   /// What the host reports.
-  func heard(_ event: HostPeer.Event) {
+  func heard(_ event: HostedRoom.Event) {
     switch event {
     case .ready(let code, _):
       self.code.change(to: "\(code.text)@\(server.inCode)")
@@ -77,12 +78,12 @@ final class Guests: Sendable {
 
   /// Tells the program of a guest once both have greeted, so that all of it can be asked.
   private func announce(_ peer: Peer) {
-    let isTold = Once()
+    let isTold = OneShot()
     // Weakly: the session holds its observers.
     peer.session.observe { [weak peer, arrivals] state in
-      if state == .online, isTold.first(), let peer { arrivals.put(peer) }
+      if state == .online, isTold.fire(), let peer { arrivals.put(peer) }
     }
-    if peer.session.isOnline, isTold.first() { arrivals.put(peer) }
+    if peer.session.isOnline, isTold.fire() { arrivals.put(peer) }
   }
 
   /// Waiting could not begin, or is over.
@@ -134,11 +135,4 @@ final class Guests: Sendable {
     }
     withExtendedLifetime(gone) {}
   }
-}
-
-/// Lets one of several through.
-private final class Once: Sendable {
-  private let isDone = Atomic<Bool>(false)
-  /// Whether this call is the first.
-  func first() -> Bool { !isDone.exchange(true, ordering: .relaxed) }
 }

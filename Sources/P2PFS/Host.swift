@@ -1,9 +1,10 @@
-import Core
-import Export
-import Pairing
-import Session
-import Signaling
-import Transport
+import P2PFSMeeting
+import P2PFSCore
+import P2PFSExport
+import P2PFSPairing
+import P2PFSSession
+import P2PFSSignaling
+import P2PFSTransport
 
 /// Waits under a code for other computers, which connect with `Peer.connect`.
 ///
@@ -67,14 +68,14 @@ public final class Host: Sendable {
     }
     guard let server, let shown else { preconditionFailure("one of both was taken") }
 
-    var configuration = HostPeer.Configuration()
+    var configuration = HostedRoom.Configuration()
     configuration.code = given?.code
     configuration.timeout = options.timeoutSeconds
     configuration.ice.includesLoopback = LocalAddress.isLoopback(shown.host)
     if let share { configuration.makeResponder = { share.session(for: $0) } }
     let guests = Guests(server: shown)
     configuration.onChannel = { channel, session in guests.inbox(of: session).offer(channel) }
-    let host = HostPeer(configuration, server: server) { guests.heard($0) }
+    let host = HostedRoom(configuration, server: server) { guests.heard($0) }
     let running = Task {
       do throws(SignalingError) {
         try await host.run()

@@ -1,6 +1,6 @@
-import Session
+import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
 /// A channel that the other computer's program wants to open: to be accepted or refused. One that is let go of without
 /// either is refused.

@@ -1,5 +1,6 @@
-import Core
-import Export
+import P2PFSMeeting
+import P2PFSCore
+import P2PFSExport
 import Glibc
 import SystemPackage
 

@@ -1,10 +1,11 @@
-import Core
-import Export
-import Pairing
-import Session
+import P2PFSMeeting
+import P2PFSCore
+import P2PFSExport
+import P2PFSPairing
+import P2PFSSession
 import Synchronization
-import Transport
-import Wire
+import P2PFSTransport
+import P2PFSWire
 
 /// The other computer: somebody who waits under a code, once connected, or a guest of a `Host`.
 ///
@@ -34,7 +35,7 @@ public final class Peer: Sendable {
 
   let session: Session
   private let inbox: Inbox
-  private let standing: Standing<State>
+  private let standing: ObservedValue<State>
   private let path: ConnectionPath?
   /// Ends the relation, after what was to be said.
   private let end: @Sendable () async -> Void
@@ -48,7 +49,7 @@ public final class Peer: Sendable {
     self.path = path
     self.inbox = inbox
     self.end = end
-    standing = Standing(State(session.status))
+    standing = ObservedValue(State(session.status))
     // Weakly: the session holds its observers.
     let look = { @Sendable [weak session, inbox, standing] in
       guard let session else { return }
@@ -102,8 +103,8 @@ public final class Peer: Sendable {
 
   /// The parts of `CODE[@SERVER]`.
   static func parse(_ text: String) throws(PeerError) -> (Code, ServerAddress?) {
-    let source: MountSource
-    do { source = try MountSource(parsing: text) } catch { throw PeerError(error) }
+    let source: PeerAddress
+    do { source = try PeerAddress(parsing: text) } catch { throw PeerError(error) }
     guard case .code(let code) = source.peer, source.path.isEmpty else {
       throw PeerError(.invalidCode, "not a code, as in 482153-lusab-babad@server")
     }
@@ -130,8 +131,8 @@ public final class Peer: Sendable {
     } catch {
       throw failure(error)
     }
-    do throws(ChannelError) {
-      try await channel.resetIfCancelled { () async throws(ChannelError) in try await channel.opened() }
+    do throws(SessionChannelError) {
+      try await channel.resetIfCancelled { () async throws(SessionChannelError) in try await channel.opened() }
     } catch {
       throw failure(error)
     }
@@ -275,7 +276,7 @@ public final class Peer: Sendable {
   var isClosedHere: Bool { isClosed.load(ordering: .relaxed) }
 
   /// What a channel's failure is to the program.
-  func failure(_ error: ChannelError) -> PeerError { PeerError(error, isClosedHere: isClosedHere) }
+  func failure(_ error: SessionChannelError) -> PeerError { PeerError(error, isClosedHere: isClosedHere) }
 }
 
 extension Peer.State {

@@ -1,11 +1,12 @@
-import Core
+import P2PFSMeeting
+import P2PFSCore
 import Glibc
-import Pairing
-import Session
-import Signaling
+import P2PFSPairing
+import P2PFSSession
+import P2PFSSignaling
 import SystemPackage
-import Transport
-import Wire
+import P2PFSTransport
+import P2PFSWire
 
 extension PeerError {
   /// Cancelled on this side.
@@ -54,7 +55,7 @@ extension PeerError {
   }
 
   /// Why a channel is over, or was not to be had.
-  init(_ error: ChannelError, isClosedHere: Bool) {
+  init(_ error: SessionChannelError, isClosedHere: Bool) {
     switch error {
     case .reset(.refused, let why):
       self.init(.refused, "the other program refused" + (why.isEmpty ? "" : ": \(why.escaped)"))

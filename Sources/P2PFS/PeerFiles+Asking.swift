@@ -1,8 +1,8 @@
-import Core
-import Session
+import P2PFSCore
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 extension PeerFiles {
   /// Sends a request and waits for its last reply. `each` is called with every reply that is no error, in order, on the

@@ -1,9 +1,9 @@
-import Core
+import P2PFSCore
 import Glibc
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 extension PeerFiles {
   /// A listing on its way. The peer's names are checked one by one: what cannot be a name, or comes twice, is left out.

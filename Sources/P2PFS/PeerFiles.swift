@@ -1,7 +1,7 @@
-import Core
-import Session
+import P2PFSCore
+import P2PFSSession
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// The directory that the other computer shares, read without mounting it.
 ///
@@ -91,7 +91,7 @@ public struct PeerFiles: Sendable {
   }
 
   private func attributes(at location: Path) async throws(PeerError) -> Attributes {
-    let found = Found<Wire.Attributes>()
+    let found = Found<P2PFSWire.Attributes>()
     try await ask(.lookup(.path(location)), about: location) { reply throws(Errno) in
       guard let attributes = try? reply.attributes() else { throw .ioError }
       found.set(attributes)
@@ -156,7 +156,7 @@ public struct PeerFiles: Sendable {
 }
 
 extension PeerFiles.Attributes {
-  init(_ attributes: Wire.Attributes) {
+  init(_ attributes: P2PFSWire.Attributes) {
     kind =
       switch attributes.type {
       case .regular: .file

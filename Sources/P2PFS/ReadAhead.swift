@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 import DequeModule
 
 /// Reads a part of a file from its start to its end: what is to be asked of the peer, and what has come, in order.

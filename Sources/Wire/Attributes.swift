@@ -1,4 +1,4 @@
-package import Core
+package import P2PFSCore
 
 /// A point in time as stat(2) has it.
 package struct Timestamp: Sendable, Hashable {

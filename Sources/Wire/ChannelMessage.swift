@@ -1,4 +1,4 @@
-package import Core
+package import P2PFSCore
 
 /// A message on a channel between two programs, beside the RPC: a pipe, a forwarded connection, what a library's user
 /// opens. Each channel is a data channel of its own, and is carried over to the next connection when one is lost.

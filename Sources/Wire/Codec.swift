@@ -1,4 +1,4 @@
-package import Core
+package import P2PFSCore
 
 /// What is wrong with a message from the peer. It ends the connection: a peer that sends one is broken or hostile.
 package struct MalformedMessage: Error, Equatable, CustomStringConvertible {

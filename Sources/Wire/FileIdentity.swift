@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// Which file of the exporter something is: names that share it are links to one file.
 package struct FileIdentity: Sendable, Hashable {

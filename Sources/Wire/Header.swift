@@ -1,5 +1,5 @@
 package import SystemPackage
-package import Core
+package import P2PFSCore
 
 /// What a message is.
 package enum MessageKind: UInt8, Sendable {

@@ -1,4 +1,4 @@
-package import Core
+package import P2PFSCore
 
 /// The first message of either side on each connection: who speaks which version, and what it grants.
 ///

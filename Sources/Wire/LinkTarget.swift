@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 
 /// Which symbolic links of the peer are let in.
 ///

@@ -1,5 +1,5 @@
 package import SystemPackage
-import Core
+import P2PFSCore
 
 /// A path relative to the root of an export: bytes, not text, and known to be harmless.
 ///

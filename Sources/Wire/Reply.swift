@@ -1,5 +1,5 @@
 package import SystemPackage
-package import Core
+package import P2PFSCore
 
 /// A reply to one of our requests, still encoded: one of several if `header.more`.
 package struct Reply: Sendable {

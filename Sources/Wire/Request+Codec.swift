@@ -1,5 +1,5 @@
 package import SystemPackage
-package import Core
+package import P2PFSCore
 
 /// Why a request was not decoded.
 package enum RequestError: Error, Equatable {

@@ -1,4 +1,4 @@
-package import Core
+package import P2PFSCore
 
 /// The name of an open file or directory. The client chooses it, so that it can speak of a file that the
 /// exporter has not yet confirmed; it means nothing outside its session.

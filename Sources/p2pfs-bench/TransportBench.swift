@@ -1,8 +1,8 @@
 import ArgumentParser
-import Core
+import P2PFSCore
 import Glibc
 import Synchronization
-import Transport
+import P2PFSTransport
 
 /// Speed of one data channel between two processes, over real ICE, DTLS and SCTP.
 struct TransportBench: AsyncParsableCommand {

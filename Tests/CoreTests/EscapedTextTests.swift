@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Core
+@testable import P2PFSCore
 
 @Suite struct EscapedTextTests {
   @Test(arguments: [

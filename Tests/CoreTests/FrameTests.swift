@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import Core
+@testable import P2PFSCore
 
 @Suite struct FrameTests {
   @Test func aFrameHoldsACopyOfWhatItWasMadeOf() {

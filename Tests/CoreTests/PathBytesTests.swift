@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
 

@@ -1,5 +1,6 @@
-import CLinux
-import Core
+import Rig
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 
 /// What a command printed and how it ended.
@@ -121,16 +122,6 @@ final class Child {
   /// All lines that it has printed: output first, then errors.
   var lines: [String] {
     output.split(separator: "\n").map(String.init) + errors.split(separator: "\n").map(String.init)
-  }
-}
-
-/// Asks again every 20 ms until `condition` holds; false if it does not within `seconds`.
-func eventually(within seconds: Double, _ condition: () throws -> Bool) rethrows -> Bool {
-  let end = Instant.now.advanced(by: seconds)
-  while true {
-    if try condition() { return true }
-    if Instant.now >= end { return false }
-    usleep(20_000)
   }
 }
 

@@ -1,3 +1,5 @@
+import CP2PFSLinux
+import Rig
 import Glibc
 import Testing
 

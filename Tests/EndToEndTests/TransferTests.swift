@@ -1,4 +1,5 @@
-import Core
+import Rig
+import P2PFSCore
 import Glibc
 import Testing
 

@@ -1,13 +1,13 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// What is added to the end of a file, wherever that is.
 @Suite struct AppendTests {

@@ -1,13 +1,13 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// What is open between a flush and the next change, and what changes at opening and reading.
 @Suite struct FlushTests {
@@ -77,7 +77,7 @@ import Wire
       var groups: [gid_t] = []
       guard p2pfs_become(65_534, &groups, 0) == 0 else { return }
       do throws(Errno) {
-        let open = OpenFile(try confined.create(file, [.write, .exclusive], mode: 0o444), .write)
+        let open = ServedFile(try confined.create(file, [.write, .exclusive], mode: 0o444), .write)
         func write(_ text: StaticString, at offset: Int64) throws(Errno) {
           try open.write(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount), at: offset)
         }

@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// Deciding by the records, without a file.
 @Suite struct JournalRecordTests {
@@ -104,7 +104,7 @@ import Wire
 @Suite struct JournalTests {
   private let identity = [UInt8](repeating: 7, count: 16)
 
-  private func header(_ operation: Wire.Operation, _ sequence: UInt64) -> Header {
+  private func header(_ operation: P2PFSWire.Operation, _ sequence: UInt64) -> Header {
     Header(kind: .request, operation: operation.rawValue, sequence: sequence)
   }
 
@@ -117,7 +117,7 @@ import Wire
       #expect(!journal.remembers)
       machine = journal.machine
       journal.greeted(by: 5)
-      journal.intend(JournalRecord(operation: Wire.Operation.mkdir.rawValue, sequence: 1 << 16 | 3))
+      journal.intend(JournalRecord(operation: P2PFSWire.Operation.mkdir.rawValue, sequence: 1 << 16 | 3))
       let request = header(.unlink, 2 << 16 | 4)
       journal.keep(Frame.reply(to: request, error: .noSuchFileOrDirectory), to: request)
     }
@@ -309,7 +309,8 @@ import Wire
     first.keeps = death == .afterItIsDone
     let sequence = first.next
     if death == .beforeTheCall {
-      var record = JournalRecord(operation: Wire.Operation.append.rawValue, sequence: Peer.number(sequence >> 16 + 1))
+      var record = JournalRecord(
+        operation: P2PFSWire.Operation.append.rawValue, sequence: Peer.number(sequence >> 16 + 1))
       (record.size, record.count) = (6, 5)
       try Journal(journal, identity: identity).intend(record)
       let local = open(exported.path.appending("f").string, O_WRONLY | O_APPEND)

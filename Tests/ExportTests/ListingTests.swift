@@ -1,14 +1,14 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// What a thread of a test found.
 final class ThreadResult: Sendable {
@@ -84,7 +84,7 @@ final class ThreadResult: Sendable {
     let e = try Exported()
     try fill(e, 10)
     guard let opened = try e.share.directory.openDirectory(.root) else { throw Errno.notPermitted }
-    let listing = try DirectoryListing(opened)
+    let listing = try DirectoryReader(opened)
     #expect(throws: Errno.noSuchFileOrDirectory) {
       try listing.file.withDescriptor { file throws(Errno) in
         _ = try e.share.directory.attributes(of: "gone", in: file, on: 0, isRemote: false)

@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// An exported temporary directory and a peer.
 struct Exported {

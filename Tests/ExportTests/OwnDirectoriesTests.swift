@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// What p2pfs keeps for itself beneath an exported directory, as in a home.
 @Suite struct OwnDirectoriesTests {

@@ -1,11 +1,11 @@
-import Core
+import P2PFSCore
 import Glibc
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// A peer that speaks to a session of an export without a connection: collects what is answered.
 final class Peer: ReplySink {

@@ -1,14 +1,14 @@
-import CLinux
-import Core
+import CP2PFSLinux
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Export
+@testable import P2PFSExport
 
 /// What attributes say of the exporter's user's rights agrees with what the kernel lets that user do. Needs root, which
 /// becomes others for a moment, on a thread of its own.

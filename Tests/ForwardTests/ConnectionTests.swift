@@ -1,11 +1,12 @@
-import Core
+import Rig
+import P2PFSCore
 import Glibc
 import NIOCore
-import Session
+import P2PFSSession
 import Synchronization
 import Testing
 
-@testable import Forward
+@testable import P2PFSForward
 
 /// Forwarded connections, with real sockets at both ends and links in memory between.
 @Suite(.serialized) struct ConnectionTests {

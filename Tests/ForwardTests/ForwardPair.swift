@@ -1,10 +1,10 @@
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import Testing
 
-@testable import Forward
+@testable import P2PFSForward
 
 /// A guest and a host that are connected by links in memory, and what the guest forwards.
 final class ForwardPair: Sendable {
@@ -103,7 +103,7 @@ final class OtherGuest: Sendable {
   }
 
   /// Asks the host to listen.
-  func ask(_ endpoint: String) throws -> (channel: PeerChannel, isOpen: () -> Bool) {
+  func ask(_ endpoint: String) throws -> (channel: SessionChannel, isOpen: () -> Bool) {
     let channel = try sessions.guest.openChannel("forward:listen:0:\(endpoint)")
     let isSettled = Atomic<Bool>(false)
     channel.whenOpened { isSettled.store(true, ordering: .relaxed) }

@@ -1,13 +1,13 @@
-import Core
+import P2PFSCore
 import Glibc
 import NIOCore
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Forward
+@testable import P2PFSForward
 
 /// A guest, or a host, that does not play by the rules. No other test of this process looks up names, which are counted.
 @Suite(.serialized) struct HostileTests {
@@ -71,9 +71,9 @@ import Wire
       }
       return accepted.count
     }
-    var open: [PeerChannel] = []
+    var open: [SessionChannel] = []
     for _ in 0..<Limits.Channel.open { open.append(try pair.guestSession.openChannel("forward:connect:\(target)")) }
-    #expect(throws: PeerChannelError.self) { try pair.guestSession.openChannel("forward:connect:\(target)") }
+    #expect(throws: SessionChannelError.self) { try pair.guestSession.openChannel("forward:connect:\(target)") }
     let count = try #require(flood.value(within: 90))
     #expect(count <= Limits.Channel.open)
     // Thousands that are given up at once.
@@ -95,7 +95,7 @@ import Wire
 
   @Test func `a guest gets so many listeners and no more, and asking anew replaces`() async throws {
     let pair = try await ForwardPair(allowListen: ["0"])
-    var open: [PeerChannel] = []
+    var open: [SessionChannel] = []
     for number in 0..<Limits.Forward.listeners + 1 {
       open.append(try pair.guestSession.openChannel("forward:listen:\(number):localhost:0"))
     }
@@ -201,7 +201,7 @@ import Wire
   /// What a guest with one listener at the peer is told by a host of which only `answer` is there, until that is enough;
   /// `answer` has each channel and how many there were before.
   private static func events(
-    isEnough: ([ForwardGuest.Event]) -> Bool, answer: @escaping @Sendable (PeerChannel, Int) -> Void
+    isEnough: ([ForwardGuest.Event]) -> Bool, answer: @escaping @Sendable (SessionChannel, Int) -> Void
   ) async throws -> [ForwardGuest.Event] {
     let (host, guest) = (Session(.init(identity: ForwardPair.identity)), Session(.init(identity: ForwardPair.identity)))
     let forwards = try await ForwardGuest(local: [], remote: [try ForwardSpec(parsing: "0:localhost:1")])
@@ -230,11 +230,11 @@ import Wire
 
   @Test func `a host that says nothing is told apart from one that says no`() async throws {
     let pair = try await ForwardPair()
-    let asked = Mutex<PeerChannel?>(nil)
+    let asked = Mutex<SessionChannel?>(nil)
     pair.hostSession.acceptChannels { channel in asked.withLock { $0 = channel } }
     let channel = try pair.guestSession.openChannel("forward:check:localhost:1")
     let failure = await #expect(throws: ForwardError.self) {
-      try await channel.inTime(seconds: 0.2) { channel throws(PeerChannelError) in try await channel.opened() }
+      try await channel.inTime(seconds: 0.2) { channel throws(SessionChannelError) in try await channel.opened() }
     }
     guard case .noAnswer? = failure else {
       Issue.record("\(String(describing: failure))")
@@ -262,7 +262,7 @@ import Wire
 
   private static func piece(_ text: String) -> Frame {
     let bytes = Array(text.utf8)
-    let frame = PeerChannel.piece(capacity: bytes.count)
+    let frame = SessionChannel.piece(capacity: bytes.count)
     bytes.withUnsafeBytes { frame.write($0) }
     return frame
   }

@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Forward
+@testable import P2PFSForward
 
 /// Listeners: at the peer, at paths, and at addresses that are taken.
 @Suite(.serialized) struct ListenerTests {

@@ -1,3 +1,4 @@
+import Rig
 import Glibc
 import Synchronization
 
@@ -245,22 +246,4 @@ final class Running<Value: Sendable>: Sendable {
 private final class Work: Sendable {
   let body: @Sendable () -> Void
   init(_ body: @escaping @Sendable () -> Void) { self.body = body }
-}
-
-/// Waits until something holds, at most `seconds`.
-func eventually(within seconds: Double = 5, _ condition: () -> Bool) -> Bool {
-  for _ in 0..<Int(seconds * 200) {
-    if condition() { return true }
-    usleep(5000)
-  }
-  return condition()
-}
-
-/// As `eventually`, for what tasks bring about: they need the thread meanwhile, and wait for those of other tests.
-func comesTrue(within seconds: Double = 60, _ condition: () -> Bool) async -> Bool {
-  for _ in 0..<Int(seconds * 50) {
-    if condition() { return true }
-    try? await Task.sleep(for: .milliseconds(20))
-  }
-  return condition()
 }

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Forward
+@testable import P2PFSForward
 
 /// The texts: specs, endpoints, rules and names of channels.
 @Suite struct SpecTests {

@@ -1,7 +1,7 @@
-import Core
-import P2PFS
-import Session
-import Wire
+import P2PFSCore
+import P2PFSMeeting
+import P2PFSSession
+import P2PFSWire
 
 /// The other end of `p2pfs pipe`.
 let pipeActs: [String: Act] = {

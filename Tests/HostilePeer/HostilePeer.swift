@@ -1,10 +1,10 @@
-import Core
+import P2PFSCore
 import Glibc
-import P2PFS
-import Pairing
-import Session
+import P2PFSMeeting
+import P2PFSPairing
+import P2PFSSession
 import Synchronization
-import Wire
+import P2PFSWire
 
 /// A computer that knows the code and keeps to no rule: it meets a real program and does one of the acts of `Act.kinds`
 /// to it. What comes of it is for the test to see at the victim; this one says what it heard on standard output.
@@ -22,7 +22,7 @@ import Wire
       exit(0)
     }
     let act = arguments.count == 3 ? Act.kinds.values.lazy.compactMap { $0[arguments[1]] }.first : nil
-    guard let act, let source = try? MountSource(parsing: arguments[2]),
+    guard let act, let source = try? PeerAddress(parsing: arguments[2]),
       case .code(let code) = source.peer, let server = source.server
     else {
       say("usage: hostile-peer ACT CODE@SERVER, or --list KIND: \(Act.kinds.keys.sorted().joined(separator: " "))")
@@ -84,7 +84,7 @@ final class Stranger: LinkReceiver {
   private let hello = Mutex<Hello?>(nil)
   private let isDeaf = Atomic<Bool>(false)
 
-  init(_ met: Met) {
+  init(_ met: MeetingResult) {
     link = met.link
     (greeted, feed) = AsyncStream.makeStream()
     (resets, resetFeed) = AsyncStream.makeStream()

@@ -1,7 +1,8 @@
-import Core
+import P2PFSMeeting
+import P2PFSCore
 import Glibc
-import Session
-import Wire
+import P2PFSSession
+import P2PFSWire
 
 /// What fills an exporter's memory: as many and as large requests as can be sent, of which no answer is taken.
 let memoryActs: [String: Act] = {

@@ -1,8 +1,8 @@
-import Core
-import P2PFS
-import Session
-import Transfer
-import Wire
+import P2PFSCore
+import P2PFSMeeting
+import P2PFSSession
+import P2PFSTransfer
+import P2PFSWire
 
 /// A transfer whose messages are made by hand, or of pieces that the real sender would never put together.
 private struct Talk {
@@ -88,7 +88,7 @@ let senderActs: [String: Act] = {
   func sender(_ play: @escaping @Sendable (Talk) async throws -> Void) -> Act {
     .program(.guest) { session, _ in
       let talk = try await begin(session)
-      do { try await play(talk) } catch let error as ChannelError {
+      do { try await play(talk) } catch let error as SessionChannelError {
         // It was cut off in the middle, as it deserves.
         HostilePeer.say("\(error)")
       }
@@ -215,7 +215,7 @@ let receiverActs: [String: Act] = {
         // Its hello and offer, and the entries t, t/a and t/b.
         for _ in 0..<5 { _ = try await talk.hear() }
         try await play(talk)
-      } catch let error as ChannelError {
+      } catch let error as SessionChannelError {
         HostilePeer.say("\(error)")
       }
       while let message = try? await talk.hear() {

@@ -1,11 +1,11 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import Synchronization
 import SystemPackage
 import Testing
 
-@testable import Mount
+@testable import P2PFSMount
 
 /// What the exporter's programs do beside a mount, and what goes wrong there.
 @Suite(.serialized) struct ChangesOfOthersTests {

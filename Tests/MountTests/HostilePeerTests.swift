@@ -1,13 +1,13 @@
-import Core
-import FUSE
+import P2PFSCore
+import P2PFSFUSE
 import Glibc
 import Logging
 import Rig
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 /// A mount of a peer that does what it likes.
 final class HostileMount: Sendable {

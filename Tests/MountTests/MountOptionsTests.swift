@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Mount
+@testable import P2PFSMount
 
 @Suite struct MountOptionsTests {
   @Test func `options are read as sshfs users type them`() throws {

@@ -1,15 +1,15 @@
-import Core
-import Export
-import FUSE
+import P2PFSCore
+import P2PFSExport
+import P2PFSFUSE
 import Glibc
 import Logging
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 /// A directory that is exported, and mounted again, over a link in memory: the real exporter, the real session,
 /// the kernel's real mount.
@@ -93,7 +93,7 @@ final class Watchdog: Sendable {
       while let messages = mailbox.collect(timeout: 0.5) {
         if !messages.isEmpty { return }
         everyHalfSecond()
-        guard Instant.now > end, let entry = MountTable().visible(at: mountpoint), entry.type == "fuse.p2pfs" else {
+        guard Instant.now > end, let entry = MountInfo().visible(at: mountpoint), entry.type == "fuse.p2pfs" else {
           continue
         }
         let file = open("/sys/fs/fuse/connections/\(entry.minor)/abort", O_WRONLY)

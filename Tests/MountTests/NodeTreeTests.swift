@@ -1,9 +1,9 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 @Suite struct NodeTreeTests {
   private let now = Instant(nanoseconds: 1000)
@@ -154,7 +154,7 @@ import Wire
 
 @Suite struct DirectoryListingTests {
   @Test func `places stay when entries go`() {
-    var listing = DirectoryListing(asked: Instant(nanoseconds: 0))
+    var listing = CachedListing(asked: Instant(nanoseconds: 0))
     for name: UInt8 in 97..<100 {
       let isNew = listing.append([name], nil)
       #expect(isNew)

@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 /// The mount outlives its connection.
 @Suite(.serialized) struct ReconnectionTests {

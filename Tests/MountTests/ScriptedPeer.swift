@@ -1,8 +1,8 @@
-import Core
-import Session
+import P2PFSCore
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// A peer made by hand: it answers as the test says, which need not be decent.
 final class ScriptedPeer: Requester {
@@ -91,7 +91,7 @@ extension Reply {
 }
 
 extension Attributes {
-  static func made(_ type: Wire.FileType, inode: UInt64, size: Int64 = 0, mode: UInt32 = 0o644, links: UInt32 = 1)
+  static func made(_ type: P2PFSWire.FileType, inode: UInt64, size: Int64 = 0, mode: UInt32 = 0o644, links: UInt32 = 1)
     -> Attributes
   {
     let time = Timestamp(seconds: 1_700_000_000, nanoseconds: 1)

@@ -3,7 +3,7 @@ import Rig
 import SystemPackage
 import Testing
 
-@testable import Mount
+@testable import P2PFSMount
 
 /// Runs a shell command with an end, in a process of its own; what it printed, and its status.
 func shell(_ command: String, seconds: Int = 30) -> (status: Int32, output: String) {

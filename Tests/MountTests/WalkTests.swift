@@ -1,11 +1,11 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Mount
+@testable import P2PFSMount
 
 @Suite struct ListingsAheadTests {
   private func candidates(_ names: [String]) -> [ListingsAhead.Candidate] {

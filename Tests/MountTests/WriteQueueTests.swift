@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Mount
+@testable import P2PFSMount
 
 @Suite struct WriteQueueTests {
   @Test func `pieces leave in order as far as the credit goes`() {

@@ -1,3 +1,4 @@
+import Rig
 import P2PFS
 import Synchronization
 import Testing
@@ -234,7 +235,7 @@ import Testing
     try await Loopback.pair { guest, host in
       let (one, other) = try await Loopback.channel(guest, host)
       try await one.send("before".utf8)
-      #expect(await eventually { one.kind == .messages })
+      #expect(await comesTrue { one.kind == .messages })
       var iterator = other.makeAsyncIterator()
       #expect(try await iterator.next().map(Array.init) == Array("before".utf8))
       one.cancel("disk \u{7} full")
@@ -315,7 +316,7 @@ import Testing
       one.finish()
       try await Task.sleep(for: .milliseconds(300))
       await guest.close(within: .zero)
-      #expect(await eventually { host.state == .closed })
+      #expect(await comesTrue { host.state == .closed })
       #expect(try await other.reduce(into: [UInt8]()) { $0 += $1 } == [0, 1, 2])
     }
   }

@@ -34,7 +34,7 @@ import Testing
   }
 
   @Test func `each reader begins with how it stands, and hears each change once`() async {
-    let standing = Standing(0)
+    let standing = ObservedValue(0)
     let first = standing.follow()
     standing.change(to: 1)
     standing.change(to: 1)

@@ -1,10 +1,12 @@
-import Core
-import Pairing
-import Session
-import Signaling
+import Rig
+import P2PFSMeeting
+import P2PFSCore
+import P2PFSPairing
+import P2PFSSession
+import P2PFSSignaling
 import Synchronization
 import Testing
-import Transport
+import P2PFSTransport
 
 @testable import P2PFS
 
@@ -64,7 +66,7 @@ import Transport
     let codes = (0..<2).map { _ in Task { await host.codes.reduce(into: [String]()) { $0.append($1) } } }
     let first = host.code
     for _ in 0..<10 { await expect(.wrongCode) { _ = try await Peer.connect(to: try wrong(first)) } }
-    #expect(await eventually { host.code != first })
+    #expect(await comesTrue { host.code != first })
     let second = host.code
     await host.close()
     #expect(await events.value == [.reachable] + (0..<10).reversed().map { .wrongCode(triesLeft: $0) })
@@ -97,15 +99,15 @@ import Transport
     }
     let code = try #require(host?.code)
     var peers = [try await Peer.connect(to: code)]
-    #expect(await eventually { heard.withLock { $0 } == [.online] })
+    #expect(await comesTrue { heard.withLock { $0 } == [.online] })
     peers = []
-    #expect(await eventually { heard.withLock { $0 } == [.online, .closed] })
+    #expect(await comesTrue { heard.withLock { $0 } == [.online, .closed] })
     peers = [try await Peer.connect(to: code)]
-    #expect(await eventually { heard.withLock { $0.count } == 3 })
+    #expect(await comesTrue { heard.withLock { $0.count } == 3 })
     host = nil
     await task?.value
-    #expect(await eventually { heard.withLock { $0 } == [.online, .closed, .online, .closed] })
-    #expect(await eventually { peers[0].state == .closed })
+    #expect(await comesTrue { heard.withLock { $0 } == [.online, .closed, .online, .closed] })
+    #expect(await comesTrue { peers[0].state == .closed })
   }
 
   @Test func `its sequences keep a peer and a host`() async throws {
@@ -126,7 +128,7 @@ import Transport
     #expect(await waiting.value == nil)
     states = nil
     codes = nil
-    #expect(await eventually { second.state == .closed })
+    #expect(await comesTrue { second.state == .closed })
   }
 
   @Test func `a guest waits for a host, if it is told to`() async throws {
@@ -150,12 +152,12 @@ import Transport
   @Test func `a host that is away for longer than the timeout is given up`() async throws {
     let server = try await startServer()
     let address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: server.port)
-    var configuration = HostPeer.Configuration()
+    var configuration = HostedRoom.Configuration()
     configuration.ice.includesLoopback = true
     configuration.onChannel = { channel, _ in channel.accept() }
     let (codes, feed) = AsyncStream.makeStream(of: String.self)
     let guests = Mutex<[Session]>([])
-    let host = HostPeer(configuration, server: address) { event in
+    let host = HostedRoom(configuration, server: address) { event in
       switch event {
       case .ready(let code, _): feed.yield(code.text)
       case .arrived(let session, _): guests.withLock { $0.append(session) }

@@ -1,10 +1,10 @@
-import Core
+import P2PFSCore
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
 @testable import P2PFS
 
@@ -36,14 +36,14 @@ import Wire
     let (one, other) = MemoryLink.pair()
     asker.connect(one)
     peer.connect(other)
-    #expect(await eventually { asker.isOnline && peer.isOnline })
+    #expect(await comesTrue { asker.isOnline && peer.isOnline })
     try await test(PeerFiles(asker))
     asker.end()
     peer.end()
     withExtendedLifetime((one, other)) {}
   }
 
-  private static func attributes(_ type: Wire.FileType, size: Int64 = 0) -> Attributes {
+  private static func attributes(_ type: P2PFSWire.FileType, size: Int64 = 0) -> Attributes {
     let time = Timestamp(seconds: .max, nanoseconds: 1)
     return Attributes(
       mode: type.rawValue | 0o6755, links: 1, identity: FileIdentity(device: 1, inode: 1, generation: 0), size: size,
@@ -145,7 +145,7 @@ import Wire
   }
 
   @Test func `directories, devices and the like are not read`() async throws {
-    for (type, error) in [(Wire.FileType.directory, Errno.isDirectory), (.fifo, .invalidArgument)] {
+    for (type, error) in [(P2PFSWire.FileType.directory, Errno.isDirectory), (.fifo, .invalidArgument)] {
       try await files { request, exchange in
         if case .open = request { Self.opened(exchange, Self.attributes(type)) } else { Self.piece(exchange, 0, 10) }
       } _: { files in

@@ -36,22 +36,6 @@ enum Loopback {
   }
 }
 
-/// A number that tasks count up together.
-final class Counter: Sendable {
-  private let count = Atomic<Int>(0)
-  var value: Int { count.load(ordering: .relaxed) }
-  func add(_ amount: Int = 1) { count.add(amount, ordering: .relaxed) }
-}
-
-/// Asks again every 10 ms until `condition` holds; false if it does not within ten seconds.
-func eventually(_ condition: () async -> Bool) async -> Bool {
-  for _ in 0..<1_000 {
-    if await condition() { return true }
-    try? await Task.sleep(for: .milliseconds(10))
-  }
-  return await condition()
-}
-
 /// Bytes that do not repeat soon, the same for each seed.
 func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
   var state = seed

@@ -104,7 +104,7 @@ import Testing
       }
       // Nobody has it open any more.
       #expect(
-        await eventually {
+        await comesTrue {
           let files = (0..<1_024).map { descriptor in
             var buffer = [CChar](repeating: 0, count: 4_096)
             let count = readlink("/proc/self/fd/\(descriptor)", &buffer, buffer.count)
@@ -144,7 +144,7 @@ import Testing
     _ = Glibc.write(descriptor, [UInt8](repeating: 7, count: 3), 3)
     Glibc.close(descriptor)
     try await Loopback.pair(guestShares: .readWrite(place.path.string)) { guest, _ in
-      #expect(await eventually { guest.sharesFiles })
+      #expect(await comesTrue { guest.sharesFiles })
       let entry = try #require(try await guest.files.list().first { $0.attributes?.kind == .file })
       #expect(entry.name == "\u{FFFD}A")
       #expect(try await read(guest.files.read(entry)) == [7, 7, 7])

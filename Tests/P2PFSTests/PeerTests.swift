@@ -1,3 +1,4 @@
+import Rig
 import P2PFS
 import Testing
 
@@ -21,7 +22,7 @@ import Testing
           channel.finish()
           #expect(try await channel.reduce(into: "") { $0 += String(decoding: $1, as: UTF8.self) } == "\(number)")
           try await channel.close()
-          #expect(await eventually { peer.roundTripTime != nil })
+          #expect(await comesTrue { peer.roundTripTime != nil })
           await peer.close()
           #expect(peer.state == .closed)
         }
@@ -50,7 +51,7 @@ import Testing
       }
       #expect(count == 100)
       try await closing.value
-      #expect(await eventually { host.state == .closed })
+      #expect(await comesTrue { host.state == .closed })
     }
   }
 
@@ -83,10 +84,10 @@ import Testing
     let guest = try #require(await host?.peers.first { _ in true })
     #expect(guest.state == .online && peer?.state == .online)
     peer = nil
-    #expect(await eventually { guest.state == .closed })
+    #expect(await comesTrue { guest.state == .closed })
     let second = try await Peer.connect(to: code)
     host = nil
-    #expect(await eventually { second.state == .closed })
+    #expect(await comesTrue { second.state == .closed })
     // The server is gone; another test's may have its port by now.
     let error = await #expect(throws: PeerError.self) { _ = try await Peer.connect(to: code) }
     #expect(error.map { [.signaling, .nobodyThere].contains($0.code) } == true)
@@ -123,10 +124,10 @@ import Testing
       channel.finish()
     }
     try await send()
-    #expect(await eventually { isAtEnd.value == 1 })
+    #expect(await comesTrue { isAtEnd.value == 1 })
     #expect(received.value == 30 * 60_000)
     // Then the peer is let go of.
-    #expect(await eventually { isClosed.value == 1 })
+    #expect(await comesTrue { isClosed.value == 1 })
     await host.close()
   }
 

@@ -1,4 +1,4 @@
-import Core
+import P2PFSCore
 import Testing
 
 @testable import P2PFS

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Pairing
+@testable import P2PFSPairing
 
 @Suite struct CodeMaskTests {
   @Test(arguments: [
@@ -86,7 +86,7 @@ import Testing
       ("482153-lusab-babad@WSS://example.org/", "wss://example.org:11985", ""),
     ] as [(String, String?, String)])
   func sources(_ text: String, _ url: String?, _ path: String) throws {
-    let source = try MountSource(parsing: text)
+    let source = try PeerAddress(parsing: text)
     #expect(source.peer == .code(try Code(parsing: "482153-lusab-babad")))
     #expect(source.server?.url == url)
     #expect(source.path == path)
@@ -94,10 +94,10 @@ import Testing
 
   @Test("A peer's name has no hyphen")
   func names() throws {
-    #expect(try MountSource(parsing: "Alice:/photos") == MountSource(peer: .name("alice"), path: "photos"))
-    #expect(try MountSource(parsing: "bob_2@localhost").server?.url == "ws://localhost:11985")
+    #expect(try PeerAddress(parsing: "Alice:/photos") == PeerAddress(peer: .name("alice"), path: "photos"))
+    #expect(try PeerAddress(parsing: "bob_2@localhost").server?.url == "ws://localhost:11985")
     for text in ["a b", "ä", ".a", "_a", "a/b", String(repeating: "a", count: 64)] {
-      #expect(throws: MountSourceError.name) { try MountSource(parsing: text) }
+      #expect(throws: MountSourceError.name) { try PeerAddress(parsing: text) }
     }
   }
 
@@ -111,7 +111,7 @@ import Testing
       ("alice@2001:db8::1", .server(.unbracketedIPv6)), ("alice@ho st", .server(.invalidHost)),
     ] as [(String, MountSourceError)])
   func notASource(_ text: String, _ error: MountSourceError) {
-    #expect(throws: error) { try MountSource(parsing: text) }
+    #expect(throws: error) { try PeerAddress(parsing: text) }
   }
 
   @Test(

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Pairing
+@testable import P2PFSPairing
 
 @Suite struct HandshakeTests {
   private static let code = try! Code(parsing: "482153-lusab-babad")

@@ -1,6 +1,7 @@
+import P2PFSCore
 import Testing
 
-@testable import Pairing
+@testable import P2PFSPairing
 
 /// One of the vectors of RFC 9382, appendix B.
 struct Vector: Sendable, CustomTestStringConvertible {

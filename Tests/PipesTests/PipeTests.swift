@@ -1,10 +1,10 @@
-import Core
+import P2PFSCore
 import Glibc
-import Pipes
-import Session
+import P2PFSPipes
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
 @Suite(.timeLimit(.minutes(1))) struct PipeTests {
   @Test func `everything arrives both ways at once, and both sides know`() async throws {

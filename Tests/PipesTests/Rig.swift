@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import Glibc
-import Pipes
+import P2PFSPipes
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
 
@@ -20,7 +20,7 @@ final class Joined: Sendable {
     let output: Int32
     let outcome: Task<PipeError?, Never>
 
-    init(_ channel: Channel, _ streams: Streams) {
+    init(_ channel: SessionChannel, _ streams: Streams) {
       (input, output) = (streams.input, streams.output)
       let pipe = Pipe(input: streams.pipeInput, output: streams.pipeOutput, channel: channel)
       outcome = Task {
@@ -69,14 +69,14 @@ final class Joined: Sendable {
     signal(SIGPIPE, SIG_IGN)
     let identity = [UInt8](repeating: 7, count: 16)
     sessions = (Session(.init(identity: identity)), Session(.init(identity: identity)))
-    let (channels, feed) = AsyncStream.makeStream(of: Channel.self)
+    let (channels, feed) = AsyncStream.makeStream(of: SessionChannel.self)
     sessions.1.acceptChannels { channel in
       channel.accept()
       feed.yield(channel)
     }
     Self.connect(sessions, links)
     let ours = try sessions.0.openChannel("pipe")
-    guard let theirs = await channels.first(where: { _ in true }) else { throw ChannelError.cancelled }
+    guard let theirs = await channels.first(where: { _ in true }) else { throw SessionChannelError.cancelled }
     here = End(ours, streamsHere)
     there = End(theirs, streamsThere)
   }

@@ -1,6 +1,6 @@
-package import Core
+package import P2PFSCore
 import Glibc
-package import Session
+package import P2PFSSession
 import Synchronization
 
 /// Two links in memory, each the other's peer: what one sends the other receives, on one thread of their own.

@@ -1,4 +1,4 @@
-import CLinux
+import CP2PFSLinux
 import Glibc
 package import SystemPackage
 

@@ -1,9 +1,9 @@
-import Core
+import P2PFSCore
 import Rig
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 @Suite(.timeLimit(.minutes(1))) struct BlockingChannelTests {
   @Test func `threads that wait for room together all get it`() async throws {
@@ -18,7 +18,7 @@ import Wire
     let senders = (0..<3).map { _ in
       Worker("sender") {
         for _ in 0..<300 {
-          let piece = Channel.piece(capacity: 60_000)
+          let piece = SessionChannel.piece(capacity: 60_000)
           [UInt8](repeating: 1, count: 60_000).withUnsafeBytes { piece.write($0) }
           guard (try? channel.send(piece)) != nil else { return }
         }
@@ -28,7 +28,7 @@ import Wire
       try await Task.sleep(for: .seconds(20))
       channel.channel.reset(.failed, "they wait for ever")
     }
-    guard let receiver = await taken.stream.first(where: { _ in true }) else { throw ChannelError.cancelled }
+    guard let receiver = await taken.stream.first(where: { _ in true }) else { throw SessionChannelError.cancelled }
     var last: FrameSlice?
     for _ in 0..<900 { last = try await receiver.next(after: last) }
     #expect(last?.count == 60_000)

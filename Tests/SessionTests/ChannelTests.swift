@@ -1,22 +1,22 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import Synchronization
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 /// Two sessions with channels between them, and the connections that come and go.
 final class ChannelPair: Sendable {
   let here = Session(.init(identity: Pair.identity, timeout: 30))
   let there = Session(.init(identity: Pair.identity, timeout: 30))
   private let links = Mutex<(MemoryLink, MemoryLink)?>(nil)
-  private let arrived: AsyncStream<Channel>
-  private let feed: AsyncStream<Channel>.Continuation
+  private let arrived: AsyncStream<SessionChannel>
+  private let feed: AsyncStream<SessionChannel>.Continuation
 
   init(accepts: Bool = true) {
-    (arrived, feed) = AsyncStream.makeStream(of: Channel.self)
+    (arrived, feed) = AsyncStream.makeStream(of: SessionChannel.self)
     if accepts {
       there.acceptChannels { [feed] channel in
         channel.accept()
@@ -47,19 +47,19 @@ final class ChannelPair: Sendable {
   func open(_ name: String = "test", keepsMessages: Bool = false) async throws -> (AsyncChannel, AsyncChannel) {
     let ours = try here.openChannel(name, keepsMessages: keepsMessages)
     for await theirs in arrived { return (AsyncChannel(ours), AsyncChannel(theirs)) }
-    throw ChannelError.cancelled
+    throw SessionChannelError.cancelled
   }
 }
 
 extension AsyncChannel {
-  func send(_ bytes: [UInt8]) async throws(ChannelError) {
-    let piece = Channel.piece(capacity: bytes.count)
+  func send(_ bytes: [UInt8]) async throws(SessionChannelError) {
+    let piece = SessionChannel.piece(capacity: bytes.count)
     bytes.withUnsafeBytes { piece.write($0) }
     try await send(piece)
   }
 
   /// Everything up to the end.
-  func all() async throws(ChannelError) -> [[UInt8]] {
+  func all() async throws(SessionChannelError) -> [[UInt8]] {
     var result: [[UInt8]] = []
     var last: FrameSlice?
     while let piece = try await next(after: last) {
@@ -114,7 +114,7 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let (ours, theirs) = try await pair.open()
     var accepted = 0
     while accepted < 1_000 {
-      let piece = Channel.piece(capacity: 1_000)
+      let piece = SessionChannel.piece(capacity: 1_000)
       piece.write(UInt64(accepted))
       piece.count += 992
       guard try ours.channel.send(piece) else { break }
@@ -219,8 +219,8 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let pair = ChannelPair(accepts: false)
     pair.connect()
     let channel = try pair.here.openChannel("anything")
-    await #expect(throws: ChannelError.reset(.refused, "it takes no channels")) { try await channel.opened() }
-    #expect(throws: ChannelError.self) { _ = try channel.send(Channel.piece()) }
+    await #expect(throws: SessionChannelError.reset(.refused, "it takes no channels")) { try await channel.opened() }
+    #expect(throws: SessionChannelError.self) { _ = try channel.send(SessionChannel.piece()) }
   }
 
   @Test func aResetEndsBothDirectionsAndWhatHasArrivedIsStillReceived() async throws {
@@ -231,8 +231,8 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     ours.channel.reset(.failed, "no space left")
     #expect(eventually { theirs.channel.failure != nil })
     #expect(try await theirs.next(after: nil).map { Array($0.bytes) } == [5])
-    await #expect(throws: ChannelError.reset(.failed, "no space left")) { try await theirs.next(after: nil) }
-    await #expect(throws: ChannelError.reset(.failed, "no space left")) { try await theirs.channel.over() }
+    await #expect(throws: SessionChannelError.reset(.failed, "no space left")) { try await theirs.next(after: nil) }
+    await #expect(throws: SessionChannelError.reset(.failed, "no space left")) { try await theirs.channel.over() }
   }
 
   @Test func anEndThatCameBeforeAResetIsReadAsTheEnd() async throws {
@@ -292,7 +292,7 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     pair.cut()
     theirs.channel.reset(.cancelled)
     pair.connect()
-    await #expect(throws: ChannelError.reset(.lost, "")) { try await ours.next(after: nil) }
+    await #expect(throws: SessionChannelError.reset(.lost, "")) { try await ours.next(after: nil) }
   }
 
   @Test func channelsFailWhenThePeerStaysAway() async throws {
@@ -302,10 +302,10 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     pair.cut()
     #expect(eventually { !pair.here.isOnline && !pair.there.isOnline })
     for _ in 0..<31 { pair.here.tick(1) }
-    await #expect(throws: ChannelError.peerGone) { try await ours.next(after: nil) }
-    #expect(throws: ChannelError.peerGone) { try _ = pair.here.openChannel("late") }
+    await #expect(throws: SessionChannelError.peerGone) { try await ours.next(after: nil) }
+    #expect(throws: SessionChannelError.peerGone) { try _ = pair.here.openChannel("late") }
     pair.there.end()
-    await #expect(throws: ChannelError.peerGone) { try await theirs.channel.over() }
+    await #expect(throws: SessionChannelError.peerGone) { try await theirs.channel.over() }
   }
 
   @Test func aPeerThatWasStartedAgainKnowsNoChannel() async throws {
@@ -317,7 +317,7 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let links = MemoryLink.pair()
     pair.here.connect(links.0)
     again.connect(links.1)
-    await #expect(throws: ChannelError.reset(.lost, "")) { try await ours.next(after: nil) }
+    await #expect(throws: SessionChannelError.reset(.lost, "")) { try await ours.next(after: nil) }
     let next = try pair.here.openChannel("next")
     try await next.opened()
     withExtendedLifetime(links) {}
@@ -330,7 +330,7 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let waiting = Task { try await theirs.next(after: nil) }
     try await Task.sleep(for: .milliseconds(20))
     waiting.cancel()
-    await #expect(throws: ChannelError.cancelled) { try await waiting.value }
+    await #expect(throws: SessionChannelError.cancelled) { try await waiting.value }
     try await ours.send([1])
     #expect(try await theirs.next(after: nil).map { Array($0.bytes) } == [1])
   }

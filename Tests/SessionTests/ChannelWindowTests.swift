@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 /// How the window of a channel follows what its sender and its receiver make of it.
 @Suite struct ChannelWindowTests {

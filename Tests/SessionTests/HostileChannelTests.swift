@@ -1,11 +1,11 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import Synchronization
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 /// Channels of a peer that does not keep to the protocol, or makes the most of it.
 @Suite(.timeLimit(.minutes(1))) struct HostileChannelTests {
@@ -51,11 +51,11 @@ import Wire
   }
 
   private final class Counter: Sendable {
-    private let state = Mutex<(channels: [Channel], frames: [Frame], kept: [any LinkChannel])>(([], [], []))
-    func add(_ channel: Channel) { state.withLock { $0.channels.append(channel) } }
+    private let state = Mutex<(channels: [SessionChannel], frames: [Frame], kept: [any LinkChannel])>(([], [], []))
+    func add(_ channel: SessionChannel) { state.withLock { $0.channels.append(channel) } }
     func add(_ frame: Frame) { state.withLock { $0.frames.append(frame) } }
     func keep(_ channel: any LinkChannel) { state.withLock { $0.kept.append(channel) } }
-    var channels: [Channel] { state.withLock { $0.channels } }
+    var channels: [SessionChannel] { state.withLock { $0.channels } }
     var messages: [ChannelMessage] { state.withLock { $0.frames }.compactMap { try? ChannelMessage(parsing: $0) } }
   }
 
@@ -178,7 +178,7 @@ import Wire
     var accepted = 0
     for channel in victim.accepted.channels {
       for _ in 0..<1_000 {
-        let piece = Channel.piece(capacity: 30_000)
+        let piece = SessionChannel.piece(capacity: 30_000)
         piece.count += 30_000
         guard try channel.send(piece) else { break }
         accepted += 30_064

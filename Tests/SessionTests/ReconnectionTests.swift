@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 /// What a change of the connection must not break.
 @Suite struct ReconnectionTests {

@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 /// A responder whose answers the test controls.
 final class Recorder: Responder {
@@ -67,15 +67,6 @@ final class Answers: Sendable {
     get { state.withLock { $0.ticket } }
     set { state.withLock { $0.ticket = newValue } }
   }
-}
-
-/// Waits until something holds, at most five seconds.
-func eventually(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<1000 {
-    if condition() { return true }
-    usleep(5000)
-  }
-  return condition()
 }
 
 let directory = Request.mkdir(Path.root, mode: 0o755)

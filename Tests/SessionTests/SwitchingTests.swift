@@ -1,11 +1,11 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
 import Synchronization
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Session
+@testable import P2PFSSession
 
 /// A connection that is made beside the one in use.
 @Suite struct SwitchingTests {
@@ -102,7 +102,7 @@ import Wire
 
   @Test func channelsGoOnWhereTheyWere() throws {
     let pair = Pair()
-    let accepted = Mutex<Channel?>(nil)
+    let accepted = Mutex<SessionChannel?>(nil)
     pair.exporter.acceptChannels { channel in
       channel.accept()
       accepted.withLock { $0 = channel }

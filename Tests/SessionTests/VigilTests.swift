@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Session
+@testable import P2PFSSession
 
 /// When a silent connection is asked, doubted and given up.
 @Suite struct VigilTests {

@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import NIOCore
 import Testing
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 /// What strangers may not do, over real sockets.
 @Suite struct BoundsTests {

@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import Glibc
 import Testing
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 /// A client believes nothing that a server says.
 @Suite struct HostileServerTests {
@@ -160,7 +160,7 @@ import Testing
 
   @Test("A server that answers no ping any more is noticed, and one that does is not")
   func deadServer() async throws {
-    var patience = Patience()
+    var patience = SignalTimeouts()
     patience.ping = 0.05
     patience.pong = 3
     let impatient = SignalClient(patience: patience)
@@ -176,7 +176,7 @@ import Testing
 
   @Test("A server that a host asks for, and that is gone, is noticed at once, long before the next ping")
   func probedServer() async throws {
-    var patience = Patience()
+    var patience = SignalTimeouts()
     patience.probe = 0.3
     let client = SignalClient(patience: patience)
     let (server, address) = try await startServer()

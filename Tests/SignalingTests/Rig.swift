@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Glibc
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 /// Waits that end: `body`, or a failure after ten seconds.
 func within<Value: Sendable>(

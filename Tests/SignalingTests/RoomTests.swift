@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import Glibc
 import Testing
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 /// Rooms as host and guest see them, over real sockets.
 @Suite struct RoomTests {

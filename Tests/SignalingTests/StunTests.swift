@@ -1,7 +1,7 @@
 import Glibc
 import Testing
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 @Suite struct StunTests {
   private static let transaction: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]

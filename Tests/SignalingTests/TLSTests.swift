@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import Glibc
 import Testing
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 /// wss with certificates that the openssl command makes.
 @Suite struct TLSTests {

@@ -1,6 +1,6 @@
 import Testing
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 @Suite struct TurnCredentialsTests {
   @Test("Credentials are what coturn computes from the same secret")

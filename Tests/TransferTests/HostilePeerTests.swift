@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 private let now = Timestamp(seconds: 1, nanoseconds: 0)
 

@@ -1,9 +1,9 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 /// Well-formed messages, with the extremes of their fields.
 func samples() throws -> [TransferMessage] {

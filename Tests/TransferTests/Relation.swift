@@ -1,12 +1,12 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
-import Wire
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 /// Two sessions over a link in memory, and the channel of a transfer between them.
 final class Relation: Sendable {
@@ -14,14 +14,14 @@ final class Relation: Sendable {
   let receiving: Session
   let links: (MemoryLink, MemoryLink)
   /// The two ends of the channel.
-  let sender: Channel
-  let receiver: Channel
+  let sender: SessionChannel
+  let receiver: SessionChannel
 
   init() throws {
     let identity = [UInt8](repeating: 7, count: 16)
     sending = Session(.init(identity: identity, timeout: 30))
     receiving = Session(.init(identity: identity, timeout: 30))
-    let accepted = Mutex<Channel?>(nil)
+    let accepted = Mutex<SessionChannel?>(nil)
     receiving.acceptChannels { channel in
       channel.accept()
       accepted.withLock { $0 = channel }
@@ -45,15 +45,6 @@ final class Relation: Sendable {
 struct TestFailure: Error, CustomStringConvertible {
   let description: String
   init(_ description: String) { self.description = description }
-}
-
-/// Waits until something holds, at most ten seconds.
-func eventually(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<2000 {
-    if condition() { return true }
-    usleep(5000)
-  }
-  return condition()
 }
 
 /// Collects problems.
@@ -132,7 +123,7 @@ struct Script {
   }
 
   func say(raw bytes: [UInt8]) throws {
-    let piece = Channel.piece(capacity: bytes.count)
+    let piece = SessionChannel.piece(capacity: bytes.count)
     bytes.withUnsafeBytes { piece.write($0) }
     try channel.send(piece)
   }

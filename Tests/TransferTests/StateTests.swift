@@ -1,9 +1,9 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 private let hash = ContentHash([UInt8](repeating: 1, count: 32))
 

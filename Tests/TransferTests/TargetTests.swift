@@ -1,13 +1,13 @@
-import Core
-import Export
+import P2PFSCore
+import P2PFSExport
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 /// What is there already, what others do there meanwhile, and what a filesystem cannot do.
 @Suite struct TargetTests {
@@ -45,12 +45,12 @@ import Wire
     let file = try entry("f", .file(size: 1))
     let part = try self.path(".f.p2pfs-part")
     let first = try PartFile(1, file, in: target, after: .init(part: part), offset: 0)
-    #expect(throws: Refusal.self) { try PartFile(2, file, in: target, after: .init(part: part), offset: 0) }
-    #expect(throws: Refusal.self) { try target.removePart(part) }
+    #expect(throws: EntryRefusal.self) { try PartFile(2, file, in: target, after: .init(part: part), offset: 0) }
+    #expect(throws: EntryRefusal.self) { try target.removePart(part) }
     try first.write(slice([120]), at: 0)
     try shell("cd \(path)/to; mv .f.p2pfs-part away; echo other > .f.p2pfs-part")
     var filesystems = FilesystemTable()
-    #expect(throws: Refusal.self) { try first.finish(Digest.hash(of: [120]), synchronizing: &filesystems) }
+    #expect(throws: EntryRefusal.self) { try first.finish(Digest.hash(of: [120]), synchronizing: &filesystems) }
     #expect(try shell("cd \(path)/to; ls -A; cat .f.p2pfs-part") == ".f.p2pfs-part\naway\nother\n")
     withExtendedLifetime(directory) {}
   }
@@ -114,8 +114,8 @@ import Wire
 
   @Test func `the umask of the process is known without changing it`() throws {
     #expect(
-      try shell("umask") == String(repeating: "0", count: 4 - String(Umask.ofProcess, radix: 8).count)
-        + String(Umask.ofProcess, radix: 8) + "\n")
+      try shell("umask") == String(repeating: "0", count: 4 - String(ProcessUmask.ofProcess, radix: 8).count)
+        + String(ProcessUmask.ofProcess, radix: 8) + "\n")
   }
 
   @Test func `a part of another user, or one that others may write, is not gone on with`() async throws {
@@ -145,8 +145,8 @@ import Wire
     do {
       _ = try PartFile(1, file, in: target, after: .init(part: part), offset: 0)
       Issue.record("taken")
-    } catch let refusal as Refusal {
-      #expect(refusal.reason == Refusal.isForeignPart.reason)
+    } catch let refusal as EntryRefusal {
+      #expect(refusal.reason == EntryRefusal.isForeignPart.reason)
     }
     withExtendedLifetime(directory) {}
   }
@@ -157,8 +157,8 @@ import Wire
     do {
       _ = try target.makeDirectory(try entry("d", .directory, mode: 0o755))
       Issue.record("taken")
-    } catch let refusal as Refusal {
-      #expect(refusal.reason == Refusal.isForeign.reason)
+    } catch let refusal as EntryRefusal {
+      #expect(refusal.reason == EntryRefusal.isForeign.reason)
     }
     #expect(try target.makeDirectory(try entry("own", .directory, mode: 0o755)) == nil)
     // Where not everybody may, it is somebody's whom the user trusts.

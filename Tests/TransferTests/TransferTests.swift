@@ -1,13 +1,13 @@
-import Core
+import P2PFSCore
 import Glibc
 import Rig
-import Session
+import P2PFSSession
 import Synchronization
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 @Suite struct TransferTests {
   /// What a test starts with: a directory with `from` and `to` in it.

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 /// Interoperation with another implementation of WebRTC data channels.
 @Suite(.timeLimit(.minutes(2)), .serialized)

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 /// A path in numbers: a rate, a delay each way, and a queue of unlimited length before the bottleneck.
 private struct SimulatedPath {

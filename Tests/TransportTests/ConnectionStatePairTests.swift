@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 /// Two connections without layers and without a network: what one announces reaches the other, in any order that the
 /// network and the libraries may choose.

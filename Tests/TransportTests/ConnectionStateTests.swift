@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 private typealias Action = ConnectionState.Action
 

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 @Suite struct LocalNetworkTests {
   private func address(_ interface: String, _ text: String, _ prefix: Int = 24) -> LocalNetwork.Address {

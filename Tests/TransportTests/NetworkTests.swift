@@ -1,9 +1,9 @@
-import Core
-import CNice
+import P2PFSCore
+import CP2PFSNice
 import Glibc
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 private func bytes(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value) { Array($0) } }
 

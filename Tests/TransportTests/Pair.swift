@@ -1,8 +1,8 @@
-import Core
+import P2PFSCore
 import Synchronization
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 /// Two connected peers in this process.
 struct Pair {

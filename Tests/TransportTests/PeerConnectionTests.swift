@@ -1,9 +1,9 @@
-import CNice
-import Core
+import CP2PFSNice
+import P2PFSCore
 import Glibc
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 @Suite(.timeLimit(.minutes(2)), .serialized)
 struct PeerConnectionTests {

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 @Suite struct SCTPPacketTests {
   private let header = [UInt8](repeating: 0xee, count: 12)

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 private let fingerprint = (0..<32).map { _ in "A1" }.joined(separator: ":")
 

@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import Testing
 
-@testable import Transport
+@testable import P2PFSTransport
 
 @Suite struct StreamTableTests {
   @Test func `each side has streams of its own, the lowest first`() throws {

@@ -1,5 +1,5 @@
 import Testing
-import Wire
+import P2PFSWire
 
 @Suite struct LinkTargetTests {
   @Test(

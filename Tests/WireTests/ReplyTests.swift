@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
 @Suite struct ReplyTests {
   private let request = Header(kind: .request, operation: 14, sequence: 0x0102_0304_0506_0708)

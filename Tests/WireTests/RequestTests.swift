@@ -1,7 +1,7 @@
-import Core
+import P2PFSCore
 import SystemPackage
 import Testing
-import Wire
+import P2PFSWire
 
 @Suite struct RequestTests {
   @Test func `every request comes back as it went`() throws {

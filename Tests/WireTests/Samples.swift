@@ -1,6 +1,6 @@
-import Core
+import P2PFSCore
 import SystemPackage
-import Wire
+import P2PFSWire
 
 /// Well-formed values to encode.
 enum Samples {

@@ -1,6 +1,6 @@
-import Core
-@testable import Session
-import Wire
+import P2PFSCore
+@testable import P2PFSSession
+import P2PFSWire
 
 /// Two sides of a channel, and connections that are cut at any moment: each hears what the other says, once, in order
 /// and to the end.
@@ -34,7 +34,7 @@ private final class Wire: LinkChannel {
 
 /// A side: its channel, and how much its program has said and heard. The byte at each place tells the place.
 private struct Side {
-  var channel: Channel?
+  var channel: SessionChannel?
   var wire: Wire?
   var said = 0
   var heard = 0
@@ -47,7 +47,7 @@ private struct Side {
 
   mutating func say(_ count: Int) {
     guard let channel, !isFinished else { return }
-    let frame = Channel.piece(capacity: count)
+    let frame = SessionChannel.piece(capacity: count)
     let bytes = (0..<count).map { Side.byte(at: said + $0) }
     bytes.withUnsafeBytes { frame.write($0) }
     guard let isSaid = try? channel.send(frame) else { preconditionFailure("a channel failed") }
@@ -100,10 +100,10 @@ private struct Pair {
     opener.channel = make(isOurs: true, isKnown: false, 0)
   }
 
-  private func make(isOurs: Bool, isKnown: Bool, _ pool: Int) -> Channel {
+  private func make(isOurs: Bool, isKnown: Bool, _ pool: Int) -> SessionChannel {
     let core = ChannelState(
       number: 1, keepsMessages: false, isKnownToPeer: isKnown, sendPool: pools[pool], receivePool: pools[pool + 1])
-    return Channel(name: "pipe", isOurs: isOurs, core: core) { _ in }
+    return SessionChannel(name: "pipe", isOurs: isOurs, core: core) { _ in }
   }
 
   mutating func step(_ step: UInt8, _ amount: Int) {

@@ -1,5 +1,5 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
 /// Messages on a channel between two programs: what decodes must encode, and mean the same when decoded again.
 @_cdecl("LLVMFuzzerTestOneInput")

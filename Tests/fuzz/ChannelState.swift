@@ -1,6 +1,6 @@
-import Core
-@testable import Session
-import Wire
+import P2PFSCore
+@testable import P2PFSSession
+import P2PFSWire
 
 /// A channel whose peer says anything: what it makes us keep stays within the windows, and nothing traps.
 ///

@@ -1,5 +1,5 @@
-import Core
-@testable import Transport
+import P2PFSCore
+@testable import P2PFSTransport
 
 /// A connection whose peer, libraries and user do anything in any order: nothing traps, it ends at most once, and no
 /// layer starts before its turn.

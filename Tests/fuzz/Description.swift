@@ -1,4 +1,4 @@
-import Transport
+import P2PFSTransport
 
 /// Session descriptions (SDP), candidates and messages that open data channels from the other side, our own or another
 /// WebRTC, and what a signaling server says of STUN and TURN servers.
@@ -19,6 +19,9 @@ public func fuzzDescription(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CIn
       preconditionFailure("what was written does not parse")
     }
     precondition(again.text == written, "written twice, and different")
+  }
+  if let fingerprint = Fingerprint(parsing: text) {
+    precondition(Fingerprint(parsing: fingerprint.description) == fingerprint, "a fingerprint reads differently")
   }
   if let candidate = try? Candidate.parse(text) {
     precondition((try? Candidate.parse(candidate.description)) != nil, "what was written does not parse")

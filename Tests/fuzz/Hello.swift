@@ -1,5 +1,5 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
 /// The greeting, the first that either side reads of the other.
 @_cdecl("LLVMFuzzerTestOneInput")

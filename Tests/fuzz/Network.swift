@@ -1,4 +1,4 @@
-@testable import Transport
+@testable import P2PFSTransport
 
 /// What the kernel says over rtnetlink: whole or cut, it is read within its bounds.
 @_cdecl("LLVMFuzzerTestOneInput")

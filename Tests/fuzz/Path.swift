@@ -1,5 +1,5 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
 /// Paths from the peer: what passes the check must be harmless, component by component.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,5 +1,5 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
 /// Messages as a client reads them: the header, and each kind of answer behind it.
 @_cdecl("LLVMFuzzerTestOneInput")

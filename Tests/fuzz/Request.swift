@@ -1,5 +1,5 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
 /// Requests, as the exporter reads them: whatever decodes must encode, and mean the same when decoded again.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,6 +1,6 @@
 import NIOCore
 
-@testable import Signaling
+@testable import P2PFSSignaling
 
 /// What comes over the WebSocket of a signaling server, from either end, and to its STUN port.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,5 +1,5 @@
-import Core
-import Pairing
+import P2PFSCore
+import P2PFSPairing
 
 /// What `p2pfs mount` is given on the command line: a code or a name, a server, a path.
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -12,6 +12,6 @@ public func fuzzSource(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     precondition((try? ServerAddress(parsing: server.description)) == server, "so does the server")
     precondition((try? ServerAddress(parsing: server.url)) != nil, "its URL is none")
   }
-  if let source = try? MountSource(parsing: text) { precondition(!source.path.hasPrefix("/")) }
+  if let source = try? PeerAddress(parsing: text) { precondition(!source.path.hasPrefix("/")) }
   return 0
 }

@@ -1,7 +1,7 @@
-import Core
-import Wire
+import P2PFSCore
+import P2PFSWire
 
-@testable import Transfer
+@testable import P2PFSTransfer
 
 /// The messages of a transfer, in a row, against both sides' states: each is preceded by its length in two bytes.
 @_cdecl("LLVMFuzzerTestOneInput")

@@ -1,0 +1,51 @@
+import P2PFSCore
+import P2PFSWire
+
+/// What requests take in memory while they wait or are done, by the two bounds that they count against: the data of
+/// writes and appends against the write credit of the exporter's hello, all else against `Limits.Session.requestBytes`.
+///
+/// A plain value. Both sides count alike, so that a client that keeps to the protocol never meets the exporter's bound.
+struct RequestBytes: Equatable {
+  /// Data of writes.
+  var data = 0
+  /// Messages without that data, and `Limits.Session.requestCost` for each.
+  var others = 0
+
+  /// What stands before the data of a write: its header, handle and offset; and of an append: handle and flag.
+  private static let writePrefix = Header.length + 16
+  private static let appendPrefix = Header.length + 9
+
+  /// Nothing.
+  init() {}
+
+  /// The bounds of what one peer may have here.
+  init(data: Int, others: Int) {
+    self.data = data
+    self.others = others
+  }
+
+  /// What one request takes.
+  init(of frame: Frame, operation: UInt8) {
+    data =
+      switch Operation(rawValue: operation) {
+      case .write: max(0, frame.count - RequestBytes.writePrefix)
+      case .append: max(0, frame.count - RequestBytes.appendPrefix)
+      default: 0
+      }
+    others = frame.count - data + Limits.Session.requestCost
+  }
+
+  /// Whether it is within both bounds.
+  func fits(in bound: RequestBytes) -> Bool { data <= bound.data && others <= bound.others }
+
+  static func + (one: RequestBytes, other: RequestBytes) -> RequestBytes {
+    RequestBytes(data: one.data + other.data, others: one.others + other.others)
+  }
+
+  static func += (sum: inout RequestBytes, more: RequestBytes) { sum = sum + more }
+
+  static func -= (sum: inout RequestBytes, less: RequestBytes) {
+    sum.data -= less.data
+    sum.others -= less.others
+  }
+}

@@ -1,0 +1,72 @@
+import P2PFSCore
+import P2PFSWire
+
+/// The exporter's memory of what one client asked, one entry a slot: it makes a change happen exactly once,
+/// however often a request for it arrives (RFC 8881 2.10.6 has the idea).
+///
+/// ```
+///          new count                   answered
+///  (free) ----------> running(count) ----------> answered(count, reply)
+///                        ^   same count: it is on its way, ignore    | same count: send the reply again
+///                        '-------------- higher count ---------------'
+/// ```
+struct SlotTable {
+  /// What to do with a request that came in.
+  enum Verdict {
+    /// It is new (or changes nothing): do it.
+    case execute
+    /// It was done: this is the answer.
+    case answer(Frame)
+    /// It is being done, or long over: nothing.
+    case ignore
+    /// No such slot.
+    case violation
+  }
+
+  private enum Content {
+    case none
+    case running
+    case answered(Frame)
+  }
+
+  private struct Slot {
+    var count: UInt64 = 0
+    var content = Content.none
+  }
+
+  private var slots: [Slot]
+
+  /// A table of `count` slots, at most 65,536.
+  init(count: Int) {
+    slots = Array(repeating: Slot(), count: count)
+  }
+
+  /// The slot of a sequence number.
+  static func slot(of sequence: UInt64) -> Int { Int(sequence & 0xffff) }
+
+  /// Takes note of a request. `changes`: whether doing it twice differs from doing it once.
+  mutating func admit(_ sequence: UInt64, changes: Bool) -> Verdict {
+    let (index, count) = (SlotTable.slot(of: sequence), sequence >> 16)
+    guard index < slots.count, count > 0 else { return .violation }
+    if count < slots[index].count { return .ignore }
+    if count == slots[index].count {
+      switch slots[index].content {
+      case .none: return .execute
+      case .running: return .ignore
+      case .answered(let reply): return .answer(reply)
+      }
+    }
+    slots[index] = Slot(count: count, content: changes ? .running : .none)
+    return .execute
+  }
+
+  /// Keeps the answer to a request that changes something. Of an answer of several replies only the first is kept,
+  /// as the only one: what follows it may be asked for again.
+  mutating func record(_ reply: Frame, for sequence: UInt64) {
+    let (index, count) = (SlotTable.slot(of: sequence), sequence >> 16)
+    guard index < slots.count, slots[index].count == count, case .running = slots[index].content else { return }
+    let kept = Frame(copying: reply.bytes)
+    kept.setMore(false)
+    slots[index].content = .answered(kept)
+  }
+}
