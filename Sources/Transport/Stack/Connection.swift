@@ -6,7 +6,7 @@ import Synchronization
 /// The inside of a `PeerConnection`: ICE below, DTLS on it, SCTP on that, and the channels on top.
 ///
 /// It owns the layers, tells `ConnectionState` what they report, and executes the actions that come back.
-// @unchecked: everything but `lastHeard`, `isFailing`, `outbox` and the streams belongs to the transport thread.
+// @unchecked: everything but the constants, `lastHeard`, `isFailing` and `outbox` belongs to the transport thread.
 final class Connection: @unchecked Sendable {
   let configuration: ICEConfiguration
   let thread = TransportThread.shared
@@ -17,6 +17,7 @@ final class Connection: @unchecked Sendable {
   /// What is known, and what may happen next.
   var state: ConnectionState
 
+  /// Takes messages of the channels from any thread. Set once, by init.
   private(set) var outbox: Outbox!
   let candidates: AsyncStream<Candidate>.Continuation
   let incoming: AsyncStream<DataChannel>.Continuation
@@ -26,25 +27,33 @@ final class Connection: @unchecked Sendable {
   var ice: ICEAgent?
   var dtls: DTLS?
   var association: Association?
+  /// Largest datagram in bytes on the selected path.
   var payload = 1_200
 
   // Sending
   var batch = DatagramBatch()
+  /// The socket of a direct path; nil while there is none or a relay is used.
   var direct: DirectSocket?
+  /// Sends again what the socket had no room for.
   var retry: Timer?
+  /// Sends what the pacer holds back.
   var pacing: Timer?
   /// Whether `endTurn` will be called.
   private var isDirty = false
+  /// Datagrams received since the last acknowledgements could leave.
   var receivedInRow = 0
 
   // Channels
   var streams = StreamTable<DataChannel>()
   let kept = KeptMessages()
+  /// Channels with something to send, the next one first.
   var ready = Deque<DataChannel>()
+  /// What was just taken from the outbox; empty but within `pump`.
   var taken: [(DataChannel, DataChannel.Outgoing)] = []
 
-  // Those who wait
+  // Waiting
   private var deadline: Timer?
+  /// Those who wait until it is up, and until it is torn down.
   private var waiting: [CheckedContinuation<Result<Void, TransportError>, Never>] = []
   private var waitingForEnd: [CheckedContinuation<TransportError, Never>] = []
 

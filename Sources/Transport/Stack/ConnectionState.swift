@@ -60,7 +60,7 @@ struct ConnectionState {
     case drain
     /// Call `timedOut` then.
     case wake(at: Instant)
-    /// Tell everybody that it is over, then, when no callback is running, close the layers and call `tornDown`.
+    /// Report the error to all who wait; then, when no callback is running, close the layers and call `tearDown`.
     case end(TransportError)
   }
 
