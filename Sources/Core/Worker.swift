@@ -30,6 +30,8 @@ package struct Worker: @unchecked Sendable {
     sigfillset(&all)
     sigdelset(&all, SIGTTIN)
     sigdelset(&all, SIGTTOU)
+    // Faults of the thread itself: blocked, they would end the process without the backtrace of Swift's handler.
+    for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT] { sigdelset(&all, fault) }
     pthread_sigmask(SIG_SETMASK, &all, &before)
     var thread = pthread_t()
     let start = Unmanaged.passRetained(Start(name: name, body: body))
