@@ -10,7 +10,7 @@ package final class ExportMemory: Sendable {
   let path: String
   /// What the run before has left; nil if there was none.
   let remembered: SavedExport?
-  private let claim: StateDirectory.SenderIdentity
+  private let claim: StateDirectory.Claim
 
   /// Claims what is remembered of an export.
   /// - Parameters:

@@ -84,11 +84,11 @@ package enum StateDirectory {
   /// Claims a file for this process: nil if another one has, or the place cannot be written. The claim ends with the
   /// last reference, and with the process however it ends (flock(2)).
   /// - Parameter patience: seconds in which another process may end. Blocks so long.
-  static func claim(_ path: String, patience: Double = 0) -> SenderIdentity? {
+  static func claim(_ path: String, patience: Double = 0) -> Claim? {
     makeParents(of: path)
     let descriptor = (path + ".lock").withPath { open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600) }
     guard descriptor >= 0 else { return nil }
-    let claim = SenderIdentity(descriptor)
+    let claim = Claim(descriptor)
     let end = Instant.now.advanced(by: patience)
     while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
       guard errno == EWOULDBLOCK, Instant.now < end else { return nil }
@@ -98,7 +98,7 @@ package enum StateDirectory {
   }
 
   /// See `claim`.
-  final class SenderIdentity: Sendable {
+  final class Claim: Sendable {
     private let descriptor: Int32
     fileprivate init(_ descriptor: Int32) { self.descriptor = descriptor }
     deinit { close(descriptor) }
