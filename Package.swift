@@ -122,6 +122,11 @@ let package = Package(
     tests("PipesTests", ["Rig", "Pipes", "Session", "Wire", "Core", "CLinux", system]),
     tests("MountTests", ["Rig", "Mount", "FUSE", "Export", "Session", "Wire", "Core", "CLinux", system]),
     tests("ForwardTests", ["Rig", "Forward", "Session", "Wire", "Core", log] + nio),
+    tests(
+      "CommandTests",
+      [
+        "Rig", "p2pfs", "Session", "Signaling", "Pairing", "Mount", "FUSE", "Transport", "Core", arguments, system,
+      ]),
     tests("EndToEndTests", ["Rig", "Core", "CLinux", system]),
   ],
   swiftLanguageModes: [.v6]

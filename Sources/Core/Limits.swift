@@ -239,6 +239,9 @@ package enum Limits {
     /// Seconds that either side, with all there, waits for the other one to know: a lost connection is made again in
     /// less.
     package static let farewell = 30.0
+    /// Seconds after its last start for which the side that shows a code remembers it: a working day, in which somebody
+    /// comes back to what was interrupted.
+    package static let remembered = 43_200.0
     /// Seconds that the other side has to hear why this one gives up.
     package static let word = 1.0
     /// Problems that are shown, on either side; the rest are counted.
@@ -478,6 +481,9 @@ package enum Limits {
 
   /// The mounted filesystem.
   package enum Mount {
+    /// Characters of what shows as the source of a mount, for which the kernel and libfuse have a page: enough for an
+    /// address and a path that one reads.
+    package static let source = 200
     /// Furthest that one open file is read ahead: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608
     /// What is asked for at once when reading ahead: eight pieces, so that few requests cover a long link.

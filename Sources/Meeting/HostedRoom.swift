@@ -25,6 +25,8 @@ package actor HostedRoom {
     package var sharesRoom = false
     /// The other side knows the code already: when it is spent it is not replaced, and `run` ends.
     package var keepsCode = false
+    /// What lets the host of the room reclaim it from the signaling server, if that is not remembered; nil: a new one.
+    package var token: RoomToken?
     /// Counts the wrong guesses at `code`, if it is used elsewhere, too; nil: it is not.
     package var guesses: GuessCounter?
     package var ice = ICEConfiguration()
@@ -62,9 +64,10 @@ package actor HostedRoom {
     /// One more code is spent, and a new one is made only after so many seconds.
     case codePaused(seconds: Double)
     case arrived(Session, ConnectionPath?)
-    case away
+    /// The connection of the guest that was reached by this path is lost; it is back; it has left for good.
+    case away(ConnectionPath?)
     case back(ConnectionPath?)
-    case left
+    case left(ConnectionPath?)
     case signalingLost(String)
     case signalingBack
   }
@@ -93,6 +96,8 @@ package actor HostedRoom {
     }
   }
 
+  /// The code of another export of the same, which runs on this computer now; this one is not remembered then.
+  package nonisolated let otherCode: Code?
   let configuration: Configuration
   let server: ServerAddress
   private let report: @Sendable (Event) -> Void
@@ -122,14 +127,16 @@ package actor HostedRoom {
     self.configuration = configuration
     self.server = server
     self.report = report
-    let path = configuration.isOnce ? nil : configuration.directory.flatMap(SavedExport.path)
+    let path = configuration.isOnce ? nil : configuration.directory.flatMap { SavedExport.path(for: $0) }
     // A second export of the same folder at the same time has a code and guests of its own.
     // The export that had it a moment ago may still be on its way out.
     claim = path.flatMap { StateDirectory.claim($0, patience: Limits.Session.succession) }
     savePath = claim == nil ? nil : path
+    let other = claim == nil ? path.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:)) : nil
+    otherCode = other.flatMap { try? Code(parsing: $0.code) }
     let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
-    var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
+    var saved = remembered ?? SavedExport(code: code.text, token: (configuration.token ?? RoomToken.random()).bytes)
     if saved.code != code.text {
       saved.code = code.text
       saved.wrongAttempts = 0
@@ -325,8 +332,9 @@ package actor HostedRoom {
     if configuration.isOnce { serving?.cancel() }
     // Before it is served: should this process be killed, the next one knows the guest.
     save()
+    guest.path = await met.link.path()
     await connect(guest, met.link)
-    report(.arrived(guest.session, await met.link.path()))
+    report(.arrived(guest.session, guest.path))
   }
 
   private func connect(_ guest: Guest, _ link: DataChannelLink) async {
@@ -379,12 +387,12 @@ package actor HostedRoom {
       if wasOnline || guest.isRestored { report(.back(guest.path)) }
     case .offline:
       if guest.awaySince == nil { guest.awaySince = Instant.now }
-      if wasOnline { report(.away) }
+      if wasOnline { report(.away(guest.path)) }
     case .expired: break
     case .over:
       forget(guest)
       save()
-      report(.left)
+      report(.left(guest.path))
     }
   }
 
