@@ -254,6 +254,9 @@ package enum Limits {
     /// Seconds for which a side that has everything waits for the other one's confirmation: longer than making a lost
     /// connection again.
     package static let farewell = 30.0
+    /// Seconds after its last start for which the side that shows a code remembers it: a working day, in which somebody
+    /// comes back to what was interrupted.
+    package static let remembered = 43_200.0
     /// Time allowed to deliver the error message before closing.
     package static let word = 1.0
     /// Problems printed on either side; the rest are counted.
@@ -495,6 +498,9 @@ package enum Limits {
 
   /// The mounted filesystem.
   package enum Mount {
+    /// Characters of what shows as the source of a mount, for which the kernel and libfuse have a page: enough for an
+    /// address and a path that one reads.
+    package static let source = 200
     /// Largest read-ahead of one open file: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608
     /// Bytes per read-ahead request: eight pieces, so that few requests cover a long link.

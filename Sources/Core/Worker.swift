@@ -11,7 +11,7 @@ package struct Worker: @unchecked Sendable {
   /// instead of being stopped (termios(3)). `name` has at most 15 bytes.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     let (thread, result) = Worker.start(name, body)
-    precondition(result == 0, "no thread to be had: \(result)")
+    precondition(result == 0, "pthread_create failed: \(result)")
     self.thread = thread
   }
 

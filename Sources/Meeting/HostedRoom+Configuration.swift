@@ -21,6 +21,8 @@ extension HostedRoom {
     package var sharesRoom = false
     /// The other side knows the code already: when it is spent it is not replaced, and `run` ends.
     package var keepsCode = false
+    /// What lets the host of the room reclaim it from the signaling server, if that is not remembered; nil: a new one.
+    package var token: RoomToken?
     /// Counts the wrong guesses at `code`, if it is used elsewhere, too; nil: it is not.
     package var guesses: GuessCounter?
     package var ice = ICEConfiguration()
@@ -51,9 +53,10 @@ extension HostedRoom {
     /// One more code is spent, and a new one is made only after so many seconds.
     case codePaused(seconds: Double)
     case arrived(Session, ConnectionPath?)
-    case away
+    /// The connection of the guest that was reached by this path is lost; it is back; it has left for good.
+    case away(ConnectionPath?)
     case back(ConnectionPath?)
-    case left
+    case left(ConnectionPath?)
     /// The signaling server cannot be had at first; it is tried on, since there are guests that may come back.
     case signalingAwaited(String)
     case signalingLost(String)

@@ -72,7 +72,7 @@ package actor HostedRoom {
     savePath = memory?.path
     let remembered = memory?.remembered
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
-    var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
+    var saved = remembered ?? SavedExport(code: code.text, token: (configuration.token ?? RoomToken.random()).bytes)
     if saved.code != code.text {
       saved.code = code.text
       saved.wrongAttempts = 0
@@ -277,8 +277,9 @@ package actor HostedRoom {
     if configuration.isOnce { serving?.cancel() }
     // Before it is served: should this process be killed, the next one knows the guest.
     save()
+    guest.path = await met.link.path()
     await connect(guest, met.link)
-    report(.arrived(guest.session, await met.link.path()))
+    report(.arrived(guest.session, guest.path))
   }
 
   private func connect(_ guest: Guest, _ link: DataChannelLink) async {
@@ -332,12 +333,12 @@ package actor HostedRoom {
       if wasOnline || guest.isRestored { report(.back(guest.path)) }
     case .offline:
       if guest.awaySince == nil { guest.awaySince = Instant.now }
-      if wasOnline { report(.away) }
+      if wasOnline { report(.away(guest.path)) }
     case .expired: break
     case .over:
       forget(guest)
       save()
-      report(.left)
+      report(.left(guest.path))
     }
   }
 

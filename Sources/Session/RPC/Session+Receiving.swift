@@ -38,7 +38,7 @@ extension Session {
     do {
       let header = try Header(&reader)
       // Long answers wait for the backlog; short ones, many times over, would fill the memory all the same.
-      guard takesAnswers(link) else { throw MalformedMessage("it does not take its answers") }
+      guard takesAnswers(link) else { throw MalformedMessage("it reads no replies") }
       if header.kind == .reply || header.kind == .request { isStirred.store(true, ordering: .relaxed) }
       switch header.kind {
       case .reply: complete(header, frame, from: link)
