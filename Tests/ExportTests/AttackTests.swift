@@ -143,7 +143,7 @@ enum Forged {
 }
 
 /// Table A of the threats: a hostile client.
-@Suite struct AttackTests {
+@Suite(.onThreads) struct AttackTests {
   @Test(arguments: [
     "..", ".", "/", "/etc/passwd", "a/../../x", "../x", "a//b", "a/", "/a", "a/./b", "d/..", "a\0b", "\0", "d/../..",
   ])

@@ -10,7 +10,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// What is open between a flush and the next change, and what changes at opening and reading.
-@Suite struct FlushTests {
+@Suite(.onThreads) struct FlushTests {
   /// Whether a program could be executed: nothing has it open for writing.
   private func isClosed(_ path: FilePath) -> Bool {
     let file = open(path.string, O_RDONLY)

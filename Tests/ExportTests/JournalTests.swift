@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// Deciding by the records, without a file.
-@Suite struct JournalRecordTests {
+@Suite(.onThreads) struct JournalRecordTests {
   private let one = FileIdentity(device: 1, inode: 1, generation: 1)
   private let other = FileIdentity(device: 1, inode: 1, generation: 2)
   private let p = try! path("a")
@@ -101,7 +101,7 @@ import P2PFSWire
 }
 
 /// The file, and an exporter that is started again.
-@Suite struct JournalTests {
+@Suite(.onThreads) struct JournalTests {
   private let identity = [UInt8](repeating: 7, count: 16)
 
   private func header(_ operation: P2PFSWire.Operation, _ sequence: UInt64) -> Header {

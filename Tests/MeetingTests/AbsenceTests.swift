@@ -10,7 +10,7 @@ import P2PFSTransport
 
 @testable import P2PFSMeeting
 
-@Suite(.timeLimit(.minutes(1))) struct AbsenceTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct AbsenceTests {
   /// Counts how often what a guest had open was closed.
   private final class Counter: Sendable {
     let ends = Atomic(0)

@@ -1,10 +1,11 @@
 import P2PFSCore
+import Rig
 import Testing
 
 @testable import P2PFSMeeting
 
 /// The times between tries.
-@Suite struct BackoffTests {
+@Suite(.onThreads) struct BackoffTests {
   @Test func triesInVainBecomeRare() {
     var growth = BackoffGrowth()
     let spacings = (0..<7).map { _ in growth.next(after: .other) }

@@ -4,13 +4,14 @@ import P2PFSPairing
 import P2PFSSession
 import P2PFSSignaling
 import Synchronization
+import Rig
 import Testing
 import P2PFSTransport
 
 @testable import P2PFSMeeting
 
 /// Two sides of one task that meet by a code through a real signaling server, over loopback.
-@Suite(.timeLimit(.minutes(1))) struct RendezvousTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct RendezvousTests {
   private func startServer() async throws -> (SignalServer, ServerAddress) {
     var configuration = SignalServer.Configuration()
     configuration.host = "127.0.0.1"

@@ -6,7 +6,7 @@ import SystemPackage
 import Testing
 
 /// Files of a peer, read without a mount, over loopback.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct PeerFilesTests {
+@Suite(.onThreads, .serialized, .timeLimit(.minutes(5))) struct PeerFilesTests {
   private let place: TemporaryDirectory
 
   init() throws {

@@ -6,13 +6,10 @@ import P2PFSWire
 /// and to the end.
 ///
 /// The input is a sequence of steps of two bytes: what happens, and how much of it.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzChannel(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let input = UnsafeBufferPointer(start: bytes, count: count)
+func fuzzChannel(_ input: UnsafeBufferPointer<UInt8>) {
   var pair = Pair()
-  for start in stride(from: 0, to: count - 1, by: 2) { pair.step(input[start] % 16, Int(input[start + 1])) }
+  for start in stride(from: 0, to: input.count - 1, by: 2) { pair.step(input[start] % 16, Int(input[start + 1])) }
   pair.finish()
-  return 0
 }
 
 /// What is sent on one data channel of a connection, until it is delivered.

@@ -6,16 +6,14 @@ import P2PFSWire
 ///
 /// The input is a sequence of steps of four bytes: what happens, a small number, and where the peer's positions lie
 /// from those that are right.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzChannelState(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let input = UnsafeBufferPointer(start: bytes, count: count)
+func fuzzChannelState(_ input: UnsafeBufferPointer<UInt8>) {
   let heard = Frame(copying: zeros)
   let (sendPool, receivePool) = (WindowPool(), WindowPool())
   var state = ChannelState(
-    number: 1, keepsMessages: false, isKnownToPeer: count & 1 == 0, sendPool: sendPool, receivePool: receivePool)
+    number: 1, keepsMessages: false, isKnownToPeer: input.count & 1 == 0, sendPool: sendPool, receivePool: receivePool)
   var taken: [FrameSlice] = []
   do {
-    for start in stride(from: 0, to: count - 3, by: 4) {
+    for start in stride(from: 0, to: input.count - 3, by: 4) {
       let (step, amount) = (input[start], UInt64(input[start + 1]))
       let shift = Int64(Int16(bitPattern: UInt16(input[start + 2]) << 8 | UInt16(input[start + 3])))
       // Mostly near what is right, sometimes at the end of the range.
@@ -65,7 +63,6 @@ public func fuzzChannelState(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CI
   precondition(
     sendPool.take(Limits.Channel.windowPool) && receivePool.take(Limits.Channel.windowPool),
     "a window was not given back")
-  return 0
 }
 
 private let zeros = [UInt8](repeating: 0, count: 65_536)

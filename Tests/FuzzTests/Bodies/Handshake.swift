@@ -2,14 +2,11 @@
 import P2PFSTransport
 
 /// The first bytes of a stranger: messages of the handshake, and of the protocol that opens data channels.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzHandshake(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let input = UnsafeBufferPointer(start: bytes, count: count)
+func fuzzHandshake(_ input: UnsafeBufferPointer<UInt8>) {
   if let message = HandshakeMessage(Array(input)) {
     precondition(HandshakeMessage(message.encoded) == message, "it reads differently the second time")
   }
   if case .open(_, let label, let name)? = try? DataChannelEstablishment(parsing: UnsafeRawBufferPointer(input)) {
-    precondition(label.utf8.count <= 3 * count && name.utf8.count <= 3 * count)
+    precondition(label.utf8.count <= 3 * input.count && name.utf8.count <= 3 * input.count)
   }
-  return 0
 }

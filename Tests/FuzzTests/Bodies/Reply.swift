@@ -2,11 +2,10 @@ import P2PFSCore
 import P2PFSWire
 
 /// Messages as a client reads them: the header, and each kind of answer behind it.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzReply(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let frame = Frame(copying: UnsafeBufferPointer(start: bytes, count: count))
+func fuzzReply(_ input: UnsafeBufferPointer<UInt8>) {
+  let frame = Frame(copying: input)
   var reader = Reader(frame)
-  guard let header = try? Header(&reader) else { return 0 }
+  guard let header = try? Header(&reader) else { return }
   let reply = Reply(header, in: frame)
   if let attributes = try? reply.attributes() { precondition(attributes.size >= 0) }
   if let piece = try? reply.piece() { precondition(piece.offset >= 0 && piece.data.bytes.count == piece.data.count) }
@@ -17,5 +16,4 @@ public func fuzzReply(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       precondition(!entry.name.contains(UInt8(ascii: "/")) && entry.name.count <= Limits.Wire.name)
     }
   }
-  return 0
 }

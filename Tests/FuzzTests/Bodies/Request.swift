@@ -2,12 +2,11 @@ import P2PFSCore
 import P2PFSWire
 
 /// Requests, as the exporter reads them: whatever decodes must encode, and mean the same when decoded again.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzRequest(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let frame = Frame(copying: UnsafeBufferPointer(start: bytes, count: count))
+func fuzzRequest(_ input: UnsafeBufferPointer<UInt8>) {
+  let frame = Frame(copying: input)
   var reader = Reader(frame)
   guard let operation: UInt8 = try? reader.integer(), let request = try? Request(operation: operation, &reader) else {
-    return 0
+    return
   }
   let encoded = request.encoded()
   var second = Reader(encoded, from: Header.length)
@@ -18,5 +17,4 @@ public func fuzzRequest(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   withExtendedLifetime((encoded, twice)) {
     precondition(twice.bytes.elementsEqual(encoded.bytes), "decoded to something else")
   }
-  return 0
 }

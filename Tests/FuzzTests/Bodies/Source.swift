@@ -2,9 +2,8 @@ import P2PFSCore
 import P2PFSPairing
 
 /// What `p2pfs mount` is given on the command line: a code or a name, a server, a path.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzSource(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let text = String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
+func fuzzSource(_ input: UnsafeBufferPointer<UInt8>) {
+  let text = String(decoding: input, as: UTF8.self)
   if let code = try? Code(parsing: text) {
     precondition((try? Code(parsing: code.text)) == code, "the code reads differently the second time")
   }
@@ -13,5 +12,4 @@ public func fuzzSource(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     precondition((try? ServerAddress(parsing: server.url)) != nil, "its URL is none")
   }
   if let source = try? PeerAddress(parsing: text) { precondition(!source.path.hasPrefix("/")) }
-  return 0
 }

@@ -4,9 +4,8 @@ import P2PFSWire
 @testable import P2PFSTransfer
 
 /// The messages of a transfer, in a row, against both sides' states: each is preceded by its length in two bytes.
-@_cdecl("LLVMFuzzerTestOneInput")
-public func fuzzTransfer(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-  let frame = Frame(copying: UnsafeBufferPointer(start: bytes, count: count))
+func fuzzTransfer(_ input: UnsafeBufferPointer<UInt8>) {
+  let frame = Frame(copying: input)
   var reader = Reader(frame)
   var offer = TransferMessage.Offer()
   (offer.files, offer.bytes, offer.tops) = (8, 1 << 40, 1)
@@ -43,5 +42,4 @@ public func fuzzTransfer(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
       }
     }
   }
-  return 0
 }
