@@ -13,13 +13,24 @@ package struct OnThreads: TestTrait, SuiteTrait, TestScoping {
   package var isRecursive: Bool { true }
   /// How much of `TestGate.width` it takes.
   let weight: Int
+  /// Whether the test has been let in, by a trait further out.
+  @TaskLocal private static var isIn = false
+
+  /// Of a suite's and a test's own the heavier counts.
+  package func scopeProvider(for test: Test, testCase: Test.Case?) -> OnThreads? {
+    let all = test.traits.compactMap { $0 as? OnThreads }
+    return testCase == nil || all.contains { $0.weight > weight } ? nil : self
+  }
 
   package func provideScope(
     for test: Test, testCase: Test.Case?, performing function: @Sendable () async throws -> Void
   ) async throws {
+    guard !OnThreads.isIn else { return try await function() }
     await TestGate.shared.enter(weight)
     defer { TestGate.shared.leave(weight) }
-    try await withTaskExecutorPreference(TestThreads.shared) { try await function() }
+    try await withTaskExecutorPreference(TestThreads.shared) {
+      try await OnThreads.$isIn.withValue(true) { try await function() }
+    }
   }
 }
 
