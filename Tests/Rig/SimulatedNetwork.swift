@@ -6,10 +6,7 @@ package final class SimulatedNetwork: @unchecked Sendable {
   // Everything is used by one thread, that of the test. `@Sendable` closures of the program under test hold it.
 
   /// The two computers.
-  package enum Side: Int, Sendable, CaseIterable {
-    case one, other
-    package var peer: Side { self == .one ? .other : .one }
-  }
+  package enum Side: Int, Sendable { case one, other }
 
   private struct Event {
     let at: Instant
@@ -33,6 +30,7 @@ package final class SimulatedNetwork: @unchecked Sendable {
   private var queue: [Event] = []
   private var last: UInt64 = 0
 
+  /// A network with good paths, in which nothing is planned.
   package init(seed: UInt64) { random = SeededGenerator(seed: seed) }
 
   /// The clock of whoever lives in the network.

@@ -4,6 +4,7 @@ package import P2PFSCore
 package struct SeededGenerator: RandomNumberGenerator, Sendable {
   private var state: UInt64
 
+  /// The numbers of this seed, from the first on.
   package init(seed: UInt64) { state = seed }
 
   package mutating func next() -> UInt64 {
@@ -34,6 +35,7 @@ package struct SimulatedPath: Sendable {
     package var end: Double
     package var loss: Double
 
+    /// Bursts of the given probabilities.
     package init(begin: Double, end: Double, loss: Double) { (self.begin, self.end, self.loss) = (begin, end, loss) }
   }
 
@@ -56,6 +58,7 @@ package struct SimulatedPath: Sendable {
   private var isBad = false
   private var isFreeAt = Instant(nanoseconds: 0)
 
+  /// A good path of 200 Mbit/s and 20 ms.
   package init() {}
 
   /// Takes a datagram of `count` bytes in.
