@@ -21,6 +21,7 @@ extension PeerFilesystem {
     let (abandoned, isKnown) = locked { state -> ([UInt64], Bool) in
       let isKnown = state.files.removeValue(forKey: file.handle.rawValue) != nil
       _ = file.stream.invalidate()
+      file.stream.leave()
       defer { file.requests = [:] }
       return (Array(file.requests.values), isKnown)
     }
@@ -59,6 +60,7 @@ extension PeerFilesystem {
       requester.send(Request.fsync(file.handle, dataOnly: dataOnly).encoded(), on: .bulk) { [self] reply in
         let error = locked { state -> Errno? in
           let error = file.failure.takeForFsync() ?? file.lost ?? reply.error
+          file.told = error == nil ? nil : covered
           if error == nil {
             file.node.endSync(covered)
             state.unsynced.synced(file.node)
@@ -74,11 +76,12 @@ extension PeerFilesystem {
   func flush(_ request: consuming FUSERequest, node: UInt64, handle: UInt64) {
     guard let file = locked({ $0.files[handle] }) else { return _ = request.fail(.badFileDescriptor) }
     endAppend(of: file)
-    let (isWritten, error) = locked { _ -> (Bool, Errno?) in
+    let (isWritten, isTold, error) = locked { _ -> (Bool, Bool, Errno?) in
       defer { file.isWritten = false }
+      let isTold = file.told == file.node.writes.lastNumber
       // A file that the peer does not know any more has nothing to close there.
       let isWritten = file.isWritten && file.lost == nil
-      return (isWritten, isWritten ? nil : file.failure.tellForFlush())
+      return (isWritten, isTold, isWritten ? nil : file.failure.tellForFlush())
     }
     guard isWritten else {
       if let error { request.fail(error) } else { request.succeed() }
@@ -90,7 +93,7 @@ extension PeerFilesystem {
     afterSending(file.node) { [self] in
       requester.send(Request.flush(file.handle).encoded(), on: .bulk) { [self] reply in
         let error = locked { _ -> Errno? in
-          if let error = reply.error { _ = file.failure.note(error) }
+          if let error = reply.error, !isTold { _ = file.failure.note(error) }
           return file.failure.tellForFlush()
         }
         guard let request = pending.take() else { return }

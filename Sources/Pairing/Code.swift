@@ -1,13 +1,13 @@
 import P2PFSCore
 
-/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
+/// The text by which one person lets another one in: `ROOM-SECRET`, for example `482153-lusab-babad`.
 ///
 /// ROOM is all that a signaling server learns. SECRET goes into the handshake (`Credential`) and nowhere else: it is
 /// in no description, log or message, and no function of it leaves the machine.
 package struct Code: Sendable, Equatable {
   /// Six digits that name the meeting place.
   package let room: String
-  /// SECRET in its one spelling, as ASCII: what the handshake is fed with.
+  /// SECRET in its one spelling, as ASCII: the password of the handshake.
   let password: Secret
 
   /// A new code of `words` random words from the system's generator (getrandom(2)).
@@ -29,9 +29,10 @@ package struct Code: Sendable, Equatable {
     }
   }
 
-  /// Reads a code as a person typed it: in any case, with blanks around it.
+  /// Reads a code as a person typed it: in any case, with blanks around it, with blanks or dashes of any kind between its
+  /// words (`CodeSpelling`).
   package init(parsing text: String) throws(CodeError) {
-    let text = text.trimmingBlanks.lowercased()
+    let text = CodeSpelling.plain(text.trimmingBlanks).lowercased()
     guard !text.isEmpty else { throw .empty }
     guard text.utf8.count <= 256 else { throw .tooManyWords }
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)

@@ -50,7 +50,7 @@ extension EndToEnd {
           python3 - "$M" "$E" <<'END'
           import errno, os, sys, time
           mount, export = sys.argv[1:]
-          names = ["same", "renamed", "removed", "other"]
+          names = ["same", "renamed", "removed", "other", "moved"]
           files = {name: os.open(f"{mount}/{name}", os.O_RDWR | os.O_CREAT, 0o444) for name in names}
           for file in files.values():
               os.write(file, b"before\\n"); os.fsync(file)
@@ -67,20 +67,64 @@ extension EndToEnd {
               assert os.pread(file, 7, 0) == b"before\\n", name
               os.pwrite(file, b"after\\n", 7); os.fsync(file); os.close(file)
           assert open(f"{export}/same").read() == open(f"{export}/now").read() == "before\\nafter\\n"
-          for name, error in [("removed", "EIO"), ("other", "ESTALE")]:
+          for name, error in [("removed", "EIO"), ("other", "ESTALE"), ("moved", "ESTALE")]:
               file = files[name]
               found = outcome(lambda: os.fsync(file)), outcome(lambda: os.preadv(file, [bytearray(1)], 1 << 20))
               assert found[0] == error, (name, found)
+              if name == "moved":
+                  found = [outcome(lambda: os.fstat(file)) for _ in range(4)]
+                  assert found == [error] * 4, (name, found)
               os.close(file)
           END
           """)
         #expect(eventually(within: 20) { access(pair.export + "/ready", F_OK) == 0 })
         pair.exporter.child.stop()
-        try pair.host("cd \"$E\"; mv other moved; echo new > other; touch go")
+        try pair.host("cd \"$E\"; mv other another; mv moved elsewhere; echo new > other; touch go")
         let exporter = try Exporter(pair.a.startP2PFS(["export", pair.export]))
         #expect(exporter.code == pair.exporter.code)
         let outcome = try script.wait(seconds: 60)
         #expect(outcome.status == 0, "\(outcome)")
+      }
+    }
+
+    @Test func `started again before there is a signaling server, it waits for one, and the mount goes on`() throws {
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+        let export = a.makeDirectory("export")
+        let signal = ["signal", "--listen", "127.0.0.1:12985", "--no-stun"]
+        let options = ["--signal", "ws://127.0.0.1:12985"]
+        // Nobody looks for it yet.
+        #expect(try a.startP2PFS(["export", export] + options).wait(seconds: 20).status == 3)
+        let server = try a.startP2PFS(signal)
+        _ = try server.line(with: "Signaling at", seconds: 20)
+        let exporter = try Exporter(a.startP2PFS(["export", export] + options))
+        let mounted = try b.mount(exporter.code, on: "mnt", ["-o", "timeout=60"])
+        try b.shell("echo one > \"$M/f\"", ["M": mounted.point])
+        exporter.child.stop()
+        server.stop()
+        let again = try a.startP2PFS(["export", export] + options)
+        _ = try again.line(with: "There is no signaling server yet", seconds: 20)
+        let writer = try b.start(["bash", "-euc", "echo two >> \"$M/f\""], environment: ["M": mounted.point])
+        usleep(2_000_000)
+        #expect(again.isRunning && writer.isRunning)
+        _ = try a.startP2PFS(signal).line(with: "Signaling at", seconds: 20)
+        #expect(try Exporter(again).code == exporter.code)
+        #expect(try writer.wait(seconds: 30).status == 0)
+        #expect(contents(of: export + "/f") == "one\ntwo\n")
+      }
+    }
+
+    @Test func `another export does not take the port where guests look`() throws {
+      try EndToEnd.pair(mount: ["-o", "timeout=60"]) { pair in
+        // By its code, since it ends without waiting for anybody.
+        pair.exporter.child.signal(SIGTERM)
+        #expect(try pair.exporter.child.wait(seconds: 10).status == 0)
+        let other = try pair.a.export(pair.a.makeDirectory("other"))
+        func server(_ code: String) -> Substring { code.split(separator: "@").last ?? "" }
+        #expect(server(other.code) != server(pair.exporter.code))
+        let again = try Exporter(pair.a.startP2PFS(["export", pair.export]))
+        #expect(again.code == pair.exporter.code)
+        try pair.guest("echo here > \"$M/f\"")
       }
     }
 

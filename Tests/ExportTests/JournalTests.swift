@@ -8,98 +8,6 @@ import P2PFSWire
 
 @testable import P2PFSExport
 
-/// Deciding by the records, without a file.
-@Suite(.onThreads) struct JournalRecordTests {
-  private let one = FileIdentity(device: 1, inode: 1, generation: 1)
-  private let other = FileIdentity(device: 1, inode: 1, generation: 2)
-  private let p = try! path("a")
-  private let q = try! path("b")
-
-  private func record(
-    _ request: Request, _ source: FileIdentity? = nil, _ target: FileIdentity? = nil
-  ) -> JournalRecord {
-    var record = JournalRecord(operation: request.operation.rawValue, sequence: 1 << 16)
-    (record.source, record.target) = (source, target)
-    return record
-  }
-
-  @Test func `a record comes back as it was written`() {
-    var record = record(.unlink(p), one, nil)
-    (record.size, record.count, record.offset, record.status) = (.max, .max, -1, 17)
-    let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: JournalRecord.length, alignment: 64)
-    defer { memory.deallocate() }
-    memory.initializeMemory(as: UInt8.self, repeating: 0xff)
-    record.writeFields(to: memory)
-    #expect(JournalRecord(.intended, from: UnsafeRawBufferPointer(memory)) == record)
-  }
-
-  @Test func `what was done is done, with the error it ended with`() {
-    for request in [
-      Request.mkdir(p, mode: 0), .rename(p, to: q, .replace), .fsync(Handle(rawValue: 1), dataOnly: false),
-    ] {
-      var record = record(request, one, other)
-      record.state = .done
-      #expect(record.verdict(for: request, now: .init()) == .done(nil))
-      record.status = UInt32(Errno.noSpace.rawValue)
-      #expect(record.verdict(for: request, now: .init()) == .done(.noSpace))
-    }
-  }
-
-  @Test func `what makes a name is done if there was none before`() {
-    let requests: [Request] = [
-      .mkdir(p, mode: 0), .mknod(p, mode: 0o100644), .symlink(p, target: [1]), .link(existing: .path(q), p),
-      .create(Handle(rawValue: 1), p, [.write, .exclusive], mode: 0),
-    ]
-    for request in requests {
-      #expect(record(request).verdict(for: request, now: .init()) == .undone)
-      #expect(record(request).verdict(for: request, now: .init(source: one)) == .done(nil))
-      // It was there before: doing it again tells what it told.
-      #expect(record(request, one).verdict(for: request, now: .init(source: one)) == .undone)
-    }
-  }
-
-  @Test func `what removes a name is done if the file has lost it`() {
-    for request in [Request.unlink(p), .rmdir(p)] {
-      #expect(record(request, one).verdict(for: request, now: .init(source: one)) == .undone)
-      #expect(record(request, one).verdict(for: request, now: .init()) == .done(nil))
-      // The same number, but another file: it was made since.
-      #expect(record(request, one).verdict(for: request, now: .init(source: other)) == .done(nil))
-      #expect(record(request).verdict(for: request, now: .init()) == .undone)
-    }
-  }
-
-  @Test(arguments: [RenameMode.replace, .noReplace, .exchange]) func `a rename is done if the file has moved`(
-    _ mode: RenameMode
-  ) {
-    let request = Request.rename(p, to: q, mode)
-    let isExchange = mode == .exchange
-    let before = record(request, one, other)
-    #expect(before.verdict(for: request, now: .init(source: one, target: other)) == .undone)
-    #expect(before.verdict(for: request, now: .init(source: isExchange ? other : nil, target: one)) == .done(nil))
-    // Two names of one file stay as they are.
-    #expect(record(request, one, one).verdict(for: request, now: .init(source: one, target: one)) == .undone)
-    #expect(record(request, nil, other).verdict(for: request, now: .init(target: other)) == .undone)
-  }
-
-  @Test func `an append is found by its bytes`() {
-    func verdict(_ data: String, _ grown: String, isAll: Bool = true) -> AppendVerdict {
-      Array(data.utf8).withUnsafeBytes { data in
-        Array(grown.utf8).withUnsafeBytes { AppendVerdict(of: data, size: 100, grown: $0, isAll: isAll) }
-      }
-    }
-    #expect(verdict("hello", "") == .undone)
-    #expect(verdict("hello", "hello") == .done(offset: 100))
-    #expect(verdict("hello", "hel") == .part(offset: 100, count: 3))
-    #expect(verdict("hello", "hel", isAll: false) == .undone)
-    // Somebody else was first, or came after.
-    #expect(verdict("hello", "other\nhello") == .done(offset: 106))
-    #expect(verdict("hello", "hello other") == .done(offset: 100))
-    #expect(verdict("hello", "other") == .undone)
-    #expect(verdict("hello", "helhello") == .done(offset: 103))
-    #expect(verdict("", "") == .undone)
-  }
-}
-
 /// The file, and an exporter that is started again.
 @Suite(.onThreads) struct JournalTests {
   private let identity = [UInt8](repeating: 7, count: 16)
@@ -159,6 +67,58 @@ import P2PFSWire
     symlink("/etc/passwd", path)
     #expect(try !Journal(path, identity: identity, bootID: [1]).remembers)
     #expect(throws: Errno.self) { try Journal("/nowhere/journal", identity: identity) }
+  }
+
+  @Test(arguments: [false, true]) func `a permission that a process has lent itself is taken back by the next`(
+    _ isOtherBoot: Bool
+  ) throws {
+    let (exported, kept) = (try TemporaryDirectory(), try TemporaryDirectory())
+    let journalPath = kept.path.appending("journal").string
+    let share = try Share(exported.path)
+    let boot: [UInt8] = isOtherBoot ? [1] : Journal.bootID()
+    func mode(_ name: String) throws -> UInt32 { try share.directory.attributes(at: path(name)).mode & 0o7777 }
+    do {
+      let journal = try Journal(journalPath, identity: identity, bootID: boot)
+      for name in ["lent", "changed", "replaced", "settled"] {
+        try place("x", at: exported.path.appending(name))
+        chmod(exported.path.appending(name).string, 0o444)
+        let file = try share.directory.attributes(at: path(name)).identity
+        let note = journal.note(
+          Loan(path: try path(name), inode: file.inode, generation: file.generation, mode: 0o444, lent: 0o644))
+        #expect(note != nil)
+        if name == "settled", let note { journal.settle(note) }
+        chmod(exported.path.appending(name).string, 0o644)
+      }
+      let another = Loan(path: try path("x"), inode: 1, generation: 1, mode: 0, lent: 0o200)
+      #expect(journal.note(another) != nil)
+      var long = another
+      long.path = try path(String(repeating: "a/", count: 1_000) + "a")
+      #expect(journal.note(long) == nil)
+    }
+    // It dies here. Others go on.
+    chmod(exported.path.appending("changed").string, 0o600)
+    rename(exported.path.appending("replaced").string, exported.path.appending("moved").string)
+    try place("y", at: exported.path.appending("replaced"))
+    chmod(exported.path.appending("replaced").string, 0o644)
+    let journal = try Journal(journalPath, identity: identity)
+    #expect(journal.left.count == 4)
+    let session = ExportSession(share, journal: journal)
+    #expect(try mode("lent") == 0o444)
+    #expect(try mode("changed") == 0o600 && mode("replaced") == 0o644 && mode("settled") == 0o644)
+    session.suspend()
+    #expect(try Journal(journalPath, identity: identity).left.isEmpty)
+  }
+
+  @Test func `a file that forbids it is opened again, and keeps its mode`() throws {
+    let (exported, kept) = (try TemporaryDirectory(), try TemporaryDirectory())
+    try place("x", at: exported.path.appending("f"))
+    chmod(exported.path.appending("f").string, 0o444)
+    let share = try Share(exported.path)
+    let journal = try Journal(kept.path.appending("journal").string, identity: identity)
+    let opened = try share.directory.openAgain(path("f"), [.read, .write], journal)
+    #expect(Glibc.write(opened.rawValue, "y", 1) == 1)
+    #expect(try share.directory.attributes(at: path("f")).mode == 0o100444)
+    #expect(Journal.readLoans(journal.base).isEmpty)
   }
 
   /// When the first exporter dies.

@@ -122,7 +122,7 @@ struct ChannelState {
   /// The peer's opening message has come. Returns what it has not received.
   mutating func opened(_ open: ChannelMessage.Open) throws(MalformedMessage) -> [Frame] {
     guard open.received <= sent, open.received >= peerConsumed else {
-      throw MalformedMessage("it received what was not said")
+      throw MalformedMessage("it claims to have received data that was never sent")
     }
     isKnownToPeer = true
     try credit(consumed: open.consumed, limit: open.limit)
@@ -136,7 +136,7 @@ struct ChannelState {
 
   /// The peer has taken something, and grants more. Never less than before.
   mutating func credit(consumed: UInt64, limit: UInt64) throws(MalformedMessage) {
-    guard consumed <= sent else { throw MalformedMessage("it took what was not said") }
+    guard consumed <= sent else { throw MalformedMessage("it acknowledged data that was never sent") }
     peerConsumed = max(peerConsumed, consumed)
     peerLimit = max(peerLimit, limit)
     while let first = kept.first, first.end <= peerConsumed { kept.removeFirst() }

@@ -51,6 +51,9 @@ package protocol Responder: AnyObject, Sendable {
   func suspend()
   /// What outlives this program of the session; nil: nothing.
   var memory: (any SlotMemory)? { get }
+  /// Whether it has files open that other sessions could have otherwise, beyond those that each has for sure. From any
+  /// thread.
+  var holdsSharedFiles: Bool { get }
 }
 
 extension Responder {
@@ -58,6 +61,8 @@ extension Responder {
   package func suspend() { end() }
   /// None.
   package var memory: (any SlotMemory)? { nil }
+  /// No.
+  package var holdsSharedFiles: Bool { false }
 }
 
 /// What outlives a program of what a client has asked it for: `Export` keeps it in a mapped file, and looks there itself

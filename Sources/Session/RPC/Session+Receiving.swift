@@ -38,7 +38,7 @@ extension Session {
     do {
       let header = try Header(&reader)
       // Long answers wait for the backlog; short ones, many times over, would fill the memory all the same.
-      guard takesAnswers(link) else { throw MalformedMessage("it does not take its answers") }
+      guard takesAnswers(link) else { throw MalformedMessage("it reads no replies") }
       if header.kind == .reply || header.kind == .request { isStirred.store(true, ordering: .relaxed) }
       switch header.kind {
       case .reply: complete(header, frame, from: link)
@@ -99,7 +99,7 @@ extension Session {
         observers += state.turn(.offline).map { ($0, .offline) }
         // It was started again: whether it did what it was asked last is not known, unless it remembers.
         let remembers = hello.flags.contains(.remembers)
-        if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
+        if !remembers { lost = state.pending.removeUndecided() }
         state.restart = PeerRestart(
           remembers: remembers,
           isOtherMachine: known.machine != hello.machine || state.restart?.isOtherMachine ?? false)
@@ -280,7 +280,8 @@ extension Session {
       let changes = Operation(rawValue: exchange.header.operation)?.changes ?? false
       // A peer that was started again numbers its requests anew: it must not get the answers to older ones.
       let isKnown = exchange.connection >= state.slotsSince
-      if changes, isKnown {
+      // What ends with an error because this side lets go of the session was not refused: the next program is asked again.
+      if changes, isKnown, state.status != .over {
         state.slots.record(frame, for: exchange.header.sequence)
         responder?.memory?.keep(frame, to: exchange.header)
       }

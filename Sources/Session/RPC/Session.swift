@@ -197,10 +197,7 @@ package final class Session: Requester, ReplySink {
   }
 
   /// Ends the session: tells the peer, fails what has no answer, closes what the peer had open.
-  package func end() {
-    for link in links { link.send(Session.message(.goodbye), on: .control) }
-    finish()
-  }
+  package func end() { finish(saysGoodbye: true) }
 
   /// The connection in use, and the one that is to take its place.
   private var links: [any Link] { state.withLock { state in [state.link, state.next?.link].compactMap { $0 } } }
@@ -237,9 +234,11 @@ package final class Session: Requester, ReplySink {
     let changes = Operation(rawValue: request.bytes[1])?.changes ?? true
     let ticket = state.withLock { state -> UInt64? in
       guard state.status == .online || state.status == .offline else { return nil }
-      let (isNumbered, ticket) = state.pending.add(request, on: lane, changes: changes, completion: completion)
+      let link = state.status == .online ? state.link : nil
+      let (isNumbered, ticket) = state.pending.add(
+        request, on: lane, changes: changes, isConnected: link != nil, completion: completion)
       // Queued under the lock, so that requests leave in the order in which they were numbered.
-      if isNumbered, state.status == .online { state.link?.send(request, on: lane) }
+      if isNumbered { link?.send(request, on: lane) }
       return ticket
     }
     if let ticket { return ticket }
@@ -260,8 +259,8 @@ package final class Session: Requester, ReplySink {
     return frame
   }
 
-  /// Ends the session; with `forGood`, what is remembered of it goes, too.
-  func finish(forGood: Bool = true) {
+  /// Ends the session; with `forGood`, what is remembered of it goes, too. `saysGoodbye`: tells the peer.
+  func finish(forGood: Bool = true, saysGoodbye: Bool = false) {
     typealias Outcome = (
       links: [any Link], completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
     )
@@ -279,6 +278,8 @@ package final class Session: Requester, ReplySink {
       return (links, state.pending.removeAll(), state.turn(.over))
     }
     guard let outcome else { return }
+    // Only now: the peer's end, which may be here at once, must not look like a connection that is lost.
+    if saysGoodbye { for link in outcome.links { link.send(Session.message(.goodbye), on: .control) } }
     for observer in outcome.observers { observer(.over) }
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }

@@ -10,8 +10,19 @@ extension SignalServer {
     package enum Port: Sendable, Equatable {
       /// This one; 0 lets the kernel choose.
       case exactly(UInt16)
-      /// The first free one from here on, `Limits.Signaling.ports` are tried.
-      case firstFree(from: UInt16)
+      /// The first free one from here on, `Limits.Signaling.ports` are tried; those that are spared after all others.
+      case firstFree(from: UInt16, sparing: Set<UInt16> = [])
+
+      /// In which order ports are tried.
+      var candidates: [UInt16] {
+        switch self {
+        case .exactly(let port): return [port]
+        case .firstFree(let first, let spared):
+          let ports = (0..<UInt16(Limits.Signaling.ports)).map { first.addingReportingOverflow($0) }
+            .filter { !$0.overflow }.map(\.partialValue)
+          return ports.filter { !spared.contains($0) } + ports.filter(spared.contains)
+        }
+      }
     }
 
     /// The address to listen on; nil for any, IPv6 and IPv4.
@@ -58,13 +69,27 @@ extension SignalServer {
         return nil
       }
       do {
-        let chain = try withText(of: certificateFile) { try NIOSSLCertificate.fromPEMFile($0) }
-        let key = try withText(of: keyFile) { try NIOSSLPrivateKey(file: $0, format: .pem) }
+        let chain = try read(certificateFile, "a certificate") { try NIOSSLCertificate.fromPEMFile($0) }
+        let key = try read(keyFile, "a private key") { try NIOSSLPrivateKey(file: $0, format: .pem) }
         var tls = TLSConfiguration.makeServerConfiguration(
           certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
         tls.minimumTLSVersion = .tlsv12
         return try NIOSSLContext(configuration: tls)
-      } catch { throw .certificate(describe(error)) }
+      } catch let error as SignalServerError {
+        throw error
+      } catch {
+        throw .certificate("the key does not belong to the certificate, or OpenSSL does not take one of them")
+      }
+    }
+
+    /// Reads a PEM file with `what`; says in words what is wrong with it.
+    private func read<Result>(_ path: String, _ what: String, _ body: (String) throws -> Result) throws -> Result {
+      guard path.withPath({ access($0, R_OK) }) == 0 else {
+        throw SignalServerError.certificate("\(path.escaped): \(String(cString: strerror(errno)))")
+      }
+      do { return try withText(of: path, body) } catch {
+        throw SignalServerError.certificate("\(path.escaped) is not a PEM file with \(what)")
+      }
     }
 
     /// Lends a path for NIOSSL, which takes text, to a file whose name may be any bytes (`String.pathBytes`).

@@ -2,15 +2,15 @@ import P2PFSCore
 
 /// A session description or candidate that breaks its format.
 package struct MalformedDescription: Error, Sendable, CustomStringConvertible {
-  /// What is wrong with it.
+  /// The reason.
   package let description: String
   init(_ description: String) { self.description = description }
 }
 
-/// What one side tells the other before they can connect: a session description (SDP) with one section for data
-/// channels, as RFC 8829 and RFC 8841 lay it out. A plain value; reads and writes no other media.
+/// A session description (SDP) with one section for data channels, as RFC 8829 and RFC 8841 define it. Each side sends
+/// one to the other before they can connect. A plain value; reads and writes no other media.
 package struct SessionDescription: Sendable, Equatable {
-  /// The `setup` attribute: who is the DTLS client (RFC 8842 section 5).
+  /// The `setup` attribute: the DTLS role of the description's side (RFC 8842 section 5).
   package enum Setup: String, Sendable {
     /// Offers either role.
     case actpass
@@ -27,13 +27,13 @@ package struct SessionDescription: Sendable, Equatable {
   /// SHA-256 of the certificate.
   package var fingerprint: Fingerprint
   package var setup: Setup
-  /// SCTP port; 5000 unless there is a reason.
+  /// SCTP port.
   package var port: UInt16 = 5000
-  /// Largest message in bytes that the writer takes; 0 for no limit. 64 KiB if absent (RFC 8841 section 6.1).
+  /// Largest message in bytes that the description's side accepts; 0 for no limit. 64 KiB if absent (RFC 8841 section 6.1).
   package var largestMessage: UInt64 = 65_536
-  /// Candidates known at the time of writing; others follow on their own (trickle ICE, RFC 8838).
+  /// Candidates known so far; others follow separately (trickle ICE, RFC 8838).
   package var candidates: [Candidate] = []
-  /// Whether `candidates` is all there will be.
+  /// Whether `candidates` is complete.
   package var isComplete = false
   /// Identification of the media section, repeated in the answer.
   package var mediaID = "0"
@@ -60,33 +60,12 @@ package struct Fingerprint: Sendable, Hashable, CustomStringConvertible {
 
   /// Parses 32 pairs of hexadecimal digits with colons between, as RFC 8122 section 5 writes them.
   package init?(parsing text: some StringProtocol) {
-    let pairs = text.utf8.split(separator: UInt8(ascii: ":"), maxSplits: 33, omittingEmptySubsequences: false)
-    guard pairs.count == 32 else { return nil }
-    var bytes: [UInt8] = []
-    for pair in pairs {
-      let digits = Array(pair)
-      guard digits.count == 2, let high = Self.digit(digits[0]), let low = Self.digit(digits[1]) else { return nil }
-      bytes.append(high << 4 | low)
+    let pairs = text.split(separator: ":", maxSplits: 33, omittingEmptySubsequences: false)
+    guard pairs.count == 32, pairs.allSatisfy({ $0.utf8.count == 2 }), let bytes = Hex.decode(pairs.joined()) else {
+      return nil
     }
     self.bytes = bytes
   }
 
-  private static func digit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case 0x30...0x39: byte - 0x30
-    case 0x41...0x46: byte - 0x41 + 10
-    case 0x61...0x66: byte - 0x61 + 10
-    default: nil
-    }
-  }
-
-  package var description: String {
-    let digits = Array("0123456789ABCDEF".utf8)
-    var text: [UInt8] = []
-    for byte in bytes {
-      if !text.isEmpty { text.append(UInt8(ascii: ":")) }
-      text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-    }
-    return String(decoding: text, as: UTF8.self)
-  }
+  package var description: String { bytes.map { Hex.encode([$0], uppercase: true) }.joined(separator: ":") }
 }

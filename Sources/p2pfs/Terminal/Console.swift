@@ -3,6 +3,11 @@ import Glibc
 import P2PFSMeeting
 import Synchronization
 
+/// A number and its noun, as in "1 file" and "2 files".
+func counted(_ number: some BinaryInteger, _ one: String, _ many: String) -> String {
+  "\(number) \(number == 1 ? one : many)"
+}
+
 /// What the user reads. Messages go to standard error; only data goes to standard output.
 enum Console {
   /// Whether standard error is a terminal, so that progress makes sense.
@@ -76,6 +81,9 @@ enum Console {
 
   /// What a peer or a server named, made safe for a terminal: control characters are shown escaped.
   static func escaped(_ text: String) -> String { text.escaped }
+
+  /// As `escaped`, with a full stop at the end if there is none.
+  static func sentence(_ text: String) -> String { escaped(text) + (text.hasSuffix(".") ? "" : ".") }
 
   private static func write(_ text: String, to descriptor: Int32) {
     var bytes = Array(text.showingBytes.utf8)[...]

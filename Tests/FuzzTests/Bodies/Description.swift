@@ -1,6 +1,7 @@
 import P2PFSTransport
 
-/// Session descriptions (SDP) and candidates from the other side, our own or another WebRTC.
+/// Session descriptions (SDP), candidates and messages that open data channels from the other side, our own or another
+/// WebRTC, and what a signaling server says of STUN and TURN servers.
 func fuzzDescription(_ input: UnsafeBufferPointer<UInt8>) {
   let text = String(decoding: input, as: UTF8.self)
   // The parser wants much before it looks further: half of the inputs are put where the attributes are.
@@ -18,7 +19,17 @@ func fuzzDescription(_ input: UnsafeBufferPointer<UInt8>) {
     }
     precondition(again.text == written, "written twice, and different")
   }
+  if let fingerprint = Fingerprint(parsing: text) {
+    precondition(Fingerprint(parsing: fingerprint.description) == fingerprint, "a fingerprint reads differently")
+  }
   if let candidate = try? Candidate.parse(text) {
     precondition((try? Candidate.parse(candidate.description)) != nil, "what was written does not parse")
+  }
+  let raw = UnsafeRawBufferPointer(input)
+  if let message = try? DataChannelEstablishment(parsing: raw), message == .acknowledge {
+    precondition(raw.first == 2, "not an acknowledgement")
+  }
+  if let server = ICEServer(uri: text) {
+    precondition(ICEServer(uri: server.description) == server, "what was written does not parse")
   }
 }
