@@ -18,7 +18,8 @@ import Testing
 
   @Test func `each type that parses has a fuzz target that names it`() {
     for (type, target) in Self.targets {
-      #expect(SourceTree.text("Tests/FuzzTests/Bodies/\(target).swift").contains(type), "Tests/FuzzTests/Bodies/\(target).swift: \(type)")
+      let file = "Tests/FuzzTests/Bodies/\(target).swift"
+      #expect(SourceTree.text(file).contains(type), "\(file): \(type)")
     }
   }
 
