@@ -106,9 +106,10 @@ let package = Package(
     example("echo-client"),
     example("chat"),
 
-    // What several test targets share: links in memory, temporary directories.
+    // What several test targets share: threads for tests, links in memory and over a simulated network.
     .target(
-      name: "Rig", dependencies: on("Core", "Session") + [linux, system], path: "Tests/Rig", swiftSettings: settings),
+      name: "Rig", dependencies: on("Core", "Session") + [linux, collections, system], path: "Tests/Rig",
+      swiftSettings: settings),
     // A peer that plays by no rule, for the tests end to end.
     .executableTarget(
       name: "hostile-peer", dependencies: on("Core", "Wire", "Pairing", "Session", "Transfer", "Meeting"),
@@ -118,9 +119,9 @@ let package = Package(
     tests("CoreTests", on("Core") + [system]),
     tests("WireTests", on("Core", "Wire") + [system]),
     tests("PairingTests", on("Core", "Pairing")),
-    tests("SignalingTests", on("Core", "Signaling") + [nioCore]),
+    tests("SignalingTests", on("Core", "Signaling") + ["Rig", nioCore]),
     .testTarget(
-      name: "TransportTests", dependencies: on("Core", "Transport") + [nice], exclude: ["aiortc_peer.py"],
+      name: "TransportTests", dependencies: on("Core", "Transport") + ["Rig", nice], exclude: ["aiortc_peer.py"],
       swiftSettings: settings),
     tests("SessionTests", on("Core", "Wire", "Session") + ["Rig", system]),
     tests(
@@ -138,7 +139,11 @@ let package = Package(
     tests("TransferTests", on("Core", "Wire", "Session", "Export", "Transfer") + ["Rig", system]),
     tests("PipesTests", on("Core", "Wire", "Session", "Pipes") + ["Rig", system]),
     tests("MountTests", on("Core", "Wire", "Session", "Export", "FUSE", "Mount") + ["Rig", log, system]),
-    tests("ForwardTests", on("Core", "Wire", "Session", "Forward") + ["Rig", nioCore]),
+    tests("ForwardTests", on("Core", "Wire", "Session", "Forward") + ["Rig", log, nioCore]),
+    tests(
+      "FuzzTests",
+      on("Core", "Wire", "Pairing", "Signaling", "Transport", "Session", "Meeting", "Transfer", "Forward")
+        + ["Rig", nioCore, .product(name: "NIOHTTP1", package: "swift-nio"), system]),
     tests(
       "CommandTests",
       on("Core", "Pairing", "Signaling", "Transport", "Session", "Meeting", "FUSE")

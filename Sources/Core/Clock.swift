@@ -27,3 +27,17 @@ package struct Instant: Sendable, Comparable, Hashable {
 
   package static func < (left: Instant, right: Instant) -> Bool { left.nanoseconds < right.nanoseconds }
 }
+
+/// Where the time comes from: the machine, or a test.
+package struct Clock: Sendable {
+  private let read: @Sendable () -> Instant
+
+  /// A clock that says what `read` returns, which never goes back. From any thread.
+  package init(_ read: @escaping @Sendable () -> Instant) { self.read = read }
+
+  /// The machine's own, `Instant.now`.
+  package static let real = Clock { .now }
+
+  /// The time now.
+  package var now: Instant { read() }
+}

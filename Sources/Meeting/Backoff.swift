@@ -16,29 +16,41 @@ final class Backoff: Sendable {
 
   private struct State {
     var growth = BackoffGrowth()
-    var began = Instant.now
+    var began: Instant
     var sleep: Task<Void, Never>?
   }
 
-  private let state = Mutex(State())
+  private let clock: Clock
+  private let sleep: @Sendable (_ seconds: Double) async -> Void
+  private let state: Mutex<State>
+
+  /// A try begins now. `sleep` waits for some seconds, or until its task is cancelled.
+  init(
+    clock: Clock = .real,
+    sleep: @escaping @Sendable (_ seconds: Double) async -> Void = { try? await Task.sleep(for: .seconds($0)) }
+  ) {
+    self.clock = clock
+    self.sleep = sleep
+    state = Mutex(State(began: clock.now))
+  }
 
   /// A try begins.
-  func begin() { state.withLock { $0.began = .now } }
+  func begin() { state.withLock { $0.began = clock.now } }
 
   /// Waits until the next try may begin; returns early if the task is cancelled, or at `reset`.
   func wait(after failure: Failure = .other) async {
-    let sleep = state.withLock { state in
+    let waiting = state.withLock { state in
       let spacing = state.growth.next(after: failure) * Double.random(in: 0.75...1.25)
-      let left = spacing - Instant.now.seconds(since: state.began)
+      let left = spacing - clock.now.seconds(since: state.began)
       // A moment in any case, so that nothing that fails at once is tried in a loop.
-      let sleep = Task { _ = try? await Task.sleep(for: .seconds(max(left, 0.05))) }
-      state.sleep = sleep
-      return sleep
+      let waiting = Task { [sleep] in await sleep(max(left, 0.05)) }
+      state.sleep = waiting
+      return waiting
     }
     await withTaskCancellationHandler {
-      await sleep.value
+      await waiting.value
     } onCancel: {
-      sleep.cancel()
+      waiting.cancel()
     }
   }
 

@@ -2,7 +2,7 @@ import Testing
 
 /// Every parser of outside input is fuzzed.
 @Suite struct ParserTests {
-  /// Parsers, by the name of their type, and the file of Tests/fuzz that reaches them.
+  /// Parsers, by the name of their type, and the file of Tests/FuzzTests/Bodies that reaches them.
   private static let targets = [
     "TransferMessage": "Transfer", "SessionDescription": "Description", "Fingerprint": "Description",
     "DataChannelEstablishment": "Handshake",
@@ -18,7 +18,8 @@ import Testing
 
   @Test func `each type that parses has a fuzz target that names it`() {
     for (type, target) in Self.targets {
-      #expect(SourceTree.text("Tests/fuzz/\(target).swift").contains(type), "Tests/fuzz/\(target).swift: \(type)")
+      let file = "Tests/FuzzTests/Bodies/\(target).swift"
+      #expect(SourceTree.text(file).contains(type), "\(file): \(type)")
     }
   }
 

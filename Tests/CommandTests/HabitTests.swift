@@ -1,12 +1,13 @@
 import ArgumentParser
 import P2PFSCore
 import P2PFSPairing
+import Rig
 import Testing
 
 @testable import p2pfs
 
 /// What people type by habit, and what they mistype.
-@Suite struct HabitTests {
+@Suite(.onThreads) struct HabitTests {
   private func mount(_ arguments: String...) throws -> MountCommand {
     try #require(try P2PFSCommand.parseAsRoot(Habits.rewritten(["mount"] + arguments)) as? MountCommand)
   }

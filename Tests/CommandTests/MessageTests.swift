@@ -13,7 +13,7 @@ import P2PFSTransport
 @testable import p2pfs
 
 /// What the user reads.
-@Suite struct MessageTests {
+@Suite(.onThreads) struct MessageTests {
   private let server = ServerAddress(scheme: .wss, host: "meet.example.org")
 
   /// Each starts with what failed, ends as a sentence, and has no name of a Swift type, a case or a library in it.

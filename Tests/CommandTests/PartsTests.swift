@@ -8,7 +8,7 @@ import Testing
 @testable import p2pfs
 
 /// The small parts of the command line.
-@Suite struct PartsTests {
+@Suite(.onThreads) struct PartsTests {
   @Test(
     arguments: [
       ("abc", 3), ("", 0), ("日本", 4), ("e\u{301}", 1), ("👍", 2), ("❤\u{fe0f}", 2), ("ｆ", 2), ("ﾊ", 1),

@@ -1,8 +1,8 @@
+import Rig
 import Testing
 
-/// What a user does, with the real programs, one test after the other: they share the machine's two cores,
-/// the table of mounts and the network namespaces.
-@Suite(.serialized)
+/// What a user does, with the real programs. Few tests run at once: they share the machine's cores.
+@Suite(.heavy)
 struct EndToEnd {
   /// Exports a directory of one computer and mounts it on another, both on this machine, through the signaling
   /// server that the exporter brings along. `E` is the export, `M` the mount, in both computers' scripts.

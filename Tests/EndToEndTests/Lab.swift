@@ -1,5 +1,6 @@
 import Rig
 import Glibc
+import Synchronization
 import Testing
 
 /// Two homes behind two NATs, and the Internet between them (Tests/Lab/lab.sh).
@@ -24,14 +25,17 @@ struct Lab {
   static func run(
     _ natA: NAT, _ natB: NAT, roundTripMilliseconds: Int = 40, megabits: Int = 200, _ body: (Lab) throws -> Void
   ) throws {
-    let prefix = "e2e\(getpid() % 10_000)"
+    // Several labs stand side by side.
+    let prefix = "e2e\(getpid() % 10_000)-\(labs.wrappingAdd(1, ordering: .relaxed).newValue)-"
     defer {
       let names = contentsOfDirectory("/run/netns").filter { $0.hasPrefix(prefix) }
       if !names.isEmpty { Issue.record("network namespaces left behind: \(names)") }
     }
-    try Stage.run { stage in
+    try Stage.run(hasNetwork: false) { stage in
       let machine = try stage.computer("machine")
-      let variables = ["LAB_PREFIX": prefix, "LAB_STATE": stage.directory + "/lab"]
+      let variables = [
+        "LAB_PREFIX": prefix, "LAB_STATE": stage.directory + "/lab", "LAB_WAN": Stage.products + "/lab-wan",
+      ]
       let up = try machine.run(
         ["bash", script, "up", "\(roundTripMilliseconds)", "\(megabits)", "0", natA.rawValue, natB.rawValue],
         environment: variables, seconds: 30)
@@ -45,6 +49,8 @@ struct Lab {
       for computer in [lab.b, lab.a, lab.net] { computer.leave() }
     }
   }
+
+  private static let labs = Atomic<Int>(0)
 
   private static let script: String = {
     // This file is Tests/EndToEndTests/Lab.swift.

@@ -11,6 +11,8 @@ final class Stage {
   let directory: String
   /// The value of `P2PFS_TEST` in the environment of all that belongs to this test.
   let mark: String
+  /// The network namespace in which its computers stand unless they are given another: nobody else takes a port there.
+  private var network: String?
   private var computers: [Computer] = []
 
   private init() throws {
@@ -40,8 +42,10 @@ final class Stage {
   static let program = products + "/p2pfs"
 
   /// Runs a test with a stage of its own; afterwards ends politely what still runs, and fails if anything is left.
-  static func run(_ body: (Stage) throws -> Void) throws {
+  /// `hasNetwork`: whether its computers share a network, which is not this machine's.
+  static func run(hasNetwork: Bool = true, _ body: (Stage) throws -> Void) throws {
     let stage = try Stage()
+    if hasNetwork { try stage.makeNetwork() }
     do {
       try body(stage)
       for computer in stage.computers.reversed() { computer.leave() }
@@ -59,6 +63,32 @@ final class Stage {
     let computer = try Computer(name, in: self, namespace: namespace, user: user)
     computers.append(computer)
     return computer
+  }
+
+  /// One interface, with an address that is documented to be nobody's, and a route to nowhere.
+  private func makeNetwork() throws {
+    network = mark
+    let outcome = tool([
+      "sh", "-ec",
+      """
+      ip netns add \(mark)
+      ip netns exec \(mark) sh -ec 'ip link set lo up; ip link add eth0 type veth peer name wire
+        ip addr add 192.0.2.2/24 dev eth0; ip link set eth0 up; ip link set wire up; ip route add default via 192.0.2.1'
+      """,
+    ])
+    guard outcome?.status == 0 else {
+      clear()
+      throw StageError("no network namespace: \(String(describing: outcome))")
+    }
+  }
+
+  /// Runs a tool of the system, which leaves nothing in the stage.
+  private func tool(_ arguments: [String]) -> Outcome? {
+    let record = "/dev/shm/\(mark)-tool"
+    defer { for end in [".out", ".err"] { unlink(record + end) } }
+    let child = try? Child(
+      arguments, environment: ["PATH": Computer.searchPath], directory: "/", record: record)
+    return try? child?.wait(seconds: 60)
   }
 
   /// Processes with the stage's mark that have not ended.
@@ -99,12 +129,8 @@ final class Stage {
     for process in processes() { kill(process.pid, SIGKILL) }
     for computer in computers { for child in computer.children { child.stop() } }
     for mount in mounts() { umount2(mount, Int32(MNT_DETACH)) }
+    if let network { _ = tool(["ip", "netns", "del", network]) }
     guard mounts().isEmpty else { return }
-    let removal = try? Child(
-      ["rm", "-rf", "--one-file-system", directory], environment: ["PATH": Computer.searchPath], directory: "/",
-      record: "/dev/shm/\(mark)-rm")
-    _ = try? removal?.wait(seconds: 60)
-    unlink("/dev/shm/\(mark)-rm.out")
-    unlink("/dev/shm/\(mark)-rm.err")
+    _ = tool(["rm", "-rf", "--one-file-system", directory])
   }
 }

@@ -1,13 +1,21 @@
 import Glibc
+import Synchronization
 
 /// A user of the system, other than root.
 struct User {
+  /// There is one, and one /dev/fuse: one test after the other.
+  private static let turn = Mutex(())
+
   let name: String
   let id: uid_t
   let group: gid_t
 
   /// Runs a test with an ordinary user of the system, and /dev/fuse as udev leaves it on every desktop.
   static func make(_ body: (User) throws -> Void) throws {
+    try turn.withLock { _ in try makeAlone(body) }
+  }
+
+  private static func makeAlone(_ body: (User) throws -> Void) throws {
     let name = "p2pfs-test"
     if getpwnam(name) == nil { try command(["useradd", "--no-create-home", "--shell", "/bin/sh", name]) }
     guard let entry = getpwnam(name)?.pointee else { throw StageError("cannot make the user \(name)") }

@@ -10,7 +10,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// What is added to the end of a file, wherever that is.
-@Suite struct AppendTests {
+@Suite(.onThreads) struct AppendTests {
   private func text(_ text: String) -> FrameSlice { slice(Array(text.utf8)) }
 
   @Test func `appends go to the end in the order they came`() throws {

@@ -11,7 +11,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// Table A of the threats: a hostile client.
-@Suite struct AttackTests {
+@Suite(.onThreads) struct AttackTests {
   @Test(arguments: [
     "..", ".", "/", "/etc/passwd", "a/../../x", "../x", "a//b", "a/", "/a", "a/./b", "d/..", "a\0b", "\0", "d/../..",
   ])

@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// Deciding by the records, without a file.
-@Suite struct JournalRecordTests {
+@Suite(.onThreads) struct JournalRecordTests {
   private let one = FileIdentity(device: 1, inode: 1, generation: 1)
   private let other = FileIdentity(device: 1, inode: 1, generation: 2)
   private let p = try! path("a")

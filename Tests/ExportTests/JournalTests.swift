@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// The file, and an exporter that is started again.
-@Suite struct JournalTests {
+@Suite(.onThreads) struct JournalTests {
   private let identity = [UInt8](repeating: 7, count: 16)
 
   private func header(_ operation: P2PFSWire.Operation, _ sequence: UInt64) -> Header {

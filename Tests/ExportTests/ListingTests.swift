@@ -17,7 +17,7 @@ final class ThreadResult: Sendable {
   func set(escaped: CInt, error: CInt, allowed: CInt) { state.withLock { $0 = (escaped, error, allowed) } }
 }
 
-@Suite struct ListingTests {
+@Suite(.onThreads) struct ListingTests {
   private func fill(_ e: Exported, _ count: Int) throws {
     let directory = try Descriptor(p2pfs_openat(AT_FDCWD, e.directory.path.string, O_RDONLY | O_DIRECTORY, 0))
     for number in 0..<count {
@@ -93,7 +93,7 @@ final class ThreadResult: Sendable {
   }
 }
 
-@Suite struct FuzzTests {
+@Suite(.onThreads) struct FuzzTests {
   /// Every request, mutated in some bytes: each is answered, none traps, nothing outside is touched.
   @Test func `mutated requests are answered and confined`() throws {
     let e = try Exported()

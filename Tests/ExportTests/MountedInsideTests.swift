@@ -43,7 +43,7 @@ final class Mounted {
 }
 
 /// What is mounted inside an export. Fails without root, which mount(2) needs.
-@Suite struct MountedInsideTests {
+@Suite(.onThreads) struct MountedInsideTests {
   /// Any request to the mounted filesystem would wait for ever: that all is answered shows that there was none.
   @Test(
     arguments: [false, true],

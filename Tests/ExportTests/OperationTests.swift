@@ -25,7 +25,7 @@ struct Exported {
 }
 
 /// Each operation, done and refused; `walking` without openat2.
-@Suite struct OperationTests {
+@Suite(.onThreads) struct OperationTests {
   @Test(arguments: [false, true]) func `a file is created, written, read, looked up and closed`(walking: Bool) throws {
     let e = try Exported(walking: walking)
     let file = try path("f")

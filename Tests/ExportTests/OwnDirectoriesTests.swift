@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// What p2pfs keeps for itself beneath an exported directory, as in a home.
-@Suite struct OwnDirectoriesTests {
+@Suite(.onThreads) struct OwnDirectoriesTests {
   private struct Home {
     let directory: TemporaryDirectory
     let peer: Peer

@@ -12,7 +12,7 @@ import P2PFSWire
 
 /// What attributes say of the exporter's user's rights agrees with what the kernel lets that user do. Needs root, which
 /// becomes others for a moment, on a thread of its own.
-@Suite struct RightsTests {
+@Suite(.onThreads) struct RightsTests {
   /// What `body` gives on a thread with the rights of `user`, and of the groups.
   private func on(_ user: uid_t, groups: [gid_t], _ body: @escaping @Sendable () -> String) throws -> String {
     let result = Mutex("")

@@ -10,7 +10,7 @@ import P2PFSWire
 @testable import P2PFSExport
 
 /// Which request runs next, and on which threads.
-@Suite struct WorkQueueTests {
+@Suite(.onThreads) struct WorkQueueTests {
   private typealias Queue = WorkQueue<String>
   private let bounds = Queue.Bounds(waiting: 100, running: 4, runningOfSession: 3, allOfSession: 6, slowOfSession: 2)
   private func at(_ seconds: Double) -> Instant { Instant(nanoseconds: 1_000_000_000).advanced(by: seconds) }

@@ -9,7 +9,7 @@ import Testing
 @testable import P2PFSForward
 
 /// Forwarded connections, with real sockets at both ends and links in memory between.
-@Suite(.serialized) struct ConnectionTests {
+@Suite(.onThreads) struct ConnectionTests {
   @Test func `a question and its answer, then both say goodbye`() async throws {
     let server = TestServer()
     try await ForwardPair.local(to: server) { _, port in

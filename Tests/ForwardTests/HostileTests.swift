@@ -10,8 +10,9 @@ import P2PFSWire
 @testable import P2PFSForward
 
 /// A guest, or a host, that does not play by the rules. No other test of this process looks up names, which are counted.
-@Suite(.serialized) struct HostileTests {
-  @Test func `a guest that asks for what is not allowed gets nothing: no connection, no lookup, no listener`()
+@Suite(.onThreads) struct HostileTests {
+  // It counts the lookups of the process.
+  @Test(.alone) func `a guest that asks for what is not allowed gets nothing: no connection, no lookup, no listener`()
     async throws
   {
     let server = TestServer()

@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSForward
 
 /// Listeners: at the peer, at paths, and at addresses that are taken.
-@Suite(.serialized) struct ListenerTests {
+@Suite(.onThreads) struct ListenerTests {
   private func temporaryPath(_ name: String) -> String { "/tmp/p2pfs-forward-\(getpid())-\(name)" }
 
   @Test func `the peer listens, and its connections come here`() async throws {

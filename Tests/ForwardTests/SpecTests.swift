@@ -1,10 +1,11 @@
 import P2PFSCore
+import Rig
 import Testing
 
 @testable import P2PFSForward
 
 /// The texts: specs, endpoints, rules and names of channels.
-@Suite struct SpecTests {
+@Suite(.onThreads) struct SpecTests {
   @Test(arguments: [
     ("5432:localhost:5432", "localhost:5432", "localhost:5432"),
     ("10100:db.Example.ORG:10200", "localhost:10100", "db.example.org:10200"),

@@ -11,7 +11,7 @@ import P2PFSTransport
 @testable import P2PFSMeeting
 
 /// Who loses what, and when.
-@Suite struct AbsencesTests {
+@Suite(.onThreads) struct AbsencesTests {
   private func guest(
     _ number: UInt8, away: Double?, isHolding: Bool = true, holdsFiles: Bool = true, holdsMemory: Bool = true
   ) -> Absences.Guest {
@@ -45,7 +45,7 @@ import P2PFSTransport
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct AbsenceTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct AbsenceTests {
   /// Counts how often what a guest had open was closed.
   private final class Counter: Sendable {
     let ends = Atomic(0)

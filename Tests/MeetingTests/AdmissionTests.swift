@@ -12,7 +12,7 @@ import P2PFSTransport
 @testable import P2PFSMeeting
 
 /// An export met through a real signaling server, by guests made by hand.
-@Suite(.timeLimit(.minutes(1))) struct DoorTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct DoorTests {
   /// What an export reported.
   private final class Heard: Sendable {
     struct State {

@@ -1,10 +1,12 @@
 import P2PFSCore
+import Rig
+import Synchronization
 import Testing
 
 @testable import P2PFSMeeting
 
 /// The times between tries.
-@Suite struct BackoffTests {
+@Suite(.onThreads) struct BackoffTests {
   @Test func triesInVainBecomeRare() {
     var growth = BackoffGrowth()
     let spacings = (0..<7).map { _ in growth.next(after: .other) }
@@ -37,35 +39,43 @@ import Testing
     #expect(growth.next(after: .unreachable) == 0.25)
   }
 
-  @Test func aResetEndsTheWait() async {
-    let backoff = Backoff()
-    for _ in 0..<6 {
+  @Test(.timeLimit(.minutes(1))) func aResetEndsTheWaitAndSoDoesCancelling() async {
+    let sleeping = Counter()
+    // Nobody would live to see its end.
+    let backoff = Backoff { _ in
+      sleeping.add()
+      try? await Task.sleep(for: .seconds(1e6))
+    }
+    for round in 1...6 {
       backoff.begin()
       let wait = Task { await backoff.wait() }
-      try? await Task.sleep(for: .milliseconds(20))
-      backoff.reset()
+      #expect(await comesTrue { sleeping.value == round })
+      if round.isMultiple(of: 2) { backoff.reset() } else { wait.cancel() }
       await wait.value
     }
-    for _ in 0..<4 {
-      let wait = Task { await backoff.wait() }
-      wait.cancel()
-      await wait.value
-    }
-    backoff.begin()
-    let began = Instant.now
     let wait = Task { await backoff.wait() }
-    try? await Task.sleep(for: .milliseconds(20))
-    backoff.reset()
+    wait.cancel()
     await wait.value
-    #expect(Instant.now.seconds(since: began) < 1.5)
   }
 
   @Test func theTimeOfTheTryCounts() async {
-    let backoff = Backoff()
-    backoff.begin()
-    try? await Task.sleep(for: .milliseconds(400))
-    let began = Instant.now
+    let time = ManualClock()
+    let slept = Mutex<[Double]>([])
+    let backoff = Backoff(clock: time.clock) { seconds in slept.withLock { $0.append(seconds) } }
     await backoff.wait()
-    #expect(Instant.now.seconds(since: began) < 0.2)
+    backoff.begin()
+    time.advance(by: 0.4)
+    await backoff.wait()
+    time.advance(by: 10)
+    await backoff.wait()
+    let asked = slept.withLock { $0 }
+    // A quarter of a second, half of one, and one, each by a quarter more or less; and a moment in any case.
+    #expect((0.1875...0.3125).contains(asked[0]))
+    #expect((0.05...0.226).contains(asked[1]))
+    #expect(asked[2] == 0.05 && asked.count == 3)
+    backoff.reset()
+    backoff.begin()
+    await backoff.wait()
+    #expect((0.1875...0.3125).contains(slept.withLock { $0.last ?? 0 }))
   }
 }

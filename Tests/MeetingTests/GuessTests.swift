@@ -10,7 +10,7 @@ import P2PFSTransport
 @testable import P2PFSMeeting
 
 /// How many guesses at a code there are for those who play a side of the meeting, or the server.
-@Suite(.timeLimit(.minutes(1))) struct GuessTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct GuessTests {
   private let client = SignalClient()
 
   private func startServer() async throws -> (SignalServer, ServerAddress) {

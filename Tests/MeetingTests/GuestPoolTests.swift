@@ -1,9 +1,10 @@
 import P2PFSCore
+import Rig
 import Testing
 
 @testable import P2PFSMeeting
 
-@Suite struct GuestPoolTests {
+@Suite(.onThreads) struct GuestPoolTests {
   /// What man p2pfs-export(1) promises: all that its guests can make an exporter hold for their requests for files.
   @Test func sixteenGuestsStayBelow64MB() {
     var pool = GuestPool()

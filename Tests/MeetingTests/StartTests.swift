@@ -11,7 +11,7 @@ import Testing
 @testable import P2PFSMeeting
 
 /// An export that is started again before there is a network.
-@Suite(.timeLimit(.minutes(1))) struct StartTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct StartTests {
   private func startServer(port: UInt16 = 0) async throws -> SignalServer {
     var configuration = SignalServer.Configuration()
     configuration.host = "127.0.0.1"

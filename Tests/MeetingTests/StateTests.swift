@@ -9,7 +9,7 @@ import Testing
 
 @testable import P2PFSMeeting
 
-@Suite struct StateTests {
+@Suite(.onThreads) struct StateTests {
   @Test func oneProcessAtATimeRemembersAnExport() throws {
     let place = try TemporaryDirectory()
     let path = place.path.appending("a/b/state").string

@@ -6,7 +6,7 @@ import Testing
 
 @testable import P2PFSMount
 
-@Suite struct `Appends as a whole` {
+@Suite(.onThreads) struct `Appends as a whole` {
   /// Buffers of a vector, and the bytes of each: the kernel cuts the first at its pages, the second at its bytes.
   @Test(arguments: [(600, 100), (3, 500_000)])
   func `a vector is appended by two programs at a time without a seam`(buffers: Int, bytes: Int) async throws {

@@ -8,7 +8,7 @@ import Testing
 @testable import P2PFSMount
 
 /// What the exporter's programs do beside a mount, and what goes wrong there.
-@Suite(.serialized) struct ChangesOfOthersTests {
+@Suite(.onThreads, .serialized) struct ChangesOfOthersTests {
   private static func fill(_ path: String, _ byte: UInt8, _ count: Int) {
     let file = open(path, O_WRONLY | O_CREAT, 0o644)
     let bytes = [UInt8](repeating: byte, count: count)

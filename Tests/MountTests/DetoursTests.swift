@@ -1,9 +1,10 @@
 import P2PFSCore
+import Rig
 import Testing
 
 @testable import P2PFSMount
 
-@Suite struct `Questions asked twice` {
+@Suite(.onThreads) struct `Questions asked twice` {
   private typealias Table = Detours<String, Int>
 
   private let mkdir = Question(kind: .mkdir, node: 2, name: [97], detail: [0o755])

@@ -39,7 +39,7 @@ final class HostileMount: Sendable {
   var path: FilePath { FilePath(mount.mountpoint) }
 }
 
-@Suite(.serialized) struct HostilePeerTests {
+@Suite(.onThreads, .serialized) struct HostilePeerTests {
   @Test func `names that cannot be are left out of a listing, and doubles`() async throws {
     let file = Attributes.made(.regular, inode: 11)
     let mount = try await HostileMount { request in

@@ -1,8 +1,9 @@
+import Rig
 import Testing
 
 @testable import P2PFSMount
 
-@Suite struct MountOptionsTests {
+@Suite(.onThreads) struct MountOptionsTests {
   @Test func `options are read as sshfs users type them`() throws {
     let options = try MountOptions(
       "ro,allow_other,uid=7,gid=8,umask=022,reconnect,idmap=user,attr_timeout=2.5,entry_timeout=0,timeout=60,"

@@ -1,11 +1,12 @@
 import P2PFSCore
 import SystemPackage
+import Rig
 import Testing
 import P2PFSWire
 
 @testable import P2PFSMount
 
-@Suite struct NodeTreeTests {
+@Suite(.onThreads) struct NodeTreeTests {
   private let now = Instant(nanoseconds: 1000)
 
   private func tree() throws -> NodeTree {
@@ -108,7 +109,7 @@ import P2PFSWire
   }
 }
 
-@Suite struct WriteFailureTests {
+@Suite(.onThreads) struct WriteFailureTests {
   @Test func `a child's close takes the error from nobody`() {
     var failure = WriteFailure()
     let isFirst = failure.note(.noSpace)
@@ -122,7 +123,7 @@ import P2PFSWire
   }
 }
 
-@Suite struct ProcessThreadTests {
+@Suite(.onThreads) struct ProcessThreadTests {
   private func status(pending: UInt64, blocked: UInt64 = 0, ignored: UInt64 = 0, caught: UInt64 = 0) -> String {
     func hex(_ mask: UInt64) -> String { String(mask, radix: 16) }
     return """
@@ -152,7 +153,7 @@ import P2PFSWire
   }
 }
 
-@Suite struct DirectoryListingTests {
+@Suite(.onThreads) struct DirectoryListingTests {
   @Test func `places stay when entries go`() {
     var listing = CachedListing(asked: Instant(nanoseconds: 0))
     for name: UInt8 in 97..<100 {

@@ -1,7 +1,7 @@
 import Rig
 import Testing
 
-@Suite(.serialized) struct POSIXTests {
+@Suite(.onThreads) struct POSIXTests {
   @Test(arguments: POSIXCase.all) func `a plain directory does`(_ promise: POSIXCase) throws {
     let directory = try TemporaryDirectory()
     try withExtendedLifetime(directory) { try promise.run(in: directory.path) }

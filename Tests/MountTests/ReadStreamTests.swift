@@ -1,11 +1,12 @@
 import P2PFSCore
 import SystemPackage
+import Rig
 import Testing
 import P2PFSWire
 
 @testable import P2PFSMount
 
-@Suite struct ReadStreamTests {
+@Suite(.onThreads) struct ReadStreamTests {
   private let version = Attributes.Version(
     size: 100, modified: Timestamp(seconds: 1, nanoseconds: 0), changed: Timestamp(seconds: 1, nanoseconds: 0))
   private let newer = Attributes.Version(

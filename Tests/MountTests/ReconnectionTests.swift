@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSMount
 
 /// The mount outlives its connection.
-@Suite(.serialized) struct ReconnectionTests {
+@Suite(.onThreads, .serialized) struct ReconnectionTests {
   /// Bytes that differ from place to place.
   private func contents(_ count: Int, seed: UInt64) -> [UInt8] {
     var state = seed &* 0x9e37_79b9_7f4a_7c15 | 1
@@ -162,9 +162,13 @@ import P2PFSWire
       }
     }
     // More than the peer takes at once: the program waits in write(2), then in close(2).
-    let result = shell("timeout -s KILL 0.5 head -c 20000000 /dev/zero > \(mount.path)/f; timeout 3 true")
-    #expect(result.status == 0)
-    #expect(mount.peer.count(.write) > 0)
+    let place = try TemporaryDirectory()
+    let pid = place.path.appending("pid")
+    async let result = shell(
+      "bash -c \"echo \\$\\$ > \(pid); exec head -c 20000000 /dev/zero > \(mount.path)/f\"; timeout 3 true")
+    #expect(eventually { mount.peer.count(.write) > 0 })
+    #expect(shell("kill -KILL $(cat \(pid))").status == 0)
+    #expect(await result.status == 0)
   }
 
   @Test func `a share that is read only shows as one`() async throws {

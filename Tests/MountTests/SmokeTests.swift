@@ -15,7 +15,7 @@ func shell(_ command: String, seconds: Int = 30) -> (status: Int32, output: Stri
   return ((status >> 8) & 0xff, String(decoding: text, as: UTF8.self))
 }
 
-@Suite(.serialized) struct CommandTests {
+@Suite(.onThreads, .serialized) struct CommandTests {
   @Test func `everyday commands work on a mount`() async throws {
     let share = try await MountedShare()
     let place = share.path.string

@@ -7,7 +7,7 @@ import P2PFSWire
 
 @testable import P2PFSMount
 
-@Suite struct ListingsAheadTests {
+@Suite(.onThreads) struct ListingsAheadTests {
   private func candidates(_ names: [String]) -> [ListingsAhead.Candidate] {
     names.map {
       ListingsAhead.Candidate(
@@ -74,7 +74,7 @@ import P2PFSWire
   }
 }
 
-@Suite(.serialized) struct WalkTests {
+@Suite(.onThreads, .serialized) struct WalkTests {
   @Test func `a walk asks once for each directory, and ahead`() async throws {
     let file = Attributes.made(.regular, inode: 77)
     let mount = try await HostileMount { request in

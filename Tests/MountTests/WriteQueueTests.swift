@@ -1,8 +1,9 @@
+import Rig
 import Testing
 
 @testable import P2PFSMount
 
-@Suite struct WriteQueueTests {
+@Suite(.onThreads) struct WriteQueueTests {
   @Test func `pieces leave in order as far as the credit goes`() {
     var queue = WriteQueue<String, Int>()
     queue.add("a", at: .range(0..<10), bytes: 10)

@@ -4,7 +4,7 @@ import Synchronization
 import Testing
 
 /// Channels of the library between two peers over loopback.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct ChannelTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct ChannelTests {
   @Test func `messages keep their borders in both directions, empty ones and the longest too`() async throws {
     try await Loopback.pair { guest, host in
       let (one, other) = try await Loopback.channel(guest, host)

@@ -7,7 +7,7 @@ import Testing
 @testable import DocumentedExamples
 
 /// What the documentation shows compiles, and works.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct DocumentationTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct DocumentationTests {
   /// This file is Tests/P2PFSTests/DocumentationTests.swift.
   private static let root = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
 

@@ -1,9 +1,10 @@
+import Rig
 import Testing
 
 @testable import P2PFS
 
 /// What comes one after the other, to readers that come and go.
-@Suite(.timeLimit(.minutes(1))) struct FeedTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct FeedTests {
   @Test func `a reader that is cancelled takes nothing with it, and the others go on`() async {
     let queue = Queue<Int>(limit: 4)
     let readers = (0..<3).map { _ in Task { await queue.next() } }

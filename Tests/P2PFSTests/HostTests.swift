@@ -11,7 +11,7 @@ import P2PFSTransport
 @testable import P2PFS
 
 /// What a host's program hears of, and who is there when.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct HostTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct HostTests {
   private func startServer(port: UInt16 = 0) async throws -> SignalServer {
     var configuration = SignalServer.Configuration()
     configuration.host = "127.0.0.1"

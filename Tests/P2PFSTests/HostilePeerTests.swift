@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFS
 
 /// A peer whose answers need not be decent, over a link in memory.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct HostilePeerTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct HostilePeerTests {
   /// Serves what the test says.
   private final class Script: Responder {
     typealias Body = @Sendable (Request, Exchange) -> Void

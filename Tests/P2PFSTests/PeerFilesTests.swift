@@ -6,7 +6,7 @@ import SystemPackage
 import Testing
 
 /// Files of a peer, read without a mount, over loopback.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct PeerFilesTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct PeerFilesTests {
   private let place: TemporaryDirectory
 
   init() throws {
@@ -81,7 +81,7 @@ import Testing
   }
 
   @Test func `reads go on side by side, and one that is left in the middle is closed`() async throws {
-    let contents = pattern(6_000_000)
+    let contents = pattern(2_000_000)
     try write("big", contents)
     try await Loopback.pair(share: .readOnly(place.path.string)) { _, host in
       try await withThrowingTaskGroup(of: Void.self) { group in

@@ -3,7 +3,7 @@ import P2PFS
 import Testing
 
 /// Meeting, being away, and the end.
-@Suite(.serialized, .timeLimit(.minutes(1))) struct PeerTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct PeerTests {
   @Test func `one host has many guests, each with channels of its own`() async throws {
     let host = try await Host.start(address: "127.0.0.1")
     #expect(host.code.contains("@127.0.0.1"))

@@ -1,10 +1,11 @@
 import P2PFSCore
+import Rig
 import Testing
 
 @testable import P2PFS
 
 /// What is asked for ahead of a reader, and in which order it is given out.
-@Suite struct ReadAheadTests {
+@Suite(.onThreads) struct ReadAheadTests {
   private let chunk = Limits.Library.readChunk
 
   /// The piece of `count` bytes at `offset` of a file whose bytes are their offsets.

@@ -14,7 +14,7 @@ import P2PFSWire
 @testable import P2PFSMeeting
 
 /// Files that are read without a mount while the exporter's program is started again.
-@Suite(.timeLimit(.minutes(1))) struct ReadingRestartTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct ReadingRestartTests {
   private let identity = [UInt8](repeating: 1, count: 16)
 
   /// Reads the beginning of a file, has the exporter start again, and reads on.

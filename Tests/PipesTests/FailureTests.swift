@@ -3,10 +3,11 @@ import Glibc
 import P2PFSPipes
 import P2PFSSession
 import SystemPackage
+import Rig
 import Testing
 import P2PFSWire
 
-@Suite(.timeLimit(.minutes(1))) struct FailureTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct FailureTests {
   @Test func `a reader that leaves while nothing flows ends both sides`() async throws {
     let joined = try await Joined()
     close(joined.there.output)

@@ -3,10 +3,11 @@ import Glibc
 import P2PFSPipes
 import P2PFSSession
 import SystemPackage
+import Rig
 import Testing
 import P2PFSWire
 
-@Suite(.timeLimit(.minutes(1))) struct PipeTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct PipeTests {
   @Test func `everything arrives both ways at once, and both sides know`() async throws {
     let joined = try await Joined()
     let (one, other) = (random(3_000_000), random(2_000_001))

@@ -37,3 +37,17 @@ package final class TemporaryDirectory: Sendable {
     }
   }
 }
+
+/// The names in a directory, in order; none if it is not there.
+package func namesInDirectory(_ path: FilePath) -> [String] {
+  guard let directory = opendir(path.string) else { return [] }
+  defer { closedir(directory) }
+  var names: [String] = []
+  while let entry = readdir(directory) {
+    let name = withUnsafePointer(to: &entry.pointee.d_name) {
+      String(cString: UnsafeRawPointer($0).assumingMemoryBound(to: CChar.self))
+    }
+    if name != ".", name != ".." { names.append(name) }
+  }
+  return names.sorted()
+}

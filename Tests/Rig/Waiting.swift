@@ -1,9 +1,12 @@
 import Glibc
 import P2PFSCore
 import Synchronization
+package import Testing
 
 /// Asks again every 5 ms, on this thread, until `condition` holds; false if it does not within `seconds`.
 package func eventually(within seconds: Double = 10, _ condition: () throws -> Bool) rethrows -> Bool {
+  // A thread of the test's own has no current test.
+  if Test.current != nil, !mayBlock { Issue.record("this test blocks: give its suite the trait .onThreads") }
   let end = Instant.now.advanced(by: seconds)
   while try !condition() {
     if Instant.now >= end { return try condition() }
@@ -23,6 +26,11 @@ package func comesTrue(
     try? await Task.sleep(for: .milliseconds(10))
   }
   return true
+}
+
+/// As `#expect`, for a condition whose evaluation changes a value: the macro takes none.
+package func holds(_ condition: Bool, at location: SourceLocation = #_sourceLocation) {
+  #expect(condition, sourceLocation: location)
 }
 
 /// A number that threads and tasks count up together.

@@ -5,7 +5,7 @@ import P2PFSWire
 
 @testable import P2PFSSession
 
-@Suite(.timeLimit(.minutes(1))) struct BlockingChannelTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct BlockingChannelTests {
   @Test func `threads that wait for room together all get it`() async throws {
     let pair = ChannelPair(accepts: false)
     let taken = AsyncStream.makeStream(of: AsyncChannel.self)

@@ -78,7 +78,7 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct ChannelTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct ChannelTests {
   @Test func bothWaysAtOnceAndEachEndByItself() async throws {
     let pair = ChannelPair()
     pair.connect()
@@ -176,8 +176,9 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let pair = ChannelPair()
     pair.connect()
     let (ours, theirs) = try await pair.open()
-    let forth = pseudorandom(6_000_000, seed: 1)
-    let back = pseudorandom(5_000_000, seed: 2)
+    // On real threads; `SimulationTests` has many more of these.
+    let forth = pseudorandom(600_000, seed: 1)
+    let back = pseudorandom(500_000, seed: 2)
     let isDone = Atomic<Bool>(false)
     let cutter = Task {
       while !isDone.load(ordering: .relaxed) {

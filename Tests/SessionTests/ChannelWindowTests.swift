@@ -1,11 +1,12 @@
 import P2PFSCore
+import Rig
 import Testing
 import P2PFSWire
 
 @testable import P2PFSSession
 
 /// How the window of a channel follows what its sender and its receiver make of it.
-@Suite struct ChannelWindowTests {
+@Suite(.onThreads) struct ChannelWindowTests {
   /// One direction of a channel, whose program takes everything at once. What is said arrives a round trip before the
   /// credit for it does.
   private struct Direction {

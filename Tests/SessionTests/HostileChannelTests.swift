@@ -8,7 +8,7 @@ import P2PFSWire
 @testable import P2PFSSession
 
 /// Channels of a peer that does not keep to the protocol, or makes the most of it.
-@Suite(.timeLimit(.minutes(1))) struct HostileChannelTests {
+@Suite(.onThreads, .timeLimit(.minutes(5))) struct HostileChannelTests {
   /// A session, and a peer made by hand that has greeted it.
   private struct Victim: @unchecked Sendable {  // the links are thread-safe
     let session = Session(.init(identity: Pair.identity))

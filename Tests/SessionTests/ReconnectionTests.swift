@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSSession
 
 /// What a change of the connection must not break.
-@Suite struct ReconnectionTests {
+@Suite(.onThreads) struct ReconnectionTests {
   private func open(_ number: UInt64) -> Frame {
     Request.open(Handle(rawValue: number), .root, .read, prefetch: UInt32(Limits.Wire.read)).encoded()
   }

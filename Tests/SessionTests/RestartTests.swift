@@ -9,7 +9,7 @@ import P2PFSWire
 @testable import P2PFSSession
 
 /// A peer whose program is started again.
-@Suite struct RestartTests {
+@Suite(.onThreads) struct RestartTests {
   /// Remembers whatever it is told to.
   private final class Memory: SlotMemory {
     let remembers: Bool
@@ -198,7 +198,7 @@ import P2PFSWire
 }
 
 /// The slots that are kept for it.
-@Suite struct RecoveryTests {
+@Suite(.onThreads) struct RecoveryTests {
   private func request(_ number: UInt64) -> RecoveryRequest {
     RecoveryRequest(Request.flush(Handle(rawValue: number)).encoded()) { _ in }
   }

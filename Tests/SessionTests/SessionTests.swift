@@ -72,7 +72,7 @@ final class Answers: Sendable {
 let directory = Request.mkdir(Path.root, mode: 0o755)
 let look = Request.lookup(.path(.root))
 
-@Suite struct SessionTests {
+@Suite(.onThreads) struct SessionTests {
   @Test func aRequestIsAnsweredOnce() {
     let pair = Pair()
     let links = pair.connect()
@@ -247,7 +247,7 @@ let look = Request.lookup(.path(.root))
 }
 
 /// Frames made by hand, sent to a real session.
-@Suite struct HostileClientTests {
+@Suite(.onThreads) struct HostileClientTests {
   private func attack(_ frames: [(Frame, Lane)]) -> (
     exporter: Session, recorder: Recorder, links: (MemoryLink, MemoryLink)
   ) {

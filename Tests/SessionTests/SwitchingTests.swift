@@ -8,7 +8,7 @@ import P2PFSWire
 @testable import P2PFSSession
 
 /// A connection that is made beside the one in use.
-@Suite struct SwitchingTests {
+@Suite(.onThreads) struct SwitchingTests {
   /// Follows the states of a session.
   private final class States: Sendable {
     let seen = Mutex<[SessionState]>([])

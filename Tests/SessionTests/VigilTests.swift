@@ -1,10 +1,11 @@
 import P2PFSCore
+import Rig
 import Testing
 
 @testable import P2PFSSession
 
 /// When a silent connection is asked, doubted and given up.
-@Suite struct VigilTests {
+@Suite(.onThreads) struct VigilTests {
   private var vigil = Vigil()
   private var now = Instant(nanoseconds: 1_000_000_000)
 

@@ -1,11 +1,12 @@
 import P2PFSCore
 import NIOCore
+import Rig
 import Testing
 
 @testable import P2PFSSignaling
 
 /// What strangers may not do, over real sockets.
-@Suite struct BoundsTests {
+@Suite(.onThreads) struct BoundsTests {
   private let client = SignalClient()
   private let token = "P2PFS-Token: " + String(repeating: "ab", count: 32)
 

@@ -1,11 +1,12 @@
 import P2PFSCore
 import Glibc
+import Rig
 import Testing
 
 @testable import P2PFSSignaling
 
 /// A client believes nothing that a server says.
-@Suite struct HostileServerTests {
+@Suite(.onThreads) struct HostileServerTests {
   private let client = SignalClient()
 
   /// A listener that answers each connection with an upgrade, computed for the key that came, and then `frames`.

@@ -1,11 +1,12 @@
 import P2PFSCore
 import Glibc
+import Rig
 import Testing
 
 @testable import P2PFSSignaling
 
 /// Rooms as host and guest see them, over real sockets.
-@Suite struct RoomTests {
+@Suite(.onThreads) struct RoomTests {
   private let client = SignalClient()
   private let room = "482153"
 

@@ -1,9 +1,10 @@
 import Glibc
+import Rig
 import Testing
 
 @testable import P2PFSSignaling
 
-@Suite struct StunTests {
+@Suite(.onThreads) struct StunTests {
   private static let transaction: [UInt8] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
   private static let cookie: [UInt8] = [0x21, 0x12, 0xA4, 0x42]
   private static let request: [UInt8] = [0, 1, 0, 0] + cookie + transaction

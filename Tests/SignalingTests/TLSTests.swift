@@ -1,11 +1,12 @@
 import P2PFSCore
 import Glibc
+import Rig
 import Testing
 
 @testable import P2PFSSignaling
 
 /// wss with certificates that the openssl command makes.
-@Suite struct TLSTests {
+@Suite(.onThreads) struct TLSTests {
   private let client = SignalClient()
 
   /// A certificate for `name`, made by itself, in a directory of its own.

@@ -17,7 +17,7 @@ private func entry(_ kind: TransferEntry.Kind, _ path: String) throws -> Transfe
 private func hash(_ text: String) -> ContentHash { Digest.hash(of: Array(text.utf8)) }
 
 /// A sender that says what a test wants, against the real receiver.
-@Suite struct HostileSenderTests {
+@Suite(.onThreads) struct HostileSenderTests {
   /// Runs `script` against a receiver into a directory beside which a canary lies.
   /// - Returns: how the receiver ended.
   private func receive(
@@ -273,7 +273,7 @@ private func hash(_ text: String) -> ContentHash { Digest.hash(of: Array(text.ut
 }
 
 /// A receiver that says what a test wants, against the real sender.
-@Suite struct HostileReceiverTests {
+@Suite(.onThreads) struct HostileReceiverTests {
   private func send(_ script: @escaping @Sendable (Script) throws -> Void) async throws -> Result<
     TransferSender.Summary, TransferFailure
   > {

@@ -1,5 +1,6 @@
 import P2PFSCore
 import SystemPackage
+import Rig
 import Testing
 import P2PFSWire
 
@@ -38,7 +39,7 @@ func encoded(_ message: TransferMessage) -> [UInt8] {
   return piece.bytes.dropFirst(ChannelMessage.header).map { $0 }
 }
 
-@Suite struct MessageTests {
+@Suite(.onThreads) struct MessageTests {
   @Test func `every message comes out as it went in`() throws {
     for message in try samples() {
       let bytes = encoded(message)

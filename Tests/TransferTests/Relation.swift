@@ -94,7 +94,7 @@ func transfer(
   }
   // A test that hangs ends by itself.
   let watch = Task {
-    try? await Task.sleep(for: .seconds(30))
+    try? await Task.sleep(for: .seconds(120))
     if !Task.isCancelled { relation.sender.reset(.failed, "the test took too long") }
   }
   // It blocks, and the threads of tasks are few.

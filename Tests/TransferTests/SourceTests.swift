@@ -10,7 +10,7 @@ import P2PFSWire
 @testable import P2PFSTransfer
 
 /// What becomes of files between the count and the end.
-@Suite struct SourceTests {
+@Suite(.onThreads) struct SourceTests {
   private func place(_ script: String) throws -> (TemporaryDirectory, String) {
     let directory = try TemporaryDirectory()
     let path = directory.path.string

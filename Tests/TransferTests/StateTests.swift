@@ -1,5 +1,6 @@
 import P2PFSCore
 import SystemPackage
+import Rig
 import Testing
 import P2PFSWire
 
@@ -18,7 +19,7 @@ private func offer(files: UInt64, bytes: Int64) -> TransferMessage.Offer {
   return offer
 }
 
-@Suite struct SendingStateTests {
+@Suite(.onThreads) struct SendingStateTests {
   private func sending(files: UInt64 = 3, bytes: Int64 = 100) throws -> SendingState {
     var state = SendingState()
     state.offer(offer(files: files, bytes: bytes))
@@ -76,7 +77,7 @@ private func offer(files: UInt64, bytes: Int64) -> TransferMessage.Offer {
   }
 }
 
-@Suite struct ReceivingStateTests {
+@Suite(.onThreads) struct ReceivingStateTests {
   private func receiving(files: UInt64 = 3, bytes: Int64 = 100) throws -> ReceivingState {
     var state = ReceivingState()
     _ = try state.heard(.hello(.init(sends: true, claim: [])))

@@ -10,7 +10,7 @@ import P2PFSWire
 @testable import P2PFSTransfer
 
 /// What is there already, what others do there meanwhile, and what a filesystem cannot do.
-@Suite struct TargetTests {
+@Suite(.onThreads) struct TargetTests {
   private func place(_ script: String) throws -> (TemporaryDirectory, String) {
     let directory = try TemporaryDirectory()
     let path = directory.path.string
@@ -27,10 +27,8 @@ import P2PFSWire
   @Test func `of two transfers that bring the same file one gets it, whole`() async throws {
     let (directory, path) = try place(
       "mkdir a b; head -c 20000000 /dev/zero > a/f; head -c 20000000 /dev/urandom > b/f")
-    let other = Task { try await transfer([path + "/from/b/f"], into: path + "/to", overwrites: true) }
-    let endings = [
-      try await transfer([path + "/from/a/f"], into: path + "/to", overwrites: true), try await other.value,
-    ]
+    async let other = transfer([path + "/from/b/f"], into: path + "/to", overwrites: true)
+    let endings = [try await transfer([path + "/from/a/f"], into: path + "/to", overwrites: true), try await other]
     for ending in endings where !ending.isWhole {
       #expect(ending.problems.receiver.reasons == "another p2pfs receives it", "\(ending)")
     }

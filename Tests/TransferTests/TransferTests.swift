@@ -9,7 +9,7 @@ import P2PFSWire
 
 @testable import P2PFSTransfer
 
-@Suite struct TransferTests {
+@Suite(.onThreads) struct TransferTests {
   /// What a test starts with: a directory with `from` and `to` in it.
   private func place(_ script: String) throws -> (TemporaryDirectory, String) {
     let directory = try TemporaryDirectory()

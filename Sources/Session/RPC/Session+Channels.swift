@@ -137,7 +137,9 @@ extension Session {
     let (channels, connection) = state.withLock { state in
       (state.link === link ? Array(state.channels.open.values) : [], state.connection)
     }
-    for channel in channels where channel.isOurs { carry(channel, by: link, connection) }
+    // In the order in which they were opened: all that follows is the same each time.
+    let ours = channels.filter(\.isOurs).sorted { $0.number < $1.number }
+    for channel in ours { carry(channel, by: link, connection) }
   }
 
   /// Counts time on a connection that the peer has greeted on: see `SessionChannel.count`.

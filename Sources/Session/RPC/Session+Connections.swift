@@ -63,7 +63,7 @@ extension Session {
   /// is wanted if it has not answered in time.
   package func networkChanged() async {
     let link = state.withLock { state in
-      if state.link != nil { _ = state.vigil.networkChanged(at: .now) }
+      if state.link != nil { _ = state.vigil.networkChanged(at: configuration.clock.now) }
       return state.link
     }
     guard let link else { return }
@@ -107,7 +107,8 @@ extension Session {
       let advice = state.vigil.count(
         step, heard: link.lastHeard,
         isBusy: isStirred || state.restart != nil || state.pending.count > 0 || state.executing > 0,
-        isFailing: link.isFailing, roundTrip: roundTrip, vanished: vanished, now: .now)
+        isFailing: link.isFailing, roundTrip: roundTrip, vanished: vanished,
+        now: configuration.clock.now)
       state.tellNeed()
       let next = state.vigil.isAlert ? Limits.Session.shortTick : Limits.Session.tick
       switch advice {
@@ -153,6 +154,6 @@ extension Session {
 
   /// Asks for a sign of life; the answer carries the time of asking back.
   func ping(_ link: any Link) {
-    link.send(Session.message(.ping, sequence: Instant.now.nanoseconds), on: .control)
+    link.send(Session.message(.ping, sequence: configuration.clock.now.nanoseconds), on: .control)
   }
 }

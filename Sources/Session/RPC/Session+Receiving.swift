@@ -139,7 +139,7 @@ extension Session {
   }
 
   private func measure(since asked: Instant) {
-    let sample = Instant.now.seconds(since: asked)
+    let sample = configuration.clock.now.seconds(since: asked)
     guard sample >= 0, sample < 60 else { return }
     let old = roundTrip
     let smoothed = old == 0 ? sample : old * 0.875 + sample * 0.125

@@ -36,16 +36,20 @@ package final class Session: Requester, ReplySink {
     package var grantedWriteCredit: Int
     /// Bytes of answers queued for the peer above which its further requests wait.
     package var backlog: Int
+    /// By which round trips are measured.
+    package var clock: Clock
 
     /// A configuration of the given values.
     package init(
       identity: [UInt8], timeout: Double = Limits.Session.timeout,
-      grantedWriteCredit: Int = Limits.Session.writeCredit, backlog: Int = Limits.Session.backlog
+      grantedWriteCredit: Int = Limits.Session.writeCredit, backlog: Int = Limits.Session.backlog,
+      clock: Clock = .real
     ) {
       self.identity = identity
       self.timeout = timeout
       self.grantedWriteCredit = grantedWriteCredit
       self.backlog = backlog
+      self.clock = clock
     }
   }
 

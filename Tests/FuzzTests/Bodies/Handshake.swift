@@ -1,0 +1,12 @@
+@testable import P2PFSPairing
+import P2PFSTransport
+
+/// The first bytes of a stranger: messages of the handshake, and of the protocol that opens data channels.
+func fuzzHandshake(_ input: UnsafeBufferPointer<UInt8>) {
+  if let message = HandshakeMessage(parsing: Array(input)) {
+    precondition(HandshakeMessage(parsing: message.encoded) == message, "it reads differently the second time")
+  }
+  if case .open(_, let label, let name)? = try? DataChannelEstablishment(parsing: UnsafeRawBufferPointer(input)) {
+    precondition(label.utf8.count <= 3 * input.count && name.utf8.count <= 3 * input.count)
+  }
+}

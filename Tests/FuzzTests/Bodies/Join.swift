@@ -1,0 +1,23 @@
+import NIOHTTP1
+
+@testable import P2PFSSignaling
+
+/// The HTTP head by which anybody joins a room: a path in the first line, then `field: value` lines.
+func fuzzJoin(_ input: UnsafeBufferPointer<UInt8>) {
+  let text = String(decoding: input, as: UTF8.self)
+  var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+  guard !lines.isEmpty else { return }
+  var head = HTTPRequestHead(version: .http1_1, method: .GET, uri: lines.removeFirst())
+  for line in lines {
+    let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    // The HTTP decoder passes fields with names of ASCII only.
+    if parts.count == 2, parts[0].utf8.allSatisfy({ $0 < 0x80 }) {
+      head.headers.add(name: String(parts[0]), value: String(parts[1].drop { $0 == " " }))
+    }
+  }
+  guard let join = Join(head) else { return }
+  var again = HTTPRequestHead(version: .http1_1, method: .GET, uri: join.path)
+  for (name, value) in join.fields { again.headers.add(name: name, value: value) }
+  guard let second = Join(again) else { preconditionFailure("what it writes is not read") }
+  precondition(second.path == join.path && second.fields.count == join.fields.count, "it reads differently")
+}
