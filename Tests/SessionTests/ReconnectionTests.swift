@@ -25,7 +25,7 @@ import P2PFSWire
       return answers
     }
     // Their answers could fill the backlog, so that the later ones wait.
-    #expect(eventually { pair.exporter.state.withLock { !$0.parked.isEmpty } })
+    #expect(eventually { pair.exporter.state.withLock { !$0.admission.parked.isEmpty } })
     #expect(pair.recorder.count < 10)
     first.client.cut()
     #expect(eventually { !pair.client.isOnline && !pair.exporter.isOnline })
@@ -62,9 +62,7 @@ import P2PFSWire
     }
     #expect(eventually { answers.allSatisfy { $0.replies.count == 1 } })
     pair.exporter.state.withLock { state in
-      #expect(state.executing == 0 && state.executingHere == 0 && state.reserved == 0)
-      #expect(state.begun == RequestBytes() && state.held == RequestBytes())
-      #expect(state.parked.isEmpty)
+      #expect(state.admission.isIdle && state.admission.parked.isEmpty)
     }
     withExtendedLifetime(links) {}
   }
@@ -258,6 +256,6 @@ import P2PFSWire
     var expected: [UInt64: Int] = [:]
     for index in 0..<total where !index.isMultiple(of: 3) { expected[UInt64(index % 512), default: 0] += 1 }
     #expect(clerk.state.withLock { $0.done } == expected)
-    exporter.state.withLock { #expect($0.executing == 0 && $0.reserved == 0 && $0.begun == RequestBytes()) }
+    exporter.state.withLock { #expect($0.admission.isIdle) }
   }
 }

@@ -402,7 +402,7 @@ let look = Request.lookup(.path(.root))
       other.send(frame, on: .control)
     }
     #expect(eventually { exporter.status == .offline })
-    #expect(exporter.state.withLock { $0.parked.isEmpty })
+    #expect(exporter.state.withLock { $0.admission.parked.isEmpty })
     withExtendedLifetime((one, other)) {}
   }
 
@@ -425,8 +425,8 @@ let look = Request.lookup(.path(.root))
         frame.number(1 << 16 | slot)
         other.send(frame, on: .bulk)
       }
-      #expect(eventually { exporter.state.withLock { $0.held.data == 1 << 17 } })
-      #expect(exporter.state.withLock { $0.begun.data <= 1 << 17 })
+      #expect(eventually { exporter.state.withLock { $0.admission.bytesHere.data == 1 << 17 } })
+      #expect(exporter.state.withLock { $0.admission.executingBytes.data <= 1 << 17 })
       other.cut()
       #expect(eventually { !exporter.isOnline })
       withExtendedLifetime((one, other)) {}
@@ -442,7 +442,7 @@ let look = Request.lookup(.path(.root))
     let long = try Path(Array([[UInt8]](repeating: component, count: 16).joined(separator: [47])))
     let answers = (0..<2_000).map { _ in pair.ask(.rename(long, to: long, .replace)) }
     #expect(eventually { answers.allSatisfy { $0.replies.count == 1 && $0.replies[0].error == nil } })
-    #expect(pair.exporter.state.withLock { $0.held == RequestBytes() && $0.begun == RequestBytes() })
+    #expect(pair.exporter.state.withLock { $0.admission.isIdle })
     withExtendedLifetime(links) {}
   }
 }

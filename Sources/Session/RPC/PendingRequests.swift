@@ -14,7 +14,7 @@ struct PendingRequests {
     let order: UInt64
     let completion: @Sendable (Reply) -> Void
     /// What it takes at the peer. The data of writes is bounded by whoever writes.
-    var cost: Int { RequestBytes(of: frame, operation: operation).others }
+    var cost: Int { RequestBytes(of: RequestSummary(of: frame)).others }
   }
 
   private var slots: [Entry?] = []
@@ -66,7 +66,7 @@ struct PendingRequests {
       return (nil, false)
     }
     // The peer answers what was asked, or not at all.
-    guard header.operation == entry.operation else { return (nil, false) }
+    guard Operation(rawValue: header.operation) == entry.operation else { return (nil, false) }
     let isAbandoned = abandoned.contains(entry.order)
     guard !header.more else { return (isAbandoned ? nil : entry.completion, false) }
     if isAbandoned { abandoned.remove(entry.order) }
@@ -157,6 +157,5 @@ struct PendingRequests {
 }
 
 extension PendingRequests.Entry {
-  /// The operation, as it stands in the header.
-  fileprivate var operation: UInt8 { frame.bytes[1] }
+  fileprivate var operation: Operation? { RequestSummary(of: frame).operation }
 }

@@ -69,7 +69,7 @@ struct Recovery {
   mutating func completion(for header: Header) -> (@Sendable (Reply) -> Void)? {
     let slot = SlotTable.slot(of: header.sequence)
     guard let request = underWay[slot], counts[slot] == header.sequence >> 16, !header.more,
-      header.operation == request.frame.bytes[1]
+      Operation(rawValue: header.operation) == RequestSummary(of: request.frame).operation
     else { return nil }
     underWay[slot] = nil
     return request.completion

@@ -87,24 +87,20 @@ package protocol ReplySink: AnyObject, Sendable {
 package struct Exchange: Sendable {
   /// The header of the request: operation and number.
   package let header: Header
-  /// Which connection it came in on, as a count: replies never go to a later one, unless the session keeps them.
-  package let connection: UInt64
-  /// What the session set aside for it: bytes of backlog for the answer, and what the request takes.
-  let reserved: Int
-  let bytes: RequestBytes
+  /// What the session set aside for it, and the connection that it came in on.
+  let charge: RequestAdmission.Charge
   private let sink: any ReplySink
 
-  /// An exchange whose replies go to `sink`.
+  /// An exchange whose replies go to `sink`. `connection` counts the connections: replies never go to a later one, unless
+  /// the session keeps them.
   package init(header: Header, connection: UInt64, sink: any ReplySink) {
-    self.init(header: header, connection: connection, sink: sink, reserved: 0, bytes: RequestBytes())
+    self.init(header: header, charge: RequestAdmission.Charge(connection: connection), sink: sink)
   }
 
-  init(header: Header, connection: UInt64, sink: any ReplySink, reserved: Int, bytes: RequestBytes) {
+  init(header: Header, charge: RequestAdmission.Charge, sink: any ReplySink) {
     self.header = header
-    self.connection = connection
+    self.charge = charge
     self.sink = sink
-    self.reserved = reserved
-    self.bytes = bytes
   }
 
   /// Sends a reply (`Frame.reply`, `.piece`, `.listing`); `isLast` must agree with the frame's `more` flag.

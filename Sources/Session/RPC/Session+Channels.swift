@@ -121,8 +121,8 @@ extension Session {
 
   private func hear(_ frame: Frame, for channel: SessionChannel, on linkChannel: any LinkChannel, of link: any Link) {
     do {
-      // As for the RPC: answers to what the peer says must not fill the memory.
-      guard takesAnswers(link) else { throw MalformedMessage("it does not take its answers") }
+      // As for the RPC: credits that the peer does not read must not fill the memory.
+      guard readsReplies(link) else { throw MalformedMessage("it reads no replies") }
       isStirred.store(true, ordering: .relaxed)
       try channel.received(ChannelMessage(parsing: frame), from: linkChannel)
     } catch {

@@ -16,7 +16,10 @@ extension Session {
   package func connect(_ link: any Link) {
     let (old, isOver) = state.withLock { state -> ((any Link)?, Bool) in
       guard state.status != .over else { return (nil, true) }
-      defer { state.next = NextLink(link: link) }
+      defer {
+        state.next = NextLink(link: link)
+        state.admission.forgetEarly()
+      }
       return (state.next?.link, false)
     }
     old?.close()
@@ -106,7 +109,7 @@ extension Session {
       }
       let advice = state.vigil.count(
         step, heard: link.lastHeard,
-        isBusy: isStirred || state.restart != nil || state.pending.count > 0 || state.executing > 0,
+        isBusy: isStirred || state.restart != nil || state.pending.count > 0 || state.admission.executing > 0,
         isFailing: link.isFailing, roundTrip: roundTrip, vanished: vanished, now: .now)
       state.tellNeed()
       let next = state.vigil.isAlert ? Limits.Session.shortTick : Limits.Session.tick
@@ -138,11 +141,12 @@ extension Session {
     let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
       if let next = state.next, next.link === link {
         state.next = nil
+        state.admission.forgetEarly()
         return []
       }
       guard state.link === link else { return [] }
       state.link = nil
-      state.dropUnbegun()
+      state.admission.disconnected()
       guard state.status == .online else { return [] }
       state.away = state.vigil.silence
       defer { state.tellNeed() }

@@ -1,5 +1,4 @@
 package import P2PFSCore
-import DequeModule
 package import Logging
 import Synchronization
 import SystemPackage
@@ -75,24 +74,8 @@ package final class Session: Requester, ReplySink {
     var lastRecoverer: UInt64 = 0
     var observers: [(number: UInt64, body: @Sendable (SessionState) -> Void)] = []
     var lastObserver: UInt64 = 0
-
-    // What the peer has asked for and not got.
-    var executing = 0
-    /// Those of them that came in on the present connection.
-    var executingHere = 0
-    /// The first connection whose requests `slots` knows.
-    var slotsSince: UInt64 = 0
-    /// What those being executed take, of all connections.
-    var begun = RequestBytes()
-    /// What those take that came in on the present connection, whether they wait or are being executed.
-    var held = RequestBytes()
-    /// Bytes of answers that requests being executed may add to the link's backlog.
-    var reserved = 0
-    /// Requests that wait for the backlog to shrink, or for those of an earlier connection to end. The slot table
-    /// does not know them yet: they are asked again when the connection is lost.
-    var parked = Deque<Frame>()
-    /// Whether all further requests must wait behind these.
-    var parksAll = false
+    /// The peer's requests.
+    var admission: RequestAdmission
     var channels = ChannelTable()
 
     /// Changes the state; returns whom to tell, without the lock.
@@ -109,12 +92,6 @@ package final class Session: Requester, ReplySink {
       return lastObserver
     }
 
-    /// Forgets what came in on a connection that is gone and was not begun.
-    mutating func dropUnbegun() {
-      parked = []
-      parksAll = false
-    }
-
     /// Tells who makes connections whether one is needed, if that has changed.
     mutating func tellNeed() {
       let isNeeded = status != .over && (link == nil || vigil.isDoubted)
@@ -129,16 +106,14 @@ package final class Session: Requester, ReplySink {
     let link: any Link
     /// Seconds that it has waited for the peer's hello.
     var waited = 0.0
-    /// Requests and channels that overtook the hello, on other streams.
-    var early: [Frame] = []
-    var earlyBytes = RequestBytes()
+    /// Channels that overtook the hello, on streams of their own.
     var earlyChannels: [any LinkChannel] = []
   }
 
   let configuration: Configuration
   let responder: (any Responder)?
   let log: Logger
-  let state = Mutex(State())
+  let state: Mutex<State>
   /// Tells the peer whether this is still the session that it knows.
   let instance = UInt64.random(in: .min ... .max)
   /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
@@ -160,6 +135,9 @@ package final class Session: Requester, ReplySink {
     self.configuration = configuration
     self.responder = responder
     self.log = log
+    let admission = RequestAdmission(
+      isServing: responder != nil, backlog: configuration.backlog, writeCredit: configuration.grantedWriteCredit)
+    state = Mutex(State(admission: admission))
   }
 
   // MARK: - Life
@@ -230,7 +208,7 @@ package final class Session: Requester, ReplySink {
   @discardableResult
   package func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64 {
     precondition(request.count >= Header.length && request.count <= Limits.Wire.message)
-    let changes = Operation(rawValue: request.bytes[1])?.changes ?? true
+    let changes = RequestSummary(of: request).changes
     let ticket = state.withLock { state -> UInt64? in
       guard state.status == .online || state.status == .offline else { return nil }
       let (isNumbered, ticket) = state.pending.add(request, on: lane, changes: changes, completion: completion)
@@ -266,7 +244,8 @@ package final class Session: Requester, ReplySink {
       let links = [state.link, state.next?.link].compactMap { $0 }
       defer {
         (state.link, state.next) = (nil, nil)
-        state.dropUnbegun()
+        state.admission.disconnected()
+        state.admission.forgetEarly()
         state.observers = []
         for maker in state.makers { maker.finish() }
         state.makers = []

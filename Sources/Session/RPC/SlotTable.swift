@@ -44,10 +44,13 @@ struct SlotTable {
   /// The slot of a sequence number.
   static func slot(of sequence: UInt64) -> Int { Int(sequence & 0xffff) }
 
+  /// Whether a sequence number names a slot and a use of it, which count from 1.
+  func has(_ sequence: UInt64) -> Bool { SlotTable.slot(of: sequence) < slots.count && sequence >> 16 > 0 }
+
   /// Takes note of a request. `changes`: whether doing it twice differs from doing it once.
   mutating func admit(_ sequence: UInt64, changes: Bool) -> Verdict {
     let (index, count) = (SlotTable.slot(of: sequence), sequence >> 16)
-    guard index < slots.count, count > 0 else { return .violation }
+    guard has(sequence) else { return .violation }
     if count < slots[index].count { return .ignore }
     if count == slots[index].count {
       switch slots[index].content {
