@@ -62,7 +62,7 @@ import P2PFSWire
     }
     #expect(eventually { answers.allSatisfy { $0.replies.count == 1 } })
     pair.exporter.state.withLock { state in
-      #expect(state.admission.isIdle && state.admission.parked.isEmpty)
+      #expect(state.admission.isIdle)
     }
     withExtendedLifetime(links) {}
   }
@@ -78,7 +78,7 @@ import P2PFSWire
       other.send(Session.message(.ping), on: .control)
       session.tick(1)
     }
-    #expect(session.state.withLock { $0.link == nil && $0.next == nil })
+    #expect(session.state.withLock { $0.phase.link == nil && $0.phase.next == nil })
     #expect(session.status == .expired)
     #expect(answers.replies.first?.error == .ioError)
   }
@@ -88,11 +88,11 @@ import P2PFSWire
     let first = pair.connect()
     #expect(eventually { pair.client.isOnline && pair.exporter.isOnline })
     let second = pair.connect()
-    #expect(eventually { pair.client.state.withLock { $0.link === second.client } })
+    #expect(eventually { pair.client.state.withLock { $0.phase.link === second.client } })
     let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0)
       .encoded()
     for frame in [hello, Frame(copying: [9, 9, 9])] { pair.client.received(frame, on: .control, from: first.client) }
-    #expect(pair.client.isOnline && pair.client.state.withLock { $0.link === second.client })
+    #expect(pair.client.isOnline && pair.client.state.withLock { $0.phase.link === second.client })
     let answers = pair.ask(look)
     #expect(eventually { answers.replies.count == 1 })
     withExtendedLifetime((first, second)) {}

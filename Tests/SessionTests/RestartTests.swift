@@ -90,7 +90,7 @@ import P2PFSWire
     withExtendedLifetime((links, more)) {}
   }
 
-  @Test func `a connection that breaks while it is put right begins anew`() {
+  @Test func `a connection that breaks while it is put right begins anew`() async {
     let client = Session(.init(identity: Pair.identity))
     let asked = Atomic<Int>(0)
     let answered = Atomic<Int>(0)
@@ -109,6 +109,8 @@ import P2PFSWire
     links = connect(client, second)
     #expect(eventually { exporter.recorder.count == 3 })
     #expect(!client.isOnline && !client.isBeingGreeted && client.status == .offline)
+    var needs = client.needs().makeAsyncIterator()
+    #expect(await needs.next() == false)
     let answers = Answers()
     client.send(look.encoded(), on: .control) { answers.add($0) }
     // It is connected: no time runs out.
@@ -116,9 +118,12 @@ import P2PFSWire
       client.tick(1)
       usleep(1_000)
     }
-    #expect(client.status == .offline)
+    #expect(client.status == .offline && !client.needsConnection)
     links.0.cut()
     #expect(eventually { !second.isOnline })
+    // Whoever makes connections is told, though the session was not online in between.
+    #expect(eventually { client.needsConnection })
+    #expect(await needs.next() == true)
     links = connect(client, second)
     #expect(eventually { exporter.recorder.count == 6 })
     #expect(asked.load(ordering: .relaxed) == 2 && answers.replies.isEmpty)

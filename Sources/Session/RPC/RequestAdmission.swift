@@ -100,10 +100,10 @@ struct RequestAdmission {
     slots = SlotTable(count: limit)
   }
 
-  /// Whether nothing is executing, and nothing that did is still counted.
+  /// Whether no request is here, and none that was is still counted.
   var isIdle: Bool {
     executing == 0 && executingHere == 0 && reserved == 0 && executingBytes == RequestBytes()
-      && (!parked.isEmpty || bytesHere == RequestBytes())
+      && parked.isEmpty && bytesHere == RequestBytes()
   }
 
   // MARK: - Connections
@@ -113,9 +113,9 @@ struct RequestAdmission {
   /// - Returns: the requests that came in on it before, to be given to `receive` in this order.
   mutating func connected(_ connection: UInt64, isNewPeer: Bool) -> [IncomingRequest] {
     self.connection = connection
+    disconnected()
     executingHere = 0
     bytesHere = RequestBytes()
-    disconnected()
     if isNewPeer {
       slots = SlotTable(count: limit)
       slotsSince = connection
@@ -126,6 +126,7 @@ struct RequestAdmission {
 
   /// The connection in use is gone: its requests that were not begun are forgotten.
   mutating func disconnected() {
+    for request in parked { bytesHere -= request.bytes }
     parked = []
     parksAll = false
   }

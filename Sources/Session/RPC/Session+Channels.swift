@@ -53,8 +53,8 @@ extension Session {
   package func openChannel(_ name: String, keepsMessages: Bool = false) throws(SessionChannelError) -> SessionChannel {
     guard name.utf8.count <= Limits.Channel.name else { throw .unavailable("the name of the channel is too long") }
     let result = state.withLock { state -> Result<(SessionChannel, (any Link)?, UInt64), SessionChannelError> in
-      guard state.status == .online || state.status == .offline else { return .failure(.peerGone) }
-      if let peer = state.peer, !peer.features.contains(.channels) {
+      guard state.phase.takesRequests else { return .failure(.peerGone) }
+      if let peer = state.phase.peer, !peer.features.contains(.channels) {
         return .failure(.unavailable("the other computer's p2pfs is too old for this"))
       }
       guard state.channels.open.count - state.channels.ofPeer < Limits.Channel.open else {
@@ -64,7 +64,7 @@ extension Session {
       state.channels.nextNumber += 1
       let channel = makeChannel(name, key, keepsMessages: keepsMessages, isKnown: false)
       state.channels.open[key] = channel
-      return .success((channel, state.status == .online ? state.link : nil, state.connection))
+      return .success((channel, state.phase.onlineLink, state.phase.connections))
     }
     let (channel, link, connection) = try result.get()
     if let link { carry(channel, by: link, connection) }
@@ -97,7 +97,7 @@ extension Session {
       }
       guard let opened else {
         // Lost with the connection, or there are too many: if the connection stays, it will never be had.
-        if state.withLock({ $0.link === link && $0.status == .online }) {
+        if state.withLock({ $0.phase.onlineLink === link }) {
           channel.fail(.unavailable("no data channel could be opened"))
         }
         return
@@ -135,14 +135,14 @@ extension Session {
   /// The peer has greeted on a new connection: our channels are opened on it, those of the peer are awaited.
   func carryChannels(by link: any Link) {
     let (channels, connection) = state.withLock { state in
-      (state.link === link ? Array(state.channels.open.values) : [], state.connection)
+      (state.phase.link === link ? Array(state.channels.open.values) : [], state.phase.connections)
     }
     for channel in channels where channel.isOurs { carry(channel, by: link, connection) }
   }
 
   /// Counts time on a connection that the peer has greeted on: see `SessionChannel.count`.
   func countChannels(_ seconds: Double) {
-    let channels = state.withLock { $0.status == .online ? Array($0.channels.open.values) : [] }
+    let channels = state.withLock { $0.phase.status == .online ? Array($0.channels.open.values) : [] }
     for channel in channels { channel.count(seconds) }
   }
 
@@ -154,12 +154,8 @@ extension Session {
 
   /// The peer has opened a data channel: its first message says what it carries.
   func opened(_ linkChannel: any LinkChannel, on link: any Link) {
-    let isEarly = state.withLock { state in
-      guard let next = state.next, next.link === link else { return false }
-      // It has overtaken the peer's hello, on a stream of its own.
-      if next.earlyChannels.count < Limits.Transport.channels { state.next?.earlyChannels.append(linkChannel) }
-      return true
-    }
+    // It may have overtaken the peer's hello, on a stream of its own.
+    let isEarly = state.withLock { $0.phase.keep(linkChannel, of: link) }
     guard !isEarly else { return }
     enum Carried {
       case nothingYet
@@ -209,8 +205,10 @@ extension Session {
     }
     typealias Outcome = (found: Found, connection: UInt64, acceptor: @Sendable (SessionChannel) -> Void)
     let outcome = state.withLock { state -> Outcome in
-      func outcome(_ found: Found) -> Outcome { (found, state.connection, state.channels.acceptor ?? Session.refuse) }
-      guard state.link === link else { return outcome(.late) }
+      func outcome(_ found: Found) -> Outcome {
+        (found, state.phase.connections, state.channels.acceptor ?? Session.refuse)
+      }
+      guard state.phase.link === link else { return outcome(.late) }
       let key = ChannelTable.Key(isOurs: false, number: open.number)
       if let channel = state.channels.open[key] { return outcome(.channel(channel, isNew: false)) }
       guard linkChannel.label.utf8.count <= Limits.Channel.name else {

@@ -61,7 +61,7 @@ extension Session {
     if completeRecovery(header, frame, from: link) { return }
     let completion = state.withLock { state -> (@Sendable (Reply) -> Void)? in
       // What a connection still brings after it was replaced would mix with the answers of the new one.
-      guard state.link === link else { return nil }
+      guard state.phase.link === link else { return nil }
       let (completion, isFree) = state.pending.completion(for: header)
       if isFree { for next in state.pending.promote() { link.send(next.frame, on: next.lane) } }
       return completion
@@ -74,67 +74,47 @@ extension Session {
       throw MalformedMessage("it speaks versions \(hello.oldest) to \(hello.version), we speak \(Hello.currentVersion)")
     }
     guard hello.session == configuration.identity else { throw MalformedMessage("the hello is of another session") }
-    typealias Greeted = (
-      old: (any Link)?, early: [IncomingRequest], earlyChannels: [any LinkChannel],
-      lost: [@Sendable (Reply) -> Void], channels: [SessionChannel],
-      observers: [(@Sendable (SessionState) -> Void, SessionState)], isResumed: Bool
+    typealias Outcome = (
+      greeted: ConnectionPhase.Greeted, early: [IncomingRequest], lost: [@Sendable (Reply) -> Void],
+      channels: [SessionChannel], announcements: [@Sendable () -> Void], isOnline: Bool
     )
     // Under one lock with the change of state, so that no request slips between what is sent again and what is new.
-    let outcome = try state.withLock { state throws(MalformedMessage) -> Greeted? in
-      guard state.link !== link else { throw MalformedMessage("a second hello") }
-      // A connection that was replaced before it was greeted on.
-      guard let next = state.next, next.link === link else { return nil }
-      let old = state.link
-      state.next = nil
-      state.link = link
-      state.vigil = Vigil()
-      state.connection += 1
-      state.away = 0
+    let outcome = try state.withLock { state throws(MalformedMessage) -> Outcome? in
+      guard let greeted = try state.phase.greeted(hello, on: link) else { return nil }
+      let early = state.admission.connected(state.phase.connections, isNewPeer: greeted.isNewPeer)
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [SessionChannel] = []
-      var observers: [(@Sendable (SessionState) -> Void, SessionState)] = []
-      let isNewPeer = state.peer.map { $0.instance != hello.instance } ?? false
-      if isNewPeer, let known = state.peer {
-        observers += state.turn(.offline).map { ($0, .offline) }
-        // It was started again: whether it did what it was asked last is not known, unless it remembers.
+      if greeted.isNewPeer {
+        // Whether it did what it was asked last is not known, unless it remembers.
         let remembers = hello.flags.contains(.remembers)
         if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
-        state.restart = PeerRestart(
-          remembers: remembers,
-          isOtherMachine: known.machine != hello.machine || state.restart?.isOtherMachine ?? false)
         channels = state.channels.forgetPeer()
       }
-      let early = state.admission.connected(state.connection, isNewPeer: isNewPeer)
       responder?.memory?.greeted(by: hello.instance)
       state.pending.restrict(to: Recovery.others(of: Int(hello.requests)))
-      state.peer = hello
-      let isResumed = state.restart == nil
-      if isResumed { observers += resume(on: link, &state).map { ($0, .online) } }
-      return (old, early, next.earlyChannels, lost, channels, observers, isResumed)
+      let isOnline = state.phase.onlineLink != nil
+      if isOnline { resend(on: link, &state) }
+      return (greeted, early, lost, channels, state.announce(), isOnline)
     }
     guard let outcome else { return }
     // What it still brings is not listened to any more: what has no answer was asked again.
-    outcome.old?.close()
+    outcome.greeted.replaced?.close()
     for request in outcome.early {
       do { try admit(request, on: .bulk, from: link) } catch { violated("\(error)", on: link) }
     }
     for completion in outcome.lost { completion(.failed(.ioError)) }
     for channel in outcome.channels { channel.fail(.reset(.lost, "")) }
-    if outcome.isResumed { carryChannels(by: link) }
-    for channel in outcome.earlyChannels { opened(channel, on: link) }
-    for (observer, state) in outcome.observers { observer(state) }
-    if outcome.isResumed { ping(link) } else { recover(on: link) }
+    if outcome.isOnline { carryChannels(by: link) }
+    for channel in outcome.greeted.channels { opened(channel, on: link) }
+    for announcement in outcome.announcements { announcement() }
+    if outcome.isOnline { ping(link) } else { recover(on: link) }
   }
 
   private func heardAnswer(to asked: Instant, from link: any Link) {
-    let isOrdinary = state.withLock { state in
-      guard state.link === link else { return false }
-      let isOrdinary = !state.vigil.isDoubted
-      state.vigil.answered(askedAt: asked)
-      state.tellNeed()
-      return isOrdinary
+    let (isOrdinary, announcements) = state.withLock { state in
+      (state.phase.answered(askedAt: asked, on: link), state.announce())
     }
-    // What waited for a path to come back says nothing of how long that is.
+    for announcement in announcements { announcement() }
     if isOrdinary { measure(since: asked) }
   }
 
@@ -150,11 +130,11 @@ extension Session {
 
   private func admit(_ request: IncomingRequest, on lane: Lane, from link: any Link) throws(MalformedMessage) {
     let action = try state.withLock { state throws(MalformedMessage) -> RequestAdmission.Action in
-      if state.next?.link === link {
+      if state.phase.next === link {
         try state.admission.receiveEarly(request, on: lane)
         return .none
       }
-      guard state.link === link else { return .none }
+      guard state.phase.link === link else { return .none }
       return try state.admission.receive(request, backlog: link.backlog)
     }
     perform(action, on: link)
@@ -164,7 +144,9 @@ extension Session {
   func serveParked() {
     while true {
       let next = state.withLock { state -> (RequestAdmission.Action, any Link)? in
-        guard let link = state.link, let action = state.admission.unpark(backlog: link.backlog) else { return nil }
+        guard let link = state.phase.link, let action = state.admission.unpark(backlog: link.backlog) else {
+          return nil
+        }
         return (action, link)
       }
       guard let (action, link) = next else { return }
@@ -193,7 +175,7 @@ extension Session {
     state.withLock { state in
       let (isSent, isKept) = state.admission.replied(frame, to: exchange.header, exchange.charge, isLast: isLast)
       if isKept { responder?.memory?.keep(frame, to: exchange.header) }
-      if isSent { state.link?.send(frame, on: lane) }
+      if isSent { state.phase.link?.send(frame, on: lane) }
     }
     if isLast { serveParked() }
   }

@@ -49,26 +49,16 @@ package final class Session: Requester, ReplySink {
   }
 
   struct State {
-    var status = SessionState.offline
-    /// The connection in use: the peer has greeted on it. There is one as long as the session is online.
-    var link: (any Link)?
-    /// How many connections were in use; tells the replies of one from those of the next.
-    var connection: UInt64 = 0
-    /// Watches over `link`.
-    var vigil = Vigil()
-    /// The connection that takes its place as soon as the peer greets on it.
-    var next: NextLink?
-    /// Seconds since the peer was heard last, while it is not greeted.
-    var away = 0.0
-    /// Who makes connections, and what it was told last (`needs`).
+    /// The connections.
+    var phase: ConnectionPhase
+    /// The status that the observers were told last.
+    private var announced = SessionState.offline
+    /// The readers of `needs`, and the value that they were told last.
     var makers: [AsyncStream<Bool>.Continuation] = []
     var isNeeded = true
     var pending = PendingRequests(limit: Recovery.others(of: Limits.Session.requests))
     var slots = SlotTable(count: Limits.Session.requests)
-    /// What the peer has said of itself last.
-    var peer: Hello?
-    /// That the peer was started again, until all is put right: then the session is not online, though it is connected.
-    var restart: PeerRestart?
+    /// The requests to a peer that was started again.
     var recovery = Recovery()
     var recoverers: [(number: UInt64, body: @Sendable (PeerRestart) -> [RecoveryRequest])] = []
     var lastRecoverer: UInt64 = 0
@@ -78,11 +68,22 @@ package final class Session: Requester, ReplySink {
     var admission: RequestAdmission
     var channels = ChannelTable()
 
-    /// Changes the state; returns whom to tell, without the lock.
-    mutating func turn(_ new: SessionState) -> [@Sendable (SessionState) -> Void] {
-      guard status != new else { return [] }
-      status = new
-      return observers.map(\.body)
+    init(phase: ConnectionPhase, admission: RequestAdmission) {
+      (self.phase, self.admission) = (phase, admission)
+    }
+
+    /// To be called after each change of `phase`. Tells the makers whether a connection is needed, if that has changed.
+    /// - Returns: calls that tell the observers of a new status, to be made without the lock.
+    mutating func announce() -> [@Sendable () -> Void] {
+      let isNeeded = phase.needsConnection
+      if isNeeded != self.isNeeded {
+        self.isNeeded = isNeeded
+        for maker in makers { maker.yield(isNeeded) }
+      }
+      let status = phase.status
+      guard announced != status else { return [] }
+      announced = status
+      return observers.map { observer in { observer.body(status) } }
     }
 
     /// Returns the observer's number, to be taken away by.
@@ -91,23 +92,6 @@ package final class Session: Requester, ReplySink {
       observers.append((lastObserver, observer))
       return lastObserver
     }
-
-    /// Tells who makes connections whether one is needed, if that has changed.
-    mutating func tellNeed() {
-      let isNeeded = status != .over && (link == nil || vigil.isDoubted)
-      guard isNeeded != self.isNeeded else { return }
-      self.isNeeded = isNeeded
-      for maker in makers { maker.yield(isNeeded) }
-    }
-  }
-
-  /// A connection that the peer has not greeted on yet.
-  struct NextLink {
-    let link: any Link
-    /// Seconds that it has waited for the peer's hello.
-    var waited = 0.0
-    /// Channels that overtook the hello, on streams of their own.
-    var earlyChannels: [any LinkChannel] = []
   }
 
   let configuration: Configuration
@@ -137,7 +121,7 @@ package final class Session: Requester, ReplySink {
     self.log = log
     let admission = RequestAdmission(
       isServing: responder != nil, backlog: configuration.backlog, writeCredit: configuration.grantedWriteCredit)
-    state = Mutex(State(admission: admission))
+    state = Mutex(State(phase: ConnectionPhase(timeout: configuration.timeout), admission: admission))
   }
 
   // MARK: - Life
@@ -145,7 +129,7 @@ package final class Session: Requester, ReplySink {
   /// The session's name, 16 bytes.
   package var identity: [UInt8] { configuration.identity }
   /// How it stands now.
-  package var status: SessionState { state.withLock { $0.status } }
+  package var status: SessionState { state.withLock { $0.phase.status } }
 
   /// Calls `observer` at each change of the state, on the thread that changes it; it must not block.
   package func observe(_ observer: @escaping @Sendable (SessionState) -> Void) {
@@ -160,7 +144,7 @@ package final class Session: Requester, ReplySink {
         continuation.yield(new)
         if new == .over { continuation.finish() }
       }
-      return (state.status, number)
+      return (state.phase.status, number)
     }
     continuation.onTermination = { [weak self] _ in
       self?.state.withLock { state in state.observers.removeAll { $0.number == number } }
@@ -177,7 +161,7 @@ package final class Session: Requester, ReplySink {
   }
 
   /// The connection in use, and the one that is to take its place.
-  private var links: [any Link] { state.withLock { state in [state.link, state.next?.link].compactMap { $0 } } }
+  private var links: [any Link] { state.withLock { $0.phase.links } }
 
   /// As `end`, and returns when the peer has heard it, or had a moment to; also in a task that was cancelled.
   package func leave() async {
@@ -197,23 +181,23 @@ package final class Session: Requester, ReplySink {
   }
 
   package var writeCredit: Int {
-    state.withLock { Int($0.peer?.writeCredit ?? UInt32(Limits.Session.leastWriteCredit)) }
+    state.withLock { Int($0.phase.peer?.writeCredit ?? UInt32(Limits.Session.leastWriteCredit)) }
   }
-  package var isOnline: Bool { state.withLock { $0.status == .online } }
-  package var isReadOnly: Bool { state.withLock { $0.peer?.flags.contains(.readOnly) ?? false } }
+  package var isOnline: Bool { status == .online }
+  package var isReadOnly: Bool { state.withLock { $0.phase.peer?.flags.contains(.readOnly) ?? false } }
   package var roundTrip: Double { Double(roundTripNanoseconds.load(ordering: .relaxed)) / 1e9 }
   /// Whether the peer exports something.
-  package var peerExports: Bool { state.withLock { $0.peer?.flags.contains(.exports) ?? false } }
+  package var peerExports: Bool { state.withLock { $0.phase.peer?.flags.contains(.exports) ?? false } }
 
   @discardableResult
   package func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64 {
     precondition(request.count >= Header.length && request.count <= Limits.Wire.message)
     let changes = RequestSummary(of: request).changes
     let ticket = state.withLock { state -> UInt64? in
-      guard state.status == .online || state.status == .offline else { return nil }
+      guard state.phase.takesRequests else { return nil }
       let (isNumbered, ticket) = state.pending.add(request, on: lane, changes: changes, completion: completion)
       // Queued under the lock, so that requests leave in the order in which they were numbered.
-      if isNumbered, state.status == .online { state.link?.send(request, on: lane) }
+      if isNumbered { state.phase.onlineLink?.send(request, on: lane) }
       return ticket
     }
     if let ticket { return ticket }
@@ -237,24 +221,21 @@ package final class Session: Requester, ReplySink {
   /// Ends the session; with `forGood`, what is remembered of it goes, too.
   func finish(forGood: Bool = true) {
     typealias Outcome = (
-      links: [any Link], completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
+      links: [any Link], completions: [@Sendable (Reply) -> Void], announcements: [@Sendable () -> Void]
     )
     let outcome = state.withLock { state -> Outcome? in
-      guard state.status != .over else { return nil }
-      let links = [state.link, state.next?.link].compactMap { $0 }
-      defer {
-        (state.link, state.next) = (nil, nil)
-        state.admission.disconnected()
-        state.admission.forgetEarly()
-        state.observers = []
-        for maker in state.makers { maker.finish() }
-        state.makers = []
-        state.recoverers = []
-      }
-      return (links, state.pending.removeAll(), state.turn(.over))
+      guard let links = state.phase.end() else { return nil }
+      for maker in state.makers { maker.finish() }
+      state.makers = []
+      let announcements = state.announce()
+      state.admission.disconnected()
+      state.admission.forgetEarly()
+      state.observers = []
+      state.recoverers = []
+      return (links, state.pending.removeAll(), announcements)
     }
     guard let outcome else { return }
-    for observer in outcome.observers { observer(.over) }
+    for announcement in outcome.announcements { announcement() }
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }
     for link in outcome.links { link.close() }
@@ -262,7 +243,7 @@ package final class Session: Requester, ReplySink {
   }
 
   package func violated(_ what: String) {
-    if let link = state.withLock({ $0.link }) { violated(what, on: link) }
+    if let link = state.withLock({ $0.phase.link }) { violated(what, on: link) }
   }
 
   /// Ends the connection on which the peer broke the protocol.

@@ -54,7 +54,8 @@ struct SlotTable {
     if count < slots[index].count { return .ignore }
     if count == slots[index].count {
       switch slots[index].content {
-      case .none: return .execute
+      // A number means one request: that of a query is not that of a change.
+      case .none: return changes ? .ignore : .execute
       case .running: return .ignore
       case .answered(let reply): return .answer(reply)
       }
