@@ -62,7 +62,7 @@ extension Session {
       }
       let key = ChannelTable.Key(isOurs: true, number: state.channels.nextNumber)
       state.channels.nextNumber += 1
-      let channel = makeChannel(name, key, keepsMessages: keepsMessages, isKnown: false)
+      let channel = makeChannel(name, key, keepsMessages: keepsMessages)
       state.channels.open[key] = channel
       return .success((channel, state.phase.onlineLink, state.phase.connections))
     }
@@ -74,13 +74,11 @@ extension Session {
   /// The channels of both sides that are not over.
   package var openChannels: [SessionChannel] { state.withLock { Array($0.channels.open.values) } }
 
-  private func makeChannel(_ name: String, _ key: ChannelTable.Key, keepsMessages: Bool, isKnown: Bool)
-    -> SessionChannel
-  {
+  private func makeChannel(_ name: String, _ key: ChannelTable.Key, keepsMessages: Bool) -> SessionChannel {
     let core = ChannelState(
-      number: key.number, keepsMessages: keepsMessages, isKnownToPeer: isKnown, sendPool: sendPool,
+      number: key.number, isOurs: key.isOurs, keepsMessages: keepsMessages, sendPool: sendPool,
       receivePool: receivePool)
-    return SessionChannel(name: name, isOurs: key.isOurs, core: core) { [weak self] channel in
+    return SessionChannel(name: name, core: core) { [weak self] channel in
       self?.state.withLock { state in
         let key = ChannelTable.Key(isOurs: channel.isOurs, number: channel.number)
         if state.channels.open[key] === channel { state.channels.open[key] = nil }
@@ -219,7 +217,7 @@ extension Session {
         return outcome(.refused(.refused, "too many channels at once"))
       }
       guard !open.isKnown, state.channels.use(open.number) else { return outcome(.refused(.lost, "")) }
-      let channel = makeChannel(linkChannel.label, key, keepsMessages: open.keepsMessages, isKnown: true)
+      let channel = makeChannel(linkChannel.label, key, keepsMessages: open.keepsMessages)
       state.channels.open[key] = channel
       return outcome(.channel(channel, isNew: true))
     }
