@@ -50,7 +50,8 @@ struct ChannelFlow {
     self.receivePool = receivePool
   }
 
-  /// Returns the windows to the pools, and drops the output. Afterwards only input that is here already can be dequeued.
+  /// Returns the windows to the pools, and drops the output. Afterwards only input that is here already can be
+  /// dequeued.
   mutating func dispose() {
     sendPool.give(back: sendWindow - Limits.Channel.window)
     receivePool.give(back: window - Limits.Channel.window)

@@ -1,8 +1,8 @@
 import P2PFSCore
 import P2PFSWire
 
-/// The whole life of a channel, on one of its sides: which data channel carries it, how far that is opened, the stream in
-/// both directions (`ChannelFlow`), and its end.
+/// The whole life of a channel, on one of its sides: which data channel carries it, how far that is opened, the stream
+/// in both directions (`ChannelFlow`), and its end.
 ///
 /// ```
 ///               a data channel              ours: at once                 the peer's `open`
@@ -266,8 +266,8 @@ struct ChannelState {
     return actions
   }
 
-  /// Counts time during which the session is connected. A channel that the peer does not open again is over, and so is a
-  /// complete one whose peer sends no `done`: as long as the peer may need our acknowledgement once more, on the next
+  /// Counts time during which the session is connected. A channel that the peer does not open again is over, and so is
+  /// a complete one whose peer sends no `done`: as long as the peer may need our acknowledgement once more, on the next
   /// connection, we stay.
   mutating func count(_ seconds: Double) -> Actions {
     var actions = Actions()

@@ -4,22 +4,21 @@ package import P2PFSWire
 
 /// An ordered, reliable, flow-controlled stream of bytes or messages to a program at the peer, in both directions.
 ///
-/// It outlives the connections of its session: what the peer has not taken is kept, and sent again on the next one. It
-/// ends in each direction by itself (`finish`, and `.end` from `receive`); it fails when either side resets it, and when
-/// the peer stays away for longer than the session's timeout.
+/// It outlives the connections of its session: unacknowledged data is kept, and sent again on the next one. Each
+/// direction ends by itself (`finish`, and `.end` from `receive`). The channel fails when either side resets it, and
+/// when the peer stays away for longer than the session's timeout.
 ///
-/// All methods are for any thread and never block. The two callbacks of `attach` come on the link's thread, or on the
-/// thread of whoever caused them; they must not block.
-///
-/// The library's public channel has this name, too: whoever sees both calls this one `SessionChannel`.
+/// All methods are for any thread and never block. Callbacks come on the link's thread, or on the thread that caused
+/// them; they must not block. All state is in `ChannelState`; this class has the lock, the data channel and the
+/// callbacks.
 package final class SessionChannel: Sendable {
-  /// What `receive` finds.
+  /// The result of `receive`.
   package enum Arrival {
-    /// A piece of the stream, or one message. To be given to `consumed` when it was dealt with.
+    /// A piece of the stream, or one message. To be passed to `consumed` when the program is done with it.
     case piece(FrameSlice)
-    /// The peer will say no more. To be followed by `consumedEnd`.
+    /// The peer sends no more. To be followed by `consumedEnd`.
     case end
-    /// Nothing at this moment: `onReadable` will tell.
+    /// Nothing at this moment: `onReadable` will be called.
     case nothing
   }
 
@@ -40,7 +39,7 @@ package final class SessionChannel: Sendable {
     func make() { for call in all { call() } }
   }
 
-  /// What the opener calls it; of a channel that the peer opened it is the peer's word: escape it before it is shown.
+  /// The name that its opener has chosen. If that is the peer, escape it before it is shown.
   package let name: String
   /// Whether pieces are messages, whose borders are kept.
   package let keepsMessages: Bool
@@ -63,7 +62,7 @@ package final class SessionChannel: Sendable {
   /// Makes an empty piece of at most `capacity` bytes, up to `Limits.Channel.piece`: to be filled behind what is in it.
   package static func piece(capacity: Int = Limits.Wire.data) -> Frame { ChannelMessage.dataFrame(capacity: capacity) }
 
-  /// Says who is told. Once; it is called at once if there is something to receive already.
+  /// Sets the callbacks of the channel's one user. `onReadable` is called at once, since data may be here already.
   /// - Parameters:
   ///   - onReadable: `receive` has something after it had nothing: data, the end, or a failure.
   ///   - onWritable: `send` has room after it had none, or has failed.
@@ -88,7 +87,7 @@ package final class SessionChannel: Sendable {
     if isNow { body() }
   }
 
-  /// Accepts a channel that the peer has opened. What it sends before that is kept, within its first window.
+  /// Accepts a channel that the peer has opened. Data that it sends before is kept, within its first window.
   package func accept() {
     state.withLock { state in perform(state.core.accept(), &state) }.make()
   }
@@ -98,9 +97,8 @@ package final class SessionChannel: Sendable {
 
   // MARK: - Sending
 
-  /// Sends a piece that was made with `piece`. What was accepted here arrives, once and in order, unless the channel
-  /// fails.
-  /// - Returns: false if the window has no room for it now: it was not taken, and `onWritable` will tell.
+  /// Sends a piece that was made with `piece`. It arrives, once and in order, unless the channel fails.
+  /// - Returns: false if the window has no room for it now: it was not taken, and `onWritable` will be called.
   package func send(_ piece: Frame) throws(SessionChannelError) -> Bool {
     let result = state.withLock { state -> Result<Bool, SessionChannelError> in
       if let failure = state.core.failure { return .failure(failure) }
@@ -124,10 +122,10 @@ package final class SessionChannel: Sendable {
 
   // MARK: - Receiving
 
-  /// Takes what has come in next.
+  /// Receives the next piece.
   package func receive() throws(SessionChannelError) -> Arrival {
     let result = state.withLock { state -> Result<Arrival, SessionChannelError> in
-      // What has arrived is received even if the rest never will.
+      // Data that has arrived is received even after a failure.
       switch state.core.dequeue() {
       case .piece(let piece): return .success(.piece(piece))
       case .end: return .success(.end)
@@ -139,27 +137,28 @@ package final class SessionChannel: Sendable {
     return try result.get()
   }
 
-  /// The program is done with a piece: the peer may send as much more, and forget it.
+  /// Acknowledges a piece: the peer may forget it, and send as much more.
   package func consumed(_ piece: FrameSlice) {
     state.withLock { state in
       if let credit = state.core.consume(piece) { state.link?.send(credit) }
     }
   }
 
-  /// The program has dealt with everything, the end too.
+  /// Acknowledges the end, when the program is done with everything.
   package func consumedEnd() {
     state.withLock { state in perform(state.core.consumeEnd(), &state) }.make()
   }
 
   // MARK: - The end
 
-  /// Whether everything said in either direction was taken.
+  /// Whether everything sent was acknowledged in both directions.
   package var isComplete: Bool { state.withLock { $0.core.flow.isComplete } }
 
-  /// Whether everything that the peer has said was taken, its end too.
+  /// Whether everything that the peer has sent was consumed, its end too.
   package var isReceivingComplete: Bool { state.withLock { $0.core.flow.isReceivingComplete } }
 
-  /// Calls `body` once the peer's program has taken all that was said, the end too, or it is over; at once if that is so.
+  /// Calls `body` once the peer's program has acknowledged everything, the end too, or it is over; at once if that is
+  /// so.
   package func whenTaken(_ body: @escaping @Sendable () -> Void) {
     let isNow = state.withLock { state in
       if state.core.isTaken { return true }
@@ -171,7 +170,7 @@ package final class SessionChannel: Sendable {
 
   /// Calls `body` once it is over: complete, and the peer knows; or failed. At once if that is so already.
   ///
-  /// Complete but without the peer's word of it counts as over after `Limits.Channel.farewell` seconds.
+  /// A complete channel whose peer does not confirm that is over after `Limits.Channel.farewell` seconds.
   package func whenOver(_ body: @escaping @Sendable () -> Void) {
     let isNow = state.withLock { state in
       if state.core.isOver { return true }

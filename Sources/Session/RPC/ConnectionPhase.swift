@@ -5,12 +5,12 @@ import P2PFSWire
 /// and calls nothing on them.
 ///
 /// ```
-///                connect              greeted                    connect
-///  ┌── away ───────────────▶ away + next ───────▶ connected ───────────────▶ connected + next ──┐
-///  │    ▲ ▲                      │                  │  ▲ ▲                        │             │ greeted: the next one
-///  │    │ └──── lost: the next ──┘                  │  │ └── lost: the next ──────┤             │ takes the place
-///  │    └───────────── lost ────────────────────────┘  └─────────────────────────────────────────┘
-///  └─ longer than the timeout: expired                              lost: away + next
+///              connect              greeted                   connect
+///  ┌─ away ───────────────▶ away + next ──────▶ connected ──────────────▶ connected + next ──┐
+///  │   ▲ ▲                      │                 │  ▲ ▲                       │             │ greeted: the next
+///  │   │ └──── lost: the next ──┘                 │  │ └─ lost: the next ──────┤             │ one takes the place
+///  │   └──────────── lost ────────────────────────┘  └────────────────────────────────────────┘
+///  └─ longer than the timeout: expired                        lost: away + next
 ///
 ///  any of them ── end ──▶ ended
 /// ```
@@ -124,7 +124,8 @@ struct ConnectionPhase {
   // MARK: - Connections
 
   /// Takes a new connection, to be greeted on.
-  /// - Returns: the connection to close: the one that was to be greeted on before, or this one if the session has ended.
+  /// - Returns: the connection to close: the one that was to be greeted on before, or this one if the session has
+  ///   ended.
   mutating func connect(_ new: any Link) -> (isTaken: Bool, toClose: (any Link)?) {
     if case .ended = phase { return (false, new) }
     defer { greeting = Greeting(link: new) }
@@ -225,7 +226,8 @@ struct ConnectionPhase {
   }
 
   /// The answer to a question asked at `time` has come.
-  /// - Returns: whether it says how long a round trip takes. An answer that ends a doubt has waited for a path to come back.
+  /// - Returns: whether it says how long a round trip takes. An answer that ends a doubt has waited for a path to
+  ///   come back.
   mutating func answered(askedAt time: Instant, on asked: any Link) -> Bool {
     guard case .connected(let link, var vigil, let next) = phase, link === asked else { return false }
     let wasDoubted = vigil.isDoubted

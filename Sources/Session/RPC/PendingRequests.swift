@@ -2,8 +2,8 @@ import P2PFSCore
 import P2PFSWire
 import DequeModule
 
-/// The client's requests without an answer, each in a slot of its own, and those that wait: for a slot, or for the bytes
-/// of those in slots to be few enough. They wait in their order.
+/// The client's unanswered requests, each in a slot of its own, and those that wait: for a slot, or until the requests
+/// in slots take fewer bytes. They wait in their order.
 struct PendingRequests {
   /// A request on its way.
   struct Entry {
@@ -13,7 +13,7 @@ struct PendingRequests {
     /// Position among all requests, to send them again in their order.
     let order: UInt64
     let completion: @Sendable (Reply) -> Void
-    /// What it takes at the peer. The data of writes is bounded by whoever writes.
+    /// Memory that it takes at the peer. The data of writes is bounded by their sender.
     var cost: Int { RequestBytes(of: RequestSummary(of: frame)).others }
   }
 
@@ -26,19 +26,19 @@ struct PendingRequests {
   private var nextOrder: UInt64 = 0
   private var limit: Int
   private let byteLimit: Int
-  /// What those in slots take at the peer.
+  /// Memory that those in slots take at the peer.
   private var bytes = 0
-  /// Bytes of the messages that have no answer, those included that wait.
+  /// Bytes of the messages of all requests, the waiting ones included.
   private(set) var messageBytes = 0
 
   /// A table of at most `limit` slots, at most 65,536, for requests that take at most `bytes` at the peer
-  /// (`RequestBytes.others`); one always may.
+  /// (`RequestBytes.others`); a single one may take more.
   init(limit: Int, bytes: Int = Limits.Session.requestBytes) {
     self.limit = limit
     byteLimit = bytes
   }
 
-  /// Requests without an answer, those without a slot included.
+  /// The number of requests, the waiting ones included.
   private(set) var count = 0
 
   /// Takes a request in. With a slot free, it is numbered and to be sent now; else it waits for one.
@@ -65,7 +65,7 @@ struct PendingRequests {
     guard index < slots.count, counts[index] == header.sequence >> 16, let entry = slots[index] else {
       return (nil, false)
     }
-    // The peer answers what was asked, or not at all.
+    // A reply names the operation of its request.
     guard Operation(rawValue: header.operation) == entry.operation else { return (nil, false) }
     let isAbandoned = abandoned.contains(entry.order)
     guard !header.more else { return (isAbandoned ? nil : entry.completion, false) }
@@ -75,13 +75,13 @@ struct PendingRequests {
     return (isAbandoned ? nil : entry.completion, !waiting.isEmpty)
   }
 
-  /// Forgets the request with this ticket. Its slot stays taken until the peer has answered.
+  /// Abandons the request with this ticket. Its slot stays taken until the peer has answered.
   mutating func abandon(_ ticket: UInt64) {
     let isThere = slots.contains { $0?.order == ticket } || waiting.contains { $0.order == ticket }
     if isThere { abandoned.insert(ticket) }
   }
 
-  /// What is in a slot, in the order in which it was first sent, to be sent again on a new connection.
+  /// The requests in slots in the order in which they were first sent, to be sent again on a new connection.
   func sent() -> [(frame: Frame, lane: Lane)] {
     slots.compactMap { $0 }.sorted { $0.order < $1.order }.map { ($0.frame, $0.lane) }
   }
@@ -105,7 +105,7 @@ struct PendingRequests {
     return kept.map(\.completion)
   }
 
-  /// Takes requests that wait into slots, as far as there is room again; they are to be sent.
+  /// Moves waiting requests into slots, as far as there is room. They are to be sent.
   mutating func promote() -> [(frame: Frame, lane: Lane)] {
     var promoted: [(Frame, Lane)] = []
     while let entry = waiting.first {
@@ -122,7 +122,7 @@ struct PendingRequests {
     return promoted
   }
 
-  /// The peer takes at most this many requests at once. Slots beyond are not used any more.
+  /// The peer accepts at most this many requests at once. Slots beyond are not used any more.
   mutating func restrict(to limit: Int) {
     self.limit = min(max(limit, 1), self.limit)
     free.removeAll { $0 >= self.limit }

@@ -25,13 +25,13 @@ struct IncomingRequest: Sendable {
 /// protocol. A plain value without I/O.
 ///
 /// ```
-///                    ┌─ no room for its answer, or for it ──▶ parked ──▶ room again ─┐
-/// request ──▶ bounds ┤                                                               ├─▶ slot ──▶ executing ──▶ replied
-///    ▲               └───────────────────────────────────────────────────────────────┘    └─ seen before: answered
-///  early (the connection is not greeted on yet)                                              again, or ignored
+///                    ┌─ no room for its reply, or for it ──▶ parked ──▶ room ─┐
+/// request ──▶ bounds ┤                                                        ├─▶ slot ──▶ executing ──▶ replied
+///    ▲               └────────────────────────────────────────────────────────┘    └─ seen before: replied again,
+///  early (the connection is not greeted on yet)                                       or ignored
 /// ```
-/// The parked requests are unknown to the slot table: they are sent again when the connection is lost, as those are that
-/// came early. Executing ones go on, and count, whatever becomes of their connection.
+/// The parked requests are unknown to the slot table: they are sent again when the connection is lost, as those are
+/// that came early. Executing ones go on, and count, whatever becomes of their connection.
 struct RequestAdmission {
   /// What is to be done about a request.
   enum Action {
@@ -213,8 +213,8 @@ struct RequestAdmission {
     executing < limit && (executingBytes + request.bytes).fits(in: bound)
   }
 
-  /// Whether a reply of `answer` bytes may be begun. One that exceeds the backlog by itself may when half of it is free:
-  /// `LinkReceiver.drainMark` sees to it that this is looked at again.
+  /// Whether a reply of `answer` bytes may be begun. One that exceeds the backlog by itself may when half of it is
+  /// free: `LinkReceiver.drainMark` sees to it that this is looked at again.
   private func hasRoom(for answer: Int, _ backlog: Int) -> Bool {
     let taken = reserved + backlog
     return taken + answer <= backlogLimit || reserved == 0 && taken < backlogLimit / 2

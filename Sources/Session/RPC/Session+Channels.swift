@@ -12,17 +12,17 @@ struct ChannelTable {
 
   var open: [Key: SessionChannel] = [:]
   var nextNumber: UInt64 = 1
-  /// The numbers that the peer has used, which do not come again: all up to `used`, and these. They come out of
-  /// order, since each comes by a stream of its own, and some never: of channels that it gave up before it could say so,
-  /// or opened to a program that ran here before.
+  /// The numbers that the peer has used, which are not used again: all up to `used`, and these. They arrive out of
+  /// order, each on a stream of its own. Some never arrive: those of channels that were given up before their opening
+  /// message was sent, or opened to an earlier program of this side.
   private var used: UInt64 = 0
   private var usedAbove: Set<UInt64> = []
-  /// Who takes what the peer opens.
+  /// The handler of channels that the peer opens.
   var acceptor: (@Sendable (SessionChannel) -> Void)?
 
   var ofPeer: Int { open.keys.count { !$0.isOurs } }
 
-  /// Takes note of a number of the peer.
+  /// Registers a number of the peer.
   /// - Returns: false if it was used before, or is so far behind the newest ones that it counts as used.
   mutating func use(_ number: UInt64) -> Bool {
     guard number > used, usedAbove.insert(number).inserted else { return false }
@@ -39,13 +39,14 @@ struct ChannelTable {
 }
 
 extension Session {
-  /// Says who takes the channels that the peer opens: called on the link's thread with each new one, which is to be
-  /// accepted (`SessionChannel.accept`) or reset, then or later. Without it all are refused. To be set before `connect`.
+  /// Sets the handler of channels that the peer opens. It is called on the link's thread with each new one, and has to
+  /// accept (`SessionChannel.accept`) or reset it, then or later. Without a handler all are refused. To be set before
+  /// `connect`.
   package func acceptChannels(_ body: @escaping @Sendable (SessionChannel) -> Void) {
     state.withLock { $0.channels.acceptor = body }
   }
 
-  /// Opens a channel to the peer's program. What is sent on it before the peer has accepted waits there, and here, within
+  /// Opens a channel to the peer's program. Data that is sent before the peer has accepted waits on both sides, within
   /// the first window. From any thread; never blocks.
   /// - Parameters:
   ///   - name: at most `Limits.Channel.name` bytes of UTF-8.
@@ -128,7 +129,7 @@ extension Session {
     }
   }
 
-  // MARK: - What the session tells
+  // MARK: - Events of the session
 
   /// The peer has greeted on a new connection: our channels are opened on it, those of the peer are awaited.
   func carryChannels(by link: any Link) {
@@ -150,7 +151,7 @@ extension Session {
     for channel in channels { channel.fail(.peerGone) }
   }
 
-  /// The peer has opened a data channel: its first message says what it carries.
+  /// The peer has opened a data channel: its first message tells which channel it carries.
   func opened(_ linkChannel: any LinkChannel, on link: any Link) {
     // It may have overtaken the peer's hello, on a stream of its own.
     let isEarly = state.withLock { $0.phase.keep(linkChannel, of: link) }
@@ -158,7 +159,7 @@ extension Session {
     enum Carried {
       case nothingYet
       case channel(SessionChannel)
-      /// What the peer says on it before it hears that it was turned away.
+      /// Refused: messages that the peer has sent before it knows are dropped.
       case turnedAway
     }
     let carried = Mutex(Carried.nothingYet)
@@ -174,9 +175,9 @@ extension Session {
           let open: ChannelMessage.Open
           switch try ChannelMessage(parsing: frame) {
           case .open(let first): open = first
-          // Given up before the opening message had left.
+          // Given up before the opening message was sent.
           case .reset: return carried.withLock { $0 = .turnedAway }
-          default: throw MalformedMessage("a channel that begins with something else")
+          default: throw MalformedMessage("a channel without an opening message")
           }
           let channel = bind(open, linkChannel, link)
           carried.withLock { $0 = channel.map { .channel($0) } ?? .turnedAway }
@@ -192,13 +193,13 @@ extension Session {
       })
   }
 
-  /// Finds or makes the channel that the peer speaks of, and has the data channel carry it.
-  /// - Returns: nil if it was turned away: there is no such channel any more, or there are too many.
+  /// Finds or makes the channel that an opening message names, and has the data channel carry it.
+  /// - Returns: nil if it was refused: there is no such channel any more, or there are too many.
   private func bind(_ open: ChannelMessage.Open, _ linkChannel: any LinkChannel, _ link: any Link) -> SessionChannel? {
     enum Found {
       case channel(SessionChannel, isNew: Bool)
       case refused(ChannelMessage.ResetCode, String)
-      /// The connection is not the present one: it will be said again there.
+      /// The connection is not the one in use, on which the peer opens it again.
       case late
     }
     typealias Outcome = (found: Found, connection: UInt64, acceptor: @Sendable (SessionChannel) -> Void)
@@ -212,7 +213,7 @@ extension Session {
       guard linkChannel.label.utf8.count <= Limits.Channel.name else {
         return outcome(.refused(.refused, "the name of the channel is too long"))
       }
-      // An honest peer comes here, too: what it has given up still counts until we hear of it.
+      // An honest peer may come here, too: channels that it has given up count until we receive the reset.
       guard state.channels.ofPeer < Limits.Channel.accepted else {
         return outcome(.refused(.refused, "too many channels at once"))
       }
@@ -233,5 +234,5 @@ extension Session {
     }
   }
 
-  private static func refuse(_ channel: SessionChannel) { channel.reset(.refused, "it takes no channels") }
+  private static func refuse(_ channel: SessionChannel) { channel.reset(.refused, "this program accepts no channels") }
 }

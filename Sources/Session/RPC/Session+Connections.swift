@@ -4,10 +4,10 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// Connections that come and go: each is greeted on beside the one in use, which serves until then.
+/// Connections come and go: a new one is greeted on while the one in use still serves.
 extension Session {
-  /// Takes a new connection. It replaces the one in use when the peer has greeted on it, and at once the one that it was
-  /// to be greeted on before.
+  /// Adds a new connection. It replaces the one in use when the peer has greeted on it, and at once one that the peer
+  /// has not greeted on yet.
   package func connect(_ link: any Link) {
     let (isTaken, toClose) = state.withLock { state in
       state.admission.forgetEarly()
@@ -33,10 +33,10 @@ extension Session {
   /// Whether there is a connection on which the peer has not greeted yet.
   package var isBeingGreeted: Bool { state.withLock { $0.phase.next != nil } }
 
-  /// How many connections were greeted on so far.
+  /// How many connections the peer has greeted on so far.
   package var connections: UInt64 { state.withLock { $0.phase.connections } }
 
-  /// Whether another connection is wanted: there is none, or the one in use may not carry anything any more.
+  /// Whether another connection is wanted: there is none, or the one in use is doubted.
   package var needsConnection: Bool { state.withLock { $0.phase.needsConnection } }
 
   /// Whether another connection is wanted, now and at each change. Finishes when the session is over.
@@ -50,8 +50,8 @@ extension Session {
     return stream
   }
 
-  /// The network has changed, so that the connection may not carry anything any more: asks the peer. Another connection
-  /// is wanted if it has not answered in time.
+  /// The network has changed, so that the connection may be dead: sends a ping. If the answer is late, another
+  /// connection is wanted.
   package func networkChanged() async {
     guard let link = state.withLock({ $0.phase.networkChanged(at: .now) }) else { return }
     ping(link)
@@ -65,7 +65,7 @@ extension Session {
     for announcement in announcements { announcement() }
   }
 
-  /// Counts time, in steps of at most a second: to be called with what has gone by since the last call.
+  /// Counts time, in steps of at most a second: to be called with the seconds since the last call.
   /// - Returns: seconds until it is to be called again.
   @discardableResult
   package func tick(_ seconds: Double) -> Double {
@@ -113,7 +113,7 @@ extension Session {
     for announcement in announcements { announcement() }
   }
 
-  /// Asks for a sign of life; the answer carries the time of asking back.
+  /// Sends a ping; the answer carries its time back.
   func ping(_ link: any Link) {
     link.send(Session.message(.ping, sequence: Instant.now.nanoseconds), on: .control)
   }

@@ -4,7 +4,7 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// Tells a session what comes from one of its connections, as long as that is the one in use.
+/// Passes the events of one connection to its session.
 final class SessionLinkReceiver: LinkReceiver {
   private let session: Session
   /// Weak: the link holds its receiver.
@@ -55,12 +55,12 @@ extension Session {
     }
   }
 
-  // MARK: - As the one who asks
+  // MARK: - Client
 
   private func complete(_ header: Header, _ frame: Frame, from link: any Link) {
     if completeRecovery(header, frame, from: link) { return }
     let completion = state.withLock { state -> (@Sendable (Reply) -> Void)? in
-      // What a connection still brings after it was replaced would mix with the answers of the new one.
+      // Replies on a replaced connection would mix with those on the new one.
       guard state.phase.link === link else { return nil }
       let (completion, isFree) = state.pending.completion(for: header)
       if isFree { for next in state.pending.promote() { link.send(next.frame, on: next.lane) } }
@@ -73,7 +73,7 @@ extension Session {
     guard hello.oldest <= Hello.currentVersion, hello.version >= 1 else {
       throw MalformedMessage("it speaks versions \(hello.oldest) to \(hello.version), we speak \(Hello.currentVersion)")
     }
-    guard hello.session == configuration.identity else { throw MalformedMessage("the hello is of another session") }
+    guard hello.session == configuration.identity else { throw MalformedMessage("the hello names another session") }
     typealias Outcome = (
       greeted: ConnectionPhase.Greeted, early: [IncomingRequest], lost: [@Sendable (Reply) -> Void],
       channels: [SessionChannel], announcements: [@Sendable () -> Void], isOnline: Bool
@@ -85,7 +85,7 @@ extension Session {
       var lost: [@Sendable (Reply) -> Void] = []
       var channels: [SessionChannel] = []
       if greeted.isNewPeer {
-        // Whether it did what it was asked last is not known, unless it remembers.
+        // Whether it has executed the last changes is unknown, unless it remembers.
         let remembers = hello.flags.contains(.remembers)
         if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
         channels = state.channels.forgetPeer()
@@ -97,7 +97,7 @@ extension Session {
       return (greeted, early, lost, channels, state.announce(), isOnline)
     }
     guard let outcome else { return }
-    // What it still brings is not listened to any more: what has no answer was asked again.
+    // Its further messages are ignored: unanswered requests were sent again.
     outcome.greeted.replaced?.close()
     for request in outcome.early {
       do { try admit(request, on: .bulk, from: link) } catch { violated("\(error)", on: link) }
@@ -126,7 +126,7 @@ extension Session {
     roundTripNanoseconds.store(UInt64(smoothed * 1e9), ordering: .relaxed)
   }
 
-  // MARK: - As the one who is asked
+  // MARK: - Exporter
 
   private func admit(_ request: IncomingRequest, on lane: Lane, from link: any Link) throws(MalformedMessage) {
     let action = try state.withLock { state throws(MalformedMessage) -> RequestAdmission.Action in

@@ -2,7 +2,7 @@ import P2PFSCore
 import Synchronization
 import P2PFSWire
 
-/// What happens before a peer whose program was started again is asked for anything else.
+/// Recovery of a peer whose program was started again, before any other request is sent.
 extension Session {
   @discardableResult
   package func onRestart(_ handler: @escaping @Sendable (PeerRestart) -> [RecoveryRequest]) -> UInt64 {
@@ -17,12 +17,12 @@ extension Session {
     state.withLock { state in state.recoverers.removeAll { $0.number == number } }
   }
 
-  /// The peer has greeted on `link`: puts right first what its restart has broken, if it was started again, and then
-  /// sends what waits. On the link's thread.
+  /// The peer has greeted on `link` after a restart: begins the recovery, and sends the waiting requests after it. On
+  /// the link's thread.
   func recover(on link: any Link) {
     let (restart, recoverers) = state.withLock { ($0.phase.link === link ? $0.phase.restart : nil, $0.recoverers) }
     if let restart {
-      // They look at what is theirs under locks of their own.
+      // Without our lock: the handlers take locks of their own.
       let requests = recoverers.flatMap { $0.body(restart) }
       state.withLock { state in
         guard state.phase.link === link else { return }
@@ -44,7 +44,7 @@ extension Session {
     return true
   }
 
-  /// Sends the requests that the recovery still wants; when all of them are answered, those that have waited.
+  /// Sends further requests of the recovery; when all of them are answered, those that wait.
   private func goOn(on link: any Link) {
     let announcements = state.withLock { state -> [@Sendable () -> Void]? in
       guard state.phase.link === link, state.phase.restart != nil else { return nil }

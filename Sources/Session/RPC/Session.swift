@@ -4,11 +4,11 @@ import Synchronization
 import SystemPackage
 package import P2PFSWire
 
-/// How a session stands.
+/// The status of a session.
 package enum SessionState: Sendable, Equatable {
-  /// There is no connection, and has not been one for less than the timeout: requests wait.
+  /// There is no connection, for less than the timeout so far: requests wait.
   case offline
-  /// Requests and answers flow.
+  /// Requests and replies flow.
   case online
   /// There has been no connection for longer than the timeout: requests fail at once with EIO.
   case expired
@@ -18,14 +18,14 @@ package enum SessionState: Sendable, Equatable {
 
 /// One relation with one peer, which outlives its connections.
 ///
-/// Either side may ask (`Requester`) and may have something to be asked for (a `Responder`). When a connection is
-/// lost the session waits for the next (`connect`), sends again what has no answer, and answers what it is asked
-/// again from its `SlotTable`, so that each change happens exactly once.
+/// Either side may send requests (`Requester`) and may serve some (`Responder`). When a connection is lost the session
+/// waits for the next one (`connect`) and sends unanswered requests again. Requests that are received again are
+/// answered from the `SlotTable`, so that each change happens exactly once.
 ///
-/// Threads: what the link calls runs on the link's thread; requests and replies come from any. One lock guards the
-/// state; nothing is called while it is held but the queueing of a frame on the link, which never blocks.
+/// Threads: the link calls on its own thread; requests and replies come from any. One lock guards the state. While it
+/// is held nothing else is called than the queueing of a frame on the link, which never blocks, and `SlotMemory`.
 package final class Session: Requester, ReplySink {
-  /// What a session is made with.
+  /// The parameters of a session.
   package struct Configuration: Sendable {
     /// The session's name, 16 bytes that both sides know from their handshake.
     package var identity: [UInt8]
@@ -33,7 +33,7 @@ package final class Session: Requester, ReplySink {
     package var timeout: Double
     /// Bytes of `write` data that the peer may send ahead of the answers, if there is a responder.
     package var grantedWriteCredit: Int
-    /// Bytes of answers queued for the peer above which its further requests wait.
+    /// Bytes of unsent replies above which further requests with long replies wait.
     package var backlog: Int
 
     /// A configuration of the given values.
@@ -86,7 +86,7 @@ package final class Session: Requester, ReplySink {
       return observers.map { observer in { observer.body(status) } }
     }
 
-    /// Returns the observer's number, to be taken away by.
+    /// - Returns: the observer's number, by which it can be removed.
     mutating func add(observer: @escaping @Sendable (SessionState) -> Void) -> UInt64 {
       lastObserver += 1
       observers.append((lastObserver, observer))
@@ -98,20 +98,20 @@ package final class Session: Requester, ReplySink {
   let responder: (any Responder)?
   let log: Logger
   let state: Mutex<State>
-  /// Tells the peer whether this is still the session that it knows.
+  /// Sent in the hello: tells the peer whether this is still the program that it knows.
   let instance = UInt64.random(in: .min ... .max)
-  /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
+  /// Starts at a random number, since the peer may still hold handles that an earlier program of this side has chosen.
   private let handles = Atomic<UInt64>(UInt64.random(in: 1...UInt64.max / 2))
-  /// What the windows of all channels may take beyond the least, in either direction.
+  /// What the windows of all channels may grow by together, in each direction.
   let sendPool = WindowPool()
   let receivePool = WindowPool()
   /// Smoothed round trip time in nanoseconds.
   let roundTripNanoseconds = Atomic<UInt64>(0)
 
-  /// Whether anything but signs of life was sent or received since the last tick.
+  /// Whether a request, a reply or a message of a channel was received since the last tick.
   let isStirred = Atomic<Bool>(false)
 
-  /// A session that has no connection yet. `responder` serves the peer, if something is exported to it.
+  /// A session without a connection. `responder` serves the peer, if something is exported to it.
   package init(
     _ configuration: Configuration, responder: (any Responder)? = nil, log: Logger = Logger(label: "p2pfs.session")
   ) {
@@ -128,15 +128,15 @@ package final class Session: Requester, ReplySink {
 
   /// The session's name, 16 bytes.
   package var identity: [UInt8] { configuration.identity }
-  /// How it stands now.
+  /// The status now.
   package var status: SessionState { state.withLock { $0.phase.status } }
 
-  /// Calls `observer` at each change of the state, on the thread that changes it; it must not block.
+  /// Calls `observer` at each change of the status, on the thread that changes it; it must not block.
   package func observe(_ observer: @escaping @Sendable (SessionState) -> Void) {
     _ = state.withLock { $0.add(observer: observer) }
   }
 
-  /// The state now, and each change from here on. Finishes when the session is over.
+  /// The status now, and each further change. Finishes when the session is over.
   package func states() -> AsyncStream<SessionState> {
     let (stream, continuation) = AsyncStream.makeStream(of: SessionState.self, bufferingPolicy: .bufferingNewest(16))
     let (now, number) = state.withLock { state in
@@ -170,8 +170,8 @@ package final class Session: Requester, ReplySink {
     for link in links { await link.closed() }
   }
 
-  /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
-  /// started again: closes the connection and what the peer had open, and keeps what is remembered of it.
+  /// Detaches from the session without telling the peer, which may resume it with the next run of this program: closes
+  /// the connection and the peer's open files, and keeps the journal.
   package func suspend() { finish(forGood: false) }
 
   // MARK: - Requester
