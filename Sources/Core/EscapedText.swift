@@ -1,12 +1,12 @@
 extension String {
-  /// The text made safe for a terminal, for what a peer or a server named: control characters, and what is not seen or turns
-  /// the direction of text and so hides what a name really is, are shown escaped.
+  /// The text made safe for a terminal, for names chosen by a peer or a server. Escapes control characters, and
+  /// characters that are invisible or change the direction of text, and so hide the real name.
   package var escaped: String { escaped(doublingBackslashes: false) }
 
   /// A name made safe for a terminal, as `escaped`; with its backslashes doubled, so that two names never look alike.
   package var escapedName: String { escaped(doublingBackslashes: true) }
 
-  /// The text with the bytes that are no UTF-8 (`String(pathBytes:)`) shown as `\xe9`, and all else as it is.
+  /// The text with bytes that are not UTF-8 (`String(pathBytes:)`) shown as `\xe9`, and all else unchanged.
   package var showingBytes: String {
     guard hasEscapedBytes else { return self }
     return unicodeScalars.reduce(into: "") { result, scalar in
@@ -31,11 +31,11 @@ extension String {
 }
 
 extension Unicode.Scalar {
-  /// A byte of a name, as it is shown.
+  /// The display form of a byte of a name.
   fileprivate static func shown(_ byte: UInt8) -> String { "\\x\(String(byte, radix: 16))" }
 
-  /// Whether it steers a terminal, breaks a line, or is not seen. Besides the general categories for that, the whole block
-  /// of tags: text that no terminal shows.
+  /// Whether a character controls a terminal, breaks a line, or is invisible: the general categories for that, and the
+  /// whole block of tags, which no terminal shows.
   fileprivate var isUnsafe: Bool {
     switch properties.generalCategory {
     case .control, .format, .lineSeparator, .paragraphSeparator: true

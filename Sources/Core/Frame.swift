@@ -2,14 +2,14 @@ import Glibc
 
 /// One message in memory: a heap buffer that travels between threads without being copied.
 ///
-/// A frame has one writer, which fills it before handing it over; from then on it is read-only, and
-/// whoever holds the last reference frees it. That order is what makes it safe to be `Sendable`.
+/// A frame has one writer, which fills it before handing it over; from then on it is read-only, and the last reference
+/// frees it. That order makes it safe to be `Sendable`.
 package final class Frame: @unchecked Sendable {
   /// The first byte of the buffer.
   package let base: UnsafeMutableRawPointer
   /// Size of the buffer in bytes.
   package let capacity: Int
-  /// How many bytes of the buffer hold the message. Only the writer changes it.
+  /// Length of the message in the buffer. Only the writer changes it.
   package var count: Int
 
   /// Allocates an empty frame of `capacity` bytes; the memory is not cleared.
@@ -21,7 +21,7 @@ package final class Frame: @unchecked Sendable {
     count = 0
   }
 
-  /// Takes ownership of `count` bytes that came from malloc(3), as usrsctp hands them out.
+  /// Takes ownership of `count` bytes allocated by malloc(3), as usrsctp returns them.
   package init(adopting memory: UnsafeMutableRawPointer, count: Int) {
     base = memory
     capacity = count

@@ -1,354 +1,370 @@
-/// Every bound on what the outside can make p2pfs hold, wait for or do, with its reason.
+/// Every limit on memory, time and work that peers, servers and users can make p2pfs spend, with its reason.
 ///
-/// One namespace a layer. Sizes are in bytes, times in seconds, unless the name says otherwise.
+/// One namespace per layer. Sizes are in bytes and times in seconds, unless the name says otherwise.
 package enum Limits {
-  /// The RPC: messages, names and what may be in flight.
+  /// The RPC: messages, names and amounts in flight.
   package enum Wire {
-    /// Largest message. aiortc and older browsers take no more than 64 KiB in one data channel message.
+    /// Largest message. aiortc and older browsers accept no more than 64 KiB in one data channel message.
     package static let message = 65_535
     /// Largest piece of file contents in one message: a power of two, so that pieces tile the kernel's
     /// 128 KiB reads, with room for the header below `message`.
     package static let data = 32_768
     /// Longest component of a path: NAME_MAX of Linux.
     package static let name = 255
-    /// Longest path. A tree may be deeper than PATH_MAX, which the exporter resolves in parts of `pathPart`; and a
-    /// message holds two of the longest.
+    /// Longest path. A tree may be deeper than PATH_MAX; the exporter resolves such a path in parts of `pathPart`. A
+    /// message has room for two of the longest.
     package static let path = 31_999
     /// Longest part of a path that one system call resolves: PATH_MAX of Linux less the terminating NUL.
     package static let pathPart = 4_095
-    /// Deepest path: what a path of `path` bytes can hold.
+    /// Deepest path: the most components that `path` bytes can hold.
     package static let depth = 16_000
     /// Longest target of a symbolic link: PATH_MAX of Linux less the terminating NUL.
     package static let linkTarget = 4_095
-    /// Most bytes one read request may ask for: the kernel's largest FUSE read.
+    /// Most bytes of one read request: the kernel's largest FUSE read.
     package static let read = 1_048_576
-    /// Most bytes that one append adds to a file as a whole: twice the kernel's largest FUSE write, so that one that
-    /// the kernel cuts at a page boundary is one append; and no more than the least write credit of 16 guests.
+    /// Most bytes that are appended as a whole: twice the kernel's largest FUSE write, so that a write that the kernel
+    /// splits at a page boundary is one append; and no more than the least write credit of 16 guests together.
     package static let append = 2_097_152
     /// Largest offset or size of a file, 4 EiB: half of OFFSET_MAX of Linux, so that the sum of two fits an Int64.
     package static let fileSize: Int64 = Int64.max / 2
-    /// Most bytes of listing that one list request is answered with, before the client asks on.
+    /// Most bytes of the answer to one list request; the client then requests the next page.
     package static let listing = 524_288
   }
 
-  /// One relation with one peer.
+  /// The relation of two peers.
   package enum Session {
-    /// Requests without an answer that one side may have at the other. More is a violation of the
-    /// protocol and ends the connection. Bounds the exporter's queue and reply cache.
+    /// Unanswered requests of one side. More is a violation of the protocol and ends the connection. Bounds the
+    /// exporter's queue and reply cache.
     package static let requests = 1_024
-    /// Those of them that are kept for putting right what the restart of the peer's program has broken: 64 files opened
-    /// again for each round trip.
+    /// Requests among them that are reserved for the recovery after a restart of the peer's program: 64 files are
+    /// opened again per round trip.
     package static let recovery = 64
-    /// Bytes of requests that one side may have at the other without an answer, without the data of writes and with
-    /// `requestCost` for each: as many as there may be, with 250 bytes each, or fewer with long paths. The client keeps
-    /// to it by waiting; more is a violation of the protocol and ends the connection.
+    /// Bytes of unanswered requests of one side, without the data of writes and with `requestCost` added for each: the
+    /// largest number of requests with 250 bytes each, or fewer with long paths. The client waits for room; more is a
+    /// violation of the protocol and ends the connection.
     package static let requestBytes = 524_288
-    /// What a request takes in memory besides its message: objects of the session and of the workers' queue.
+    /// Memory of a request besides its message: objects of the session and of the workers' queue.
     package static let requestCost = 256
     /// Bytes of file contents that may wait in the exporter for the disk, granted per session from `writePool`.
     package static let writeCredit = 4_194_304
-    /// The least write credit, when many guests share the pool: eight messages. An append that is larger than the credit
-    /// is several.
+    /// Least write credit, when many guests share the pool: eight messages. An append larger than the credit is split.
     package static let leastWriteCredit = 262_144
-    /// All write credits of one exporter together, but for the least ones.
+    /// All write credits of one exporter together, except for the least ones.
     package static let writePool = 10_485_760
     /// Bytes of answers queued for one peer above which its further requests wait, granted per session from
     /// `backlogPool`.
     package static let backlog = 2_097_152
-    /// The least of it, when many guests share the pool: eight pieces.
+    /// Least backlog, when many guests share the pool: eight pieces.
     package static let leastBacklog = 262_144
-    /// All backlogs of one exporter together, but for the least ones, and for one long answer to each guest, which may
-    /// exceed them.
+    /// All backlogs of one exporter together, except for the least ones and for one long answer to each guest, which
+    /// may exceed them.
     package static let backlogPool = 4_194_304
-    /// Bytes of short answers that may be queued for one peer besides `backlog` before it is cut off: it asks on and on
-    /// and takes no answer. As many as it may have requests under way, at 256 bytes each.
+    /// Bytes of short answers queued for one peer in addition to `backlog`. Bulk replies are throttled by the backlog;
+    /// this bound stops a peer that sends small requests and reads no answers. 256 bytes for each unanswered request.
     package static let shortAnswers = 262_144
-    /// What the exporter keeps of one answer in each slot: a header, attributes, the objects.
+    /// Memory of the reply that the exporter keeps in each slot: a header, attributes, the objects.
     package static let keptAnswer = 256
-    /// Guests of one exporter at the same time.
+    /// Guests of one exporter at a time.
     package static let guests = 16
-    /// A connection without one authenticated packet for this long is given up and made again.
+    /// A connection without an authenticated packet for this long is closed and made again.
     package static let vanished = 8.0
-    /// The same with a shorter timeout: three of the ticks in which time is counted, and a slow link's round trip.
+    /// The least value of `vanished` with a shorter timeout: three ticks, and the round trip of a slow link.
     package static let leastVanished = 3.0
-    /// The part of this time after which a silent peer is asked for a sign of life, once a second until it is over.
+    /// The fraction of `vanished` after which a silent peer is pinged, once a second until the end of that time.
     package static let heartbeat = 0.25
-    /// The silence, or a round trip if that is longer, after which it is asked while something is under way, and the time
-    /// that it has for its answer at least.
+    /// Silence, or one round trip if that is longer, after which the peer is pinged while something is in progress;
+    /// also the least time for its answer.
     package static let quiet = 0.5
-    /// The silence, or two round trips if that is longer, with such a question open, after which another connection is
-    /// made beside the old one: a program should not stall for more than three seconds, and the meeting takes one.
+    /// Silence, or two round trips if that is longer, with an unanswered ping, after which another connection is made
+    /// beside the old one: a program should stall for three seconds at most, and meeting again takes one.
     package static let leastDoubt = 1.0
-    /// How long something counts as under way after the last request, answer or piece of a channel.
+    /// How long a session counts as busy after the last request, answer or piece of a channel.
     package static let busy = 5.0
-    /// The time, or two round trips if that is longer, in which the peer is to answer when the network has changed,
-    /// before another connection is made.
+    /// Time, or two round trips if that is longer, for the peer's answer after the network has changed, before another
+    /// connection is made.
     package static let headStart = 0.2
-    /// The ticks in which time is counted: when something is under way, and otherwise.
+    /// The ticks in which time is counted, while busy and otherwise.
     package static let shortTick = 0.2
     package static let tick = 1.0
-    /// Default of `-o timeout=`: without the peer for this long, operations fail.
+    /// Default of `-o timeout=`: operations fail after this time without the peer.
     package static let timeout = 30.0
-    /// ICE servers taken from a signaling server's word: a peer asks each for its address.
+    /// ICE servers accepted from a signaling server: a peer asks each of them for its address.
     package static let iceServers = 8
-    /// The handshake through the signaling server ends after this: six messages, and time for a person's slow link.
+    /// Timeout of the handshake through the signaling server: six messages over a slow link.
     package static let handshake = 15.0
-    /// Messages and candidates that may wait while two peers meet: more than both sides' candidates together.
+    /// Messages and candidates queued while two peers meet: more than the candidates of both sides.
     package static let meetingEvents = 256
-    /// Guests that may be in the middle of a handshake at once; others are turned away.
+    /// Guests in the middle of a handshake at a time; others are refused.
     package static let meetings = 32
-    /// Seconds in which a guest says its first word: a client does so at once.
+    /// Timeout of a guest's first message: a client sends it at once.
     package static let firstWord = 5.0
-    /// What one guest may say while it meets its host, in bytes: a session description, which is below 10 KiB as a rule,
-    /// and candidates. More is a flood, and the guest is turned away.
+    /// Bytes that one guest may send while it meets its host: a session description, normally below 10 KiB, and
+    /// candidates. A guest that sends more is refused.
     package static let meetingBytes = 131_072
-    /// Seconds without success after which a user on a terminal is told what is being tried.
+    /// Seconds of waiting after which a user on a terminal is told what is being tried.
     package static let notice = 3.0
-    /// On a new connection the peer's hello comes within this time: one round trip, and a slow link's patience.
+    /// Timeout of the peer's hello on a new connection: one round trip over a slow link.
     package static let greeting = 10.0
-    /// Longest time from the beginning of one try to reach the signaling server or the peer again to the next.
+    /// Longest time between the starts of two attempts to reach the signaling server or the peer again.
     package static let longestBackoff = 5.0
-    /// The same while the server cannot be reached at all, which costs it nothing: for so many tries, and later.
+    /// The same while the server cannot be reached at all, which costs it nothing: for this many attempts, and after
+    /// them.
     package static let redial = 0.7
     package static let redials = 90
     package static let laterRedial = 2.0
-    /// The time in which a connection is to be made again, once the exporter is there, before it is tried anew: the first
-    /// time, and doubling up to `handshake` and `Transport.connecting`. What it began with may not hold any more.
+    /// The same when the other side went away just after it was met, or while it was being met: for so many tries, and
+    /// later. One that is killed every two seconds is found in each of its lives; and a minute's joins stay below what a
+    /// signaling server takes from one address.
+    package static let `return` = 1.0
+    package static let returns = 30
+    package static let laterReturn = 2.0
+    /// Time for one attempt to make a connection again, once the exporter is there: for the first attempt, doubling up
+    /// to `handshake` and `Transport.connecting`. The network may have changed since the attempt began.
     package static let firstPatience = 4.0
-    /// A connection made since was heard of again by itself: the next one is not made within this time for silence alone,
-    /// so that a link that stalls now and then does not have the server asked all the time.
+    /// After a doubted connection turned out to be alive, no other one is made for silence alone within this time, so
+    /// that a link that stalls now and then does not load the server.
     package static let falseAlarm = 3.0
-    /// Seconds for which an export waits for the one of the same folder before it to end, as when it is started again.
+    /// Seconds for which an export waits for the previous one of the same directory to end, as when it is restarted.
     package static let succession = 2.0
-    /// A session unseen for this long is dropped by the exporter.
+    /// Seconds from when a computer has its first address until a name that is not known, or a server that is not reached,
+    /// counts as a mistake: routes, DNS and Wi-Fi come one after the other.
+    package static let settling = 30.0
+    /// Remembered exports whose ports are looked at before one is chosen: more than a user has folders to share.
+    package static let savedExports = 1_024
+    /// A session is dropped by the exporter after this time without its guest.
     package static let expiry = 86_400.0
-    /// Seconds after which the exporter closes what a guest that is away had open, locks among it, for others: it then
-    /// finds an exporter as after a restart. Operations fail long before (`timeout`), and a suspended laptop comes back to
-    /// its open files in this time.
+    /// Seconds after which the exporter closes the open files and locks of a guest that is away, in favor of others:
+    /// for the guest this is like a restart of the exporter. Operations fail long before (`timeout`), and a suspended
+    /// laptop returns to its open files within this time.
     package static let rest = 3_600.0
+    /// Seconds for which a guest that is away keeps all that it has, whatever others need: longer than a reboot of its
+    /// router takes.
+    package static let spared = 60.0
+    /// How often it is looked at who is away, and whether others need what they have.
+    package static let census = 5.0
   }
 
-  /// Channels between programs: pipes, forwarded connections, what a library's user opens.
+  /// Channels between programs: pipes, forwarded connections, channels of the library.
   package enum Channel {
     /// Largest piece or message: what a data channel takes, less the header.
     package static let piece = Wire.message - 16
-    /// What each piece counts in windows besides its bytes: about what it takes in memory besides them.
+    /// The cost of a piece in windows besides its bytes: about its memory besides them.
     package static let pieceCost = 64
     /// Longest name, in bytes of UTF-8.
     package static let name = 200
-    /// Channels of one session that one side has opened and that are not over.
+    /// Open channels of one session that one side has opened.
     package static let open = 120
-    /// Those of the peer that this side keeps at a time; further ones are refused. Twice as many, since the word that one
-    /// is over may come after the opening of the next.
+    /// Open channels of one session that the peer has opened; further ones are refused. Twice as many, since the end of
+    /// one may arrive after the opening of the next.
     package static let accepted = 2 * open
-    /// Numbers of the peer's channels that came out of order and are remembered one by one: more than can be on their way
-    /// at a time.
+    /// Numbers of the peer's channels that arrived out of order and are remembered one by one: more than can be in
+    /// flight.
     package static let numbers = 4 * open
-    /// The window that each channel has for sure, before the other side has said anything too: four of the largest
-    /// pieces, so that a quarter can be granted anew while the rest is on its way.
+    /// The initial and least window of a channel: four of the largest pieces, so that a quarter can be granted again
+    /// while the rest is in flight.
     package static let window: UInt64 = 262_144
     /// The widest window of one channel: a bandwidth-delay product of 80 MB/s at 100 ms.
     package static let widestWindow: UInt64 = 8_388_608
-    /// What all channels of one session together may have beyond `window`, in each direction.
+    /// The windows of all channels of one session together beyond `window`, in each direction.
     package static let windowPool: UInt64 = 33_554_432
-    /// Seconds in which the side that opened a channel opens it again once connected, before it counts as reset.
+    /// Seconds in which the side that opened a channel opens it again after a reconnection, before it counts as reset.
     package static let reopening = 15.0
-    /// Longest reason that comes with a reset, in bytes.
+    /// Longest reason of a reset, in bytes.
     package static let reason = 400
-    /// Seconds that a complete channel waits, once connected, for the other side's word that it is, too. One that keeps
-    /// to the protocol says it at once; so only a connection that is lost unnoticed must be noticed, and made again.
+    /// Seconds, while connected, for which a complete channel waits for the other side's `done`. A correct peer sends
+    /// it at once; so there has to be time to notice a lost connection and to make another one.
     package static let farewell = Session.vanished + 2
   }
 
-  /// The library: what its programs are spared.
+  /// The library.
   package enum Library {
-    /// Seconds in which a program takes a channel that the other one has opened, before it is refused: whoever opens one
-    /// waits for that, and a program may be busy setting up.
+    /// Seconds in which a program accepts a channel that the other one has opened, before it is refused: the opener
+    /// waits for that, and the program may still be starting.
     package static let taking = 10.0
-    /// Seconds in which the other program takes what is under way on a channel that was finished and let go of: the widest
-    /// window at 30 KB/s. Nobody is left who could give it up.
+    /// Seconds for delivering the data of a channel that was finished and released: the widest window at 30 KB/s. No
+    /// program is left to cancel it.
     package static let delivering = 300.0
-    /// Seconds in which a channel ends that its program has finished and let go of, once the other program has taken
-    /// everything: then that one's end is of no interest any more.
+    /// Seconds until a channel that was finished and released is closed, once the other program has received
+    /// everything: the end of its data does not matter any more.
     package static let windingUp = 10.0
-    /// Seconds in which the other program can finish its channels, too, when a peer is closed.
+    /// Seconds in which the other program can finish its channels when a peer is closed.
     package static let farewell = 1.0
-    /// Guests of a host that wait for its program to hear of them; the host serves them all the same.
+    /// Guests queued for the program of a host; the host serves them all the same.
     package static let guests = Session.guests
-    /// Changes that wait for one reader of how something stands; one that is later than that misses the oldest.
+    /// Changes queued for one reader of an observed value; a slower reader misses the oldest.
     package static let updates = 16
-    /// Bytes asked for at once when a file is read: eight pieces, so that few requests cover a long link.
+    /// Bytes per read request: eight pieces, so that few requests cover a long link.
     package static let readChunk = 262_144
-    /// What is asked for ahead of a reader at first, which doubles with each chunk that it has taken.
+    /// Initial read-ahead, which doubles with each chunk that the reader has taken.
     package static let firstReadAhead = 524_288
-    /// Furthest that a reader is read ahead: more than 200 Mbit/s times 300 ms.
+    /// Largest read-ahead of one reader: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608
-    /// Most entries of a directory that is listed at all, and pages in a row without a new one: as of a mount.
+    /// Most entries of a listing, and pages in a row without a new one: as of a mount.
     package static let listing = Mount.listing
     package static let emptyPages = Mount.emptyPages
   }
 
-  /// Standard input and output joined with a channel.
+  /// Standard input and output connected with a channel.
   package enum Pipes {
-    /// Bytes read at once, and sent as one piece: whole pages, so that a pipe's buffer has room for whole ones again,
-    /// and as many as fit into a message, since each costs two threads a turn.
+    /// Bytes read at once and sent as one piece: whole pages, so that whole ones are free again in the buffer of a
+    /// pipe, and as many as fit into a message, since each piece wakes two threads.
     package static let piece = 61_440
-    /// Bytes and pieces written by one system call: what arrives with a full window, so that few calls are made, and
-    /// credit goes back while the rest is on its way.
+    /// Bytes and pieces written by one system call: a full window, so that few calls are made, and credit is returned
+    /// while the rest is in flight.
     package static let batch = 262_144
     package static let batchPieces = 64
-    /// What is asked of the kernel for a pipe's buffer, so that the programs at both ends take turns less often: its
-    /// own limit for an ordinary user (/proc/sys/fs/pipe-max-size).
+    /// Requested size of a pipe's buffer, so that the programs at both ends switch less often: the kernel's limit for
+    /// an ordinary user (/proc/sys/fs/pipe-max-size).
     package static let buffer: Int32 = 1_048_576
-    /// Seconds that what has arrived may take to be written once the channel has failed.
+    /// Seconds for writing data that has arrived once the channel has failed.
     package static let drain = 2.0
-    /// Seconds that the end may take to come, once nobody takes the output any more: many round trips, and the moment
-    /// between a program's last word and its end.
+    /// Seconds until the end of the data has to arrive once the reader of the output is gone: many round trips, and the
+    /// moment between a program's last write and its end.
     package static let patience = 3.0
     /// Seconds from the meeting in which the other side opens the channel, before it counts as another program.
     package static let opening = 30.0
-    /// Seconds that the other side has to hear why this one gives up.
+    /// Time allowed to deliver the error message before closing.
     package static let farewell = 1.0
   }
 
   /// Sending files to another computer, and receiving them.
   package enum Transfer {
-    /// Files, directories and links in one transfer: a walk of them takes seconds, and their directories fit into
-    /// `directoryBytes` as a rule.
+    /// Files, directories and links in one transfer: walking them takes seconds, and their directories normally fit
+    /// into `directoryBytes`.
     package static let entries = 1_000_000
-    /// Files announced and not yet sent whole: more than pass within a long round trip, at about 300 bytes each here
-    /// and there.
+    /// Files announced and not settled: more than a long round trip can carry, at about 300 bytes each on both sides.
     package static let ahead = 4_096
-    /// File contents in one message: fifteen pages, the most whole ones that a message takes with its header.
+    /// File contents in one message: fifteen pages, the most that fit with the header.
     package static let piece = 61_440
-    /// Contents read at once where they are only hashed.
+    /// Contents read at once when they are only hashed.
     package static let hashBuffer = 262_144
-    /// Paths of directories whose times and modes the receiver sets at the end, in bytes: 60 for each of `entries`.
+    /// Bytes of the paths of directories whose times and modes the receiver sets at the end: 60 for each of `entries`.
     package static let directoryBytes = 67_108_864
-    /// Names that an offer tells; more are only counted.
+    /// Names given in an offer; further ones are only counted.
     package static let names = 16
-    /// Longest claim of who sends or receives, in bytes: user, @ and a host name.
+    /// Longest claim of a side's name, in bytes: user, @ and a host name.
     package static let claim = 300
-    /// Longest text that comes with a problem or a refusal, in bytes.
+    /// Longest reason of a problem or a refusal, in bytes.
     package static let text = 400
-    /// Seconds, or the timeout if that is longer, in which the other side's program opens its channel once connected, and
-    /// as many for its first message.
+    /// Seconds, or the timeout if that is longer, in which the other side opens its channel once connected, and as many
+    /// for its first message.
     package static let opening = 15.0
-    /// Seconds of counting after which the user is told what is waited for.
+    /// Seconds of counting after which the user is told the reason of the wait.
     package static let counting = 2.0
-    /// Seconds that either side, with all there, waits for the other one to know: a lost connection is made again in
-    /// less.
+    /// Seconds for which a side that has everything waits for the other one's confirmation: longer than making a lost
+    /// connection again.
     package static let farewell = 30.0
-    /// Seconds that the other side has to hear why this one gives up.
+    /// Time allowed to deliver the error message before closing.
     package static let word = 1.0
-    /// Problems that are shown, on either side; the rest are counted.
+    /// Problems printed on either side; the rest are counted.
     package static let problemsShown = 100
-    /// Filesystems below one target that are brought to disk as a whole at the end: what is mounted inside of it. Files on
-    /// others are brought there one by one.
+    /// Filesystems below one target that are synced as a whole at the end: those mounted inside of it. Files on others
+    /// are synced one by one.
     package static let filesystems = 16
-    /// Times that a part is tried to be opened or made, while somebody else makes and removes it.
+    /// Attempts to open or create a part file while another process creates and removes it.
     package static let claims = 3
-    /// Entries looked at below the target to find how much of an offer that does not fit is there already.
+    /// Entries examined below the target to find how much of an offer that does not fit is there already.
     package static let lookedAt = 200_000
   }
 
   /// ICE, DTLS, SCTP and data channels.
   package enum Transport {
-    /// Longest session description that is parsed: ten times the longest seen from a browser.
+    /// Longest session description that is parsed: ten times the longest one of browsers.
     package static let description = 65_536
     /// Longest line of a session description, and longest candidate attribute.
     package static let line = 1_024
-    /// Remote candidates taken for one connection: libnice takes no more (NICE_AGENT_MAX_REMOTE_CANDIDATES), and
-    /// each is a destination that our checks are sent to.
+    /// Remote candidates accepted for one connection: libnice accepts no more (NICE_AGENT_MAX_REMOTE_CANDIDATES), and
+    /// our checks are sent to each of them.
     package static let candidates = 25
-    /// Those of them that are addresses of the peer's interfaces, and that a STUN server has told it; the rest are relays.
+    /// Host and server-reflexive candidates among them; the rest are relays.
     package static let hostCandidates = 14
     package static let reflexiveCandidates = 5
-    /// Addresses of this computer that are offered, of each family: far below the 64 that libnice gathers, since each is a
-    /// socket that asks every STUN and TURN server and is checked with each candidate of the peer.
+    /// Local addresses offered per family: far below the 64 that libnice gathers, since each one is a socket that asks
+    /// every STUN and TURN server and is checked with each candidate of the peer.
     package static let addresses = 7
-    /// Pairs of candidates that are checked: all local addresses with all of the peer's.
+    /// Candidate pairs that are checked: all local addresses with all candidates of the peer.
     package static let checks = hostCandidates * candidates
     /// Longest label or protocol of a data channel that is accepted.
     package static let label = 256
-    /// Data channels one connection may have at a time: what either side may have open, twice on the peer's (see
+    /// Data channels of one connection at a time: the open channels of both sides, twice for those of the peer (see
     /// `Channel.accepted`), and the lanes. Each is a stream of the association, and costs memory in SCTP.
     package static let channels = 3 * Channel.open + 8
-    /// Messages, and bytes of them, kept for channels of one connection to whose messages nobody listens yet: the windows
-    /// of some channels that were just opened. More ends the connection.
+    /// Messages, and their bytes, kept for channels of one connection that have no receiver yet: the windows of some
+    /// channels that were just opened. More ends the connection.
     package static let kept = 4_608
     package static let keptBytes = 4_194_304
-    /// Bytes that may wait in one connection's channels to be sent. The layers above stay far below by watching
-    /// `queuedBytes`; more is a fault of ours and ends the connection.
+    /// Bytes queued in the channels of one connection. The layers above stay far below by watching `queuedBytes`; more
+    /// is a bug of ours and ends the connection.
     package static let queuedBytes = 134_217_728
     /// Most bytes in flight: a bandwidth-delay product of 84 MB/s at 100 ms, with the gain.
     package static let flight = 16_777_216
-    /// Most bytes in flight of all connections of this process together, where there are several: a peer that
-    /// acknowledges late makes its path look long, and many such ones must not fill the memory.
+    /// Most bytes in flight of all connections of this process together, if there are several: a peer that acknowledges
+    /// late makes its path look long, and many such peers must not fill the memory.
     package static let flightPool = 8_388_608
-    /// What each connection may have in flight all the same.
+    /// Bytes that each connection may have in flight in any case.
     package static let sureFlight = 262_144
-    /// What a guest's connection may hold here that came out of order or in parts, until the exporter has granted more
-    /// (as much as the write credit): a few messages.
+    /// Buffer for data of a guest that arrived out of order or in parts, until the exporter has granted more (as much
+    /// as the write credit): a few messages.
     package static let guestBuffer = 262_144
-    /// Least bytes that may be in flight: two messages of data with their neighbours, so that a short path is not
-    /// starved by the rhythm of two threads; well below a default UDP receive buffer of 208 KiB.
+    /// Least limit of bytes in flight: two messages of data and their neighbours, so that a short path is not starved
+    /// by the scheduling of two threads; well below a default UDP receive buffer of 208 KiB.
     package static let leastFlight = 98_304
-    /// Datagrams that may arrive before the DTLS handshake can be begun, and are kept for it.
+    /// Datagrams kept that arrive before the DTLS handshake can start.
     package static let earlyDatagrams = 8
-    /// ICE, DTLS and SCTP together must be up within this time.
+    /// Timeout of ICE, DTLS and SCTP together.
     package static let connecting = 30.0
-    /// What is in flight at `close` has this time to be acknowledged.
+    /// Time for acknowledgements of data in flight at `close`.
     package static let linger = 1.0
-    /// Bytes of a batch of datagrams that leave by one system call at the latest: the largest UDP payload over IPv4,
-    /// below which segmentation offload stays.
+    /// Bytes of a batch of datagrams that is sent by one system call: below the largest UDP payload over IPv4, the
+    /// limit of segmentation offload.
     package static let segments = 64_000
     /// Most datagrams in one system call, UDP_MAX_SEGMENTS of Linux.
     package static let segmentCount = 64
-    /// Datagrams received in a row after which what they caused to be sent, acknowledgements above all, leaves.
+    /// Datagrams received in a row before the packets that they caused, mainly acknowledgements, are sent.
     package static let receiveBatch = 16
   }
 
-  /// Watching over this computer's own network.
+  /// Watching the network of this computer.
   package enum Network {
-    /// Seconds of quiet after which a change counts as complete: DHCP clients change address and route one by one.
+    /// Seconds without events after which a change counts as complete: DHCP clients change address and route
+    /// separately.
     package static let settling = 0.1
-    /// Times that this is waited for, where the kernel tells of changes all the time.
+    /// Times that this is awaited, if the kernel reports changes without end.
     package static let settlings = 5
     /// Bytes of one message of the kernel: NLMSG_GOODSIZE with large pages.
     package static let message = 32_768
-    /// Messages read in a row before it is looked at the state itself.
+    /// Messages read in a row before the state itself is read.
     package static let messages = 1_024
-    /// Addresses that are compared: four times as many as candidates are gathered of.
+    /// Addresses that are compared: four times the number that libnice gathers.
     package static let addresses = 256
-    /// Seconds between two looks at the clocks, and how much more than that shows that the machine slept or the process
-    /// was stopped.
+    /// Seconds between two readings of the clocks, and the excess that shows that the machine slept or the process was
+    /// stopped.
     package static let clock = 1.0
     package static let slept = 2.0
-    /// Seconds that the kernel has for the answer which route a packet would take.
+    /// Timeout of the kernel's answer to a route request.
     package static let answer = 0.2
   }
 
   /// Codes and the handshake.
   package enum Pairing {
-    /// Wrong attempts after which a code is spent: a stranger's chance to guess two words (32 bits) stays below
-    /// one in four hundred million.
+    /// Wrong attempts after which a code is spent: the chance to guess two words (32 bits) stays below one in four
+    /// hundred million.
     package static let attempts = 10
     /// Seconds before a spent code is replaced for the second time; the first time is at once, since that may have been
     /// one person with a bad memory.
     package static let secondRenewal = 60.0
-    /// Most seconds before a spent code is replaced: 240 guesses a day, for who goes on for months.
+    /// Longest delay before a spent code is replaced: 240 guesses a day for an attacker that continues for months.
     package static let longestRenewal = 3600.0
     /// Words of a new code's secret: 32 bits, since few guesses are left for each attempt of a user (ARCHITECTURE.md,
     /// "Meeting, and meeting again").
     package static let words = 2
-    /// Least words of a secret that is given.
+    /// Least words of a given secret.
     package static let leastWords = 2
     /// Most words of a code's secret: 256 bits, more than any key derived from it has.
     package static let mostWords = 16
     /// Longest name of a remembered peer: that of a host name's label.
     package static let peerName = 63
-    /// scrypt's N (RFC 7914): with r = 8, 16 MiB and about 50 ms a guess, also for whoever one day breaks the curve.
+    /// scrypt's N (RFC 7914): with r = 8, 16 MiB and about 50 ms a guess, also for an attacker who can break the curve.
     package static let scryptCost: UInt64 = 16_384
     /// scrypt's r.
     package static let scryptBlock: UInt64 = 8
@@ -360,13 +376,13 @@ package enum Limits {
 
   /// The signaling server and its clients.
   package enum Signaling {
-    /// Largest message, as data channels have it: a session description with many candidates takes a tenth of it.
+    /// Largest message, as of data channels: a session description with many candidates needs a tenth of it.
     package static let message = 65_536
     /// Bytes that the server's framing adds to a payload.
     package static let framing = 5
     /// Rooms of one server: a room costs about 10 KiB with its connection, so 200 MB when all are taken.
     package static let rooms = 20_000
-    /// Guests in one room: twice the exporter's cap, as some are on their way in or out.
+    /// Guests in one room: twice the limit of the exporter, since some are arriving or leaving.
     package static let guests = 32
     /// Connections of one server, with half of the rooms in use by guests at a time.
     package static let connections = 40_000
@@ -374,235 +390,235 @@ package enum Limits {
     package static let connectionsPerAddress = 256
     /// Joins from one address in a minute: 11 days to try every six-digit room once.
     package static let joinsPerMinute = 60
-    /// Addresses whose joins are remembered; beyond it the oldest are forgotten.
+    /// Addresses whose joins are remembered; beyond that the oldest are forgotten.
     package static let addresses = 65_536
-    /// Messages a second that one connection may send, and how many at once: trickle ICE sends tens.
+    /// Messages per second of one connection: trickle ICE sends tens.
     package static let messageRate = 50.0
-    /// Messages at once.
+    /// Burst of messages.
     package static let messageBurst = 200.0
-    /// Bytes a second that one connection may send, so that the relay is no tunnel.
+    /// Bytes per second of one connection, so that the server is no tunnel.
     package static let byteRate = 65_536.0
-    /// Bytes at once: four of the largest messages.
+    /// Burst of bytes: four of the largest messages.
     package static let byteBurst = 262_144.0
-    /// A host speaks to many guests: its connection may send this many times as much.
+    /// The factor for a host, which communicates with many guests.
     package static let hostShare = 4.0
-    /// Bytes that wait for a slow receiver before it is dropped; of a host, `hostShare` times as many.
+    /// Bytes queued for a slow client before it is disconnected; for a host, `hostShare` times as many.
     package static let backlog = 1_048_576
-    /// Bytes of one guest that wait for its host before the guest is dropped: the part of the host's backlog that is one
-    /// guest's of `guests`, and two of the largest messages. So no stranger fills what others share.
+    /// Bytes of one guest queued for its host before the guest is disconnected: the share of one of `guests` in the
+    /// backlog of the host, and two of the largest messages. So a stranger cannot fill the part of others.
     package static let guestBacklog = 131_072
-    /// Bytes that wait for a slow receiver above which pings are not answered any more.
+    /// Bytes queued for a slow client above which its pings are not answered.
     package static let pongs = 4_096
-    /// Time from accepting a connection to the end of its upgrade, TLS included.
+    /// Timeout from accepting a connection to the end of its upgrade, TLS included.
     package static let handshake = 10.0
-    /// A connection from which nothing came for this long is closed: clients ping every `ping`.
+    /// A connection is closed after this time without data: clients ping every `ping`.
     package static let idle = 60.0
-    /// How often a client pings: below the 30 s after which the least patient of NATs forget a TCP connection.
+    /// Interval of a client's pings: below the 30 s after which some NATs forget a TCP connection.
     package static let ping = 20.0
-    /// Time a client gives the server to answer a ping.
+    /// Timeout of the server's answer to a ping.
     package static let pong = 10.0
-    /// The same when the network has changed or the peer fell silent: a slow link's round trip, with one packet lost.
+    /// The same after a change of the network or silence of the peer: a slow link's round trip, with one packet lost.
     package static let probe = 1.5
-    /// While TCP does not stand it is dialled anew this often, beside what was begun: its own second try comes after a
-    /// second, its third after three, and a path that is back should not wait for them.
+    /// Interval of further connection attempts beside a pending one: TCP repeats its SYN after one second and then
+    /// three, and should not delay the use of a path that is back.
     package static let dial = 1.0
-    /// Time for a room's host to come back with its token, after a connection that broke.
+    /// Time for a room's host to return with its token after its connection broke.
     package static let reservation = 120.0
-    /// Time a client gives a server for TCP, TLS, upgrade and welcome together.
+    /// A client's timeout for TCP, TLS, upgrade and welcome together.
     package static let answer = 5.0
-    /// Largest head of an HTTP request or answer.
+    /// Largest head of an HTTP request or response.
     package static let httpHead = 8_192
-    /// STUN answers a second of one server: 1.6 Mbit/s at most, of no use as a reflector.
+    /// STUN answers per second of one server: 1.6 Mbit/s at most, useless as a reflector.
     package static let stunRate = 4_000.0
     /// Largest STUN request that is answered (RFC 8489, section 6.1, for an unknown path MTU).
     package static let stunRequest = 548
-    /// ICE servers that a client takes from a welcome.
+    /// ICE servers that a client accepts from a welcome.
     package static let iceServers = 16
     /// Longest URI, username or credential of an ICE server.
     package static let iceText = 512
-    /// Seconds that TURN credentials are good for: they are given to two that meet at this moment, and a relay asks for
-    /// them when its use begins. Some clocks are minutes off.
+    /// Lifetime of TURN credentials: they are given to two clients that meet at this moment, and are checked when the
+    /// use of a relay begins. Some clocks are minutes off.
     package static let turnLifetime = 600
-    /// Seconds in which a guest says its first word once there is a host: a client does so at once.
+    /// Seconds in which a guest sends its first message once there is a host: a client does so at once.
     package static let silence = 10.0
-    /// Events that wait in a client for whoever reads them; more is a server that floods.
+    /// Events queued in a client for its reader; more means that the server floods it.
     package static let events = 1_024
-    /// Ports tried after 11985 by a server that an export starts by itself.
+    /// Ports tried after 11985 by the server of an export.
     package static let ports = 64
   }
 
   /// Serving a directory.
   package enum Export {
     /// Requests that are served at once, besides those that wait for a disk: enough for both cores of a small machine
-    /// and a few short waits, few enough that the transport thread keeps its core. As many threads are there all the time.
+    /// and a few short waits, few enough that the transport thread keeps its core. This many threads always exist.
     package static let workers = 4
-    /// Those of one session, so that one is left to the others.
+    /// Requests among them of one session, so that one thread is left to the others.
     package static let workersPerSession = 3
-    /// Requests of one session that are served at once, those included that wait for a disk: what hangs in a dead one
-    /// holds up the session only when there are so many.
+    /// Requests of one session that are served at once, including those that wait for a disk: requests stuck in a dead
+    /// disk block the session only if there are this many.
     package static let threadsPerSession = 12
-    /// Those of one session that are known to wait for a disk, such as fsync: the quick ones keep the others.
+    /// Requests among them that are known to wait for a disk, such as fsync: the rest is left to quick ones.
     package static let slowPerSession = 8
-    /// All threads of a share, so that no guest's stuck requests leave another without.
+    /// All threads of a share, so that stuck requests of one guest leave threads for the others.
     package static let threads = workers + Session.guests * threadsPerSession
-    /// Seconds in a system call after which another thread takes the place of one that serves requests: a user's patience
-    /// with `ls` is not tried, and a disk's seek is no reason for a thread.
+    /// Seconds in a system call after which another thread takes over: short enough for a user who waits for `ls`, and
+    /// longer than a disk's seek.
     package static let slowCall = 0.1
-    /// Requests of one session that wait or run: what the session layer lets through.
+    /// Requests of one session that wait or run: the limit of the session layer.
     package static let queue = Session.requests
-    /// Open files and listings of one session, even where the process may open more: each costs about 2 KB of kernel
-    /// memory. Enough for a build or a database with thousands.
+    /// Open files and listings of one session, even if the process may open more: each costs about 2 KB of kernel
+    /// memory. Enough for a build or a database with thousands of files.
     package static let openFiles = 8_192
-    /// Those of them that are a session's own where the process may open many, and all that sessions share besides.
+    /// Open files that are guaranteed to each session where the process may open many, and those that all sessions
+    /// share.
     package static let ownOpenFiles = 1_024
     package static let sharedOpenFiles = 16_384
-    /// What an open file takes in this process.
+    /// Memory of an open file in this process.
     package static let openFileCost = 150
-    /// Descriptors kept back from sessions for everything else: sockets, what the workers hold for a moment,
-    /// the descriptors of a mount in the same process.
+    /// Descriptors reserved for everything else: sockets, temporary descriptors of the workers, the descriptors of a
+    /// mount in the same process.
     package static let reservedDescriptors = 256
-    /// Listings of one session that are open at once; the least recently used one is closed for a further
-    /// one, and opened again where it was if it is asked for.
+    /// Open listings of one session; the least recently used one is closed for a further one, and is opened again at
+    /// its position when requested.
     package static let listings = 16
     /// Parts of one append: IOV_MAX of Linux, which one system call takes.
     package static let appendParts = 1_024
     /// Bytes of directory entries read from the kernel at once.
     package static let directoryBuffer = 32_768
-    /// Tries of a resolution that collides with renames before it is done step by step.
+    /// Attempts of a resolution that collides with renames before it is done step by step.
     package static let resolutionTries = 8
-    /// Bytes of /proc/self/mountinfo that are looked at: some 100,000 mounts.
+    /// Bytes read of /proc/self/mountinfo: some 100,000 mounts.
     package static let mountinfo = 16_777_216
-    /// Seconds that the end of a share waits for a worker that hangs in a system call.
+    /// Seconds for which the end of a share waits for a worker that hangs in a system call.
     package static let shutdown = 5
   }
 
   /// The mounted filesystem.
   package enum Mount {
-    /// Furthest that one open file is read ahead: more than 200 Mbit/s times 300 ms.
+    /// Largest read-ahead of one open file: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608
-    /// What is asked for at once when reading ahead: eight pieces, so that few requests cover a long link.
+    /// Bytes per read-ahead request: eight pieces, so that few requests cover a long link.
     package static let readAheadChunk = 262_144
-    /// All that is read ahead, or on its way, for one mount: the larger part of its memory budget of 64 MB.
+    /// All read-ahead of one mount, received or in flight: the larger part of its memory budget of 64 MB.
     package static let readAheadTotal = 25_165_824
-    /// Contents that come along with the answer to an open: what the kernel reads first of any file.
+    /// Contents returned with an open: the kernel's first read of any file.
     package static let prefetch = 131_072
-    /// Writes without an answer, besides the peer's credit in bytes: leaves half of the requests that a session
-    /// may have under way to everything else.
+    /// Unanswered writes, besides the peer's credit in bytes: half of the unanswered requests of a session are left to
+    /// everything else.
     package static let writes = 512
-    /// Bytes of writes without an answer, besides the peer's credit: one mount's share of its memory budget.
+    /// Bytes of unanswered writes, besides the peer's credit: their part of the memory budget of a mount.
     package static let writeBehind = 16_777_216
-    /// Most entries of a directory that is listed at all, and bytes of their names: bounds what a listing without end
-    /// can take, at about 40 bytes an entry besides its name.
+    /// Most entries of a listing, and bytes of their names: bounds the memory of an endless listing, at about 40 bytes
+    /// for an entry besides its name.
     package static let listing = 2_000_000
     package static let listingNames = 134_217_728
     /// Entries of all cached listings together: about 20 MB.
     package static let cachedEntries = 131_072
-    /// Listings asked for ahead of a walk and not opened yet: at first, at most, and at least. With 32 a walk
-    /// through 1000 directories costs some 30 round trips; 64 of one page each are 4 MB on the wire.
+    /// Listings requested ahead of a walk and not opened yet: at first, at most, and at least. With 32, a walk through
+    /// 1000 directories costs some 30 round trips; 64 of one page each are 4 MB on the wire.
     package static let listingsAhead = 32
     package static let mostListingsAhead = 64
     package static let leastListingsAhead = 4
-    /// Entries listed ahead in vain at a time above which less is listed: 230 KB in five seconds.
+    /// Unused entries listed ahead above which less is listed ahead: 230 KB in five seconds.
     package static let entriesInVain = 2_048
-    /// Directories noted as what a walk may want: about 200 bytes each.
+    /// Directories noted as candidates of a walk: about 200 bytes each.
     package static let expectedDirectories = 4_096
     /// Pages of a listing in a row without a new entry before it counts as endless.
     package static let emptyPages = 64
-    /// Files that were closed, and directories that were made, which are remembered until they are synced: what a program
-    /// made last, by some 200 bytes each.
+    /// Closed files and new directories that are remembered until they are synced: the last ones of a program, at some
+    /// 200 bytes each.
     package static let unsynced = 1_024
-    /// How long attributes and names are believed when no option says otherwise.
+    /// Default lifetime of cached attributes and names.
     package static let validity = 10.0
-    /// How long the answer to statfs is believed: df and file managers ask in bursts.
+    /// Lifetime of the answer to statfs: df and file managers ask in bursts.
     package static let statisticsValidity = 1.0
-    /// How often a read is asked for again because the file became another meanwhile, before it is answered with the
-    /// bytes that came last, which the kernel then does not keep: a file that changes all the time can still be read.
+    /// Repetitions of a read whose file changed meanwhile, before it is answered with the last bytes, which the kernel
+    /// then does not cache: a file that changes all the time can still be read.
     package static let rereads = 4
-    /// Seconds for which a thread whose open was answered ESTALE is expected to look the name up again, and for which
-    /// the file that was opened for it is kept: the kernel does so within microseconds.
+    /// Seconds in which a thread whose open was answered with ESTALE is expected to look the name up again, and for
+    /// which the file that was opened for it is kept: the kernel does so within microseconds.
     package static let pinned = 1.0
-    /// Seconds in which the kernel's second try after ESTALE comes, of anything but an open.
+    /// Seconds in which the kernel repeats another operation than open after ESTALE.
     package static let secondTry = 0.05
-    /// Files opened for such a thread at a time; the oldest are closed for further ones.
+    /// Files kept open for such threads at a time; the oldest are closed for further ones.
     package static let pins = 64
-    /// Symbolic links made through a mount that are remembered, so that those that lead out of the share can be
+    /// Symbolic links created through a mount that are remembered, so that those that lead out of the share can be
     /// followed: about 200 bytes each.
     package static let ownLinks = 16_384
-    /// Files with several names whose changes are remembered for as long as listings are believed: 100 bytes each.
+    /// Files with several names whose changes are remembered as long as listings are cached: 100 bytes each.
     package static let changedLinks = 4_096
-    /// Bytes of a killed process' writes, queued and not sent, that are sent nevertheless: what a program that logs has
-    /// written last. More is a copy that was given up.
+    /// Bytes of unsent writes of a killed process that are sent nevertheless: the last lines of a program that logs.
+    /// More is an interrupted copy.
     package static let unsentOfKilled = 262_144
-    /// Bytes of a write at which the kernel may have cut it: its largest request, less what a page's beginning costs.
+    /// Size of a write at which the kernel may have split it: its largest request, less the start of a page.
     package static let cutWrite = 1_048_576 - 4_095
     /// Filesystems of the peer whose statistics are remembered.
     package static let filesystems = 64
-    /// Seconds after a program has set a file's times in which pages that it changed through a mapping before that are
+    /// Seconds after a program has set a file's times in which pages that it changed before through a mapping are
     /// expected, and again after each of them: the kernel is made to write them at once.
     package static let settling = 1.0
-    /// Files whose loss is told by name.
+    /// Files whose loss is reported by name.
     package static let lostPaths = 16
   }
 
   /// Forwarded connections (p2pfs-forward(1)).
   package enum Forward {
-    /// Connections of one session that this side opens channels for at a time; further ones wait to be accepted. Below
-    /// `Channel.open`, so that what is asked besides finds room, and openings that overtake resets do, too.
+    /// Connections of one session for which this side has channels open; further ones wait in the backlog. Below
+    /// `Channel.open`, so that there is room for other channels and for openings that overtake resets.
     package static let connections = 100
-    /// Connections that one peer can make this side have: all channels it may have open, and those that are still being
-    /// connected though their channel is over already.
+    /// Connections that one peer can cause on this side: all of its channels, and attempts to connect whose channel is
+    /// over already.
     package static let accepted = 160
-    /// Listeners that one peer may ask for.
+    /// Listeners of one peer.
     package static let listeners = 8
-    /// Seconds for which the place of a connection that failed stays taken, so that the peer has heard of its end before
-    /// the next is opened.
+    /// Seconds for which the place of a failed connection stays taken, so that the peer knows its end before the next
+    /// is opened.
     package static let rest = 1.0
-    /// Longest target or address in its text form: with what stands before it, a channel's name.
+    /// Longest text form of a destination or address: with its prefix, the name of a channel.
     package static let endpoint = 170
     /// Longest path of a Unix socket: sun_path of Linux less the terminating NUL.
     package static let socketPath = 107
-    /// Connections that wait to be accepted, of one listener: SOMAXCONN of most systems.
+    /// Backlog of one listener: SOMAXCONN of most systems.
     package static let backlog = 128
-    /// Threads that look up names: a few slow name servers do not stop the others, a hostile peer gets no more.
+    /// Threads for name lookups: a few slow name servers do not block the others, and a hostile peer gets no more.
     package static let lookupThreads = 4
-    /// Lookups that may wait for a thread, for all peers together.
+    /// Lookups queued for these threads, for all peers together.
     package static let lookups = 256
-    /// Seconds for looking up a name and connecting to it together.
+    /// Timeout of name lookup and connecting together.
     package static let connect = 15.0
-    /// Seconds between two tries to connect to a Unix socket whose backlog is full.
+    /// Seconds between two attempts to connect to a Unix socket whose backlog is full.
     package static let connectPause = 0.1
-    /// Seconds for which a guest waits for an address where another one listens that may be gone: until that is noticed
+    /// Seconds for which a guest waits for an address of another guest that may be gone: until that is noticed
     /// (`Session.vanished`), and less than `answer`.
     package static let takeover = 12.0
-    /// Seconds between two looks at that.
+    /// Seconds between two checks of that.
     package static let takeoverPause = 0.5
-    /// Seconds without an answer after which the user is told what is waited for.
+    /// Seconds without an answer after which the user is told the reason of the wait.
     package static let notice = 2.0
-    /// Seconds that a listener at the peer lasts before it counts as good: one that ends sooner is asked for again after
-    /// a pause, of `listenPause` seconds at first.
+    /// Seconds after which a listener at the peer counts as stable; an earlier end is followed by a pause, of
+    /// `listenPause` seconds at first, before it is requested again.
     package static let lasting = 10.0
     package static let listenPause = 0.5
-    /// Seconds for the other side's answer whether it allows what is wanted, its own lookups included.
+    /// Timeout of the peer's answer whether it allows a forward, including its own lookups.
     package static let answer = 20.0
-    /// Bytes of the peer's that wait in this process for one local socket above which no more are taken, and below which
-    /// more are.
+    /// Bytes of the peer queued in this process for one local socket above which no more are taken, and below which
+    /// more are taken.
     package static let highWater = 131_072
     package static let lowWater = 32_768
-    /// Connections with one peer, in each direction, whose receive buffers the kernel may widen as it likes, up to
-    /// net.ipv4.tcp_rmem (6 MiB): else a program that is far from this computer, too, would be slow. Few, since what the
-    /// kernel holds of a connection is read into memory when the other program closes it, window or not.
+    /// Connections with one peer, in each direction, whose receive buffers the kernel may widen, up to
+    /// net.ipv4.tcp_rmem (6 MiB); otherwise a program that is far from this computer would be slow. Few, since the
+    /// kernel's data of a connection is read into memory when the other program closes it, regardless of the window.
     package static let wide = 8
-    /// Receive buffer of the others. Linux gives no more without privileges (net.core.rmem_max).
+    /// Receive buffer of the other connections. Linux grants no more without privileges (net.core.rmem_max).
     package static let receiveBuffer = 212_992
-    /// Seconds of silence after which the other end of a TCP connection is asked for a sign of life, seconds between such
-    /// questions, and how many may stay without an answer: a computer that vanished is noticed within two minutes, and
-    /// does not hold one of `connections` for ever.
+    /// Keep-alive of TCP connections: seconds of silence, seconds between probes, and unanswered probes. A computer
+    /// that vanished is noticed within two minutes, and does not occupy one of `connections` for ever.
     package static let keepAliveIdle = 60
     package static let keepAliveInterval = 15
     package static let keepAliveProbes = 4
-    /// Reads in a row from one connection before others have their turn.
+    /// Reads in a row from one connection before it is the turn of others.
     package static let readsAtOnce = 4
-    /// Tries to find a port that is free at all addresses of a listener, when any will do.
+    /// Attempts to find a port that is free at all addresses of a listener, if any port will do.
     package static let portTries = 8
     /// Seconds until connections are accepted again after the process ran out of descriptors.
     package static let acceptPause = 0.5

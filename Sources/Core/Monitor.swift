@@ -1,7 +1,7 @@
 import Glibc
 
-/// A value that threads of their own wait for: a lock, and a condition that is told of each change (POSIX calls them
-/// pthread_mutex_t and pthread_cond_t). Never to be waited on by a thread of Swift concurrency, or of another layer.
+/// A value that dedicated threads wait for: a mutex, and a condition variable that is signalled after each change.
+/// Never wait on a thread of Swift concurrency, or of another layer.
 package final class Monitor<Value>: @unchecked Sendable {
   // Under `lock`.
   private var value: Value
@@ -26,7 +26,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     lock.deallocate()
   }
 
-  /// Changes the value, and has those who wait look at it again.
+  /// Changes the value, and wakes all waiting threads.
   package func change<Result>(_ body: (inout Value) -> Result) -> Result {
     pthread_mutex_lock(lock)
     defer {
@@ -36,8 +36,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     return body(&value)
   }
 
-  /// Waits until `body` gives something, which it is asked now and after each change. What it gives may go with a change
-  /// of its own.
+  /// Waits until `body` returns a value; it is called now and after each change, and may change the value itself.
   package func wait<Result>(_ body: (inout Value) -> Result?) -> Result {
     pthread_mutex_lock(lock)
     defer {
@@ -50,7 +49,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     }
   }
 
-  /// As `wait`, until `deadline` at most; nil then.
+  /// Like `wait`, until `deadline` at most; then nil.
   package func wait<Result>(until deadline: Instant, _ body: (inout Value) -> Result?) -> Result? {
     pthread_mutex_lock(lock)
     defer {
@@ -65,9 +64,9 @@ package final class Monitor<Value>: @unchecked Sendable {
     }
   }
 
-  // MARK: - Where any of those who wait will do
+  // MARK: - Where any one waiting thread will do
 
-  /// As `change`, but tells only one of those who wait, and nobody unless `body` says so.
+  /// Like `change`, but wakes only one waiting thread, and none unless `body` returns true.
   package func update<Result>(_ body: (inout Value) -> (Result, wakesOne: Bool)) -> Result {
     pthread_mutex_lock(lock)
     defer { pthread_mutex_unlock(lock) }
@@ -76,7 +75,7 @@ package final class Monitor<Value>: @unchecked Sendable {
     return result
   }
 
-  /// As `wait`, but tells others as `update` does.
+  /// Like `wait`, but wakes others as `update` does.
   package func take<Result>(_ body: (inout Value) -> (Result?, wakesOne: Bool)) -> Result {
     pthread_mutex_lock(lock)
     defer { pthread_mutex_unlock(lock) }

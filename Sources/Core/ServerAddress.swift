@@ -1,10 +1,10 @@
 import Glibc
 
-/// Where a signaling server is: the SERVER of the command line's grammar, and the parts of a WebSocket URL.
+/// The address of a signaling server: the SERVER of the command line's grammar, and the parts of a WebSocket URL.
 ///
-/// SERVER is `host[:port]`, `[v6][:port]`, or a whole `ws://` or `wss://` URL, which may have a path in front of
-/// ours. Without a scheme it is wss; for loopback, private and link-local addresses, where a certificate can seldom be had
-/// and the peers' own handshake protects what is said, ws if the server speaks no TLS.
+/// SERVER is `host[:port]`, `[v6][:port]`, or a complete `ws://` or `wss://` URL, which may have a path in front of
+/// ours. Without a scheme it is wss. For loopback, private and link-local addresses, where certificates are rare and
+/// the peers' own handshake protects the messages, it is ws if the server does not speak TLS.
 package struct ServerAddress: Sendable, Hashable {
   /// How the WebSocket travels (RFC 6455, section 3).
   package enum Scheme: String, Sendable {
@@ -14,13 +14,13 @@ package struct ServerAddress: Sendable, Hashable {
     case wss
   }
 
-  /// The port of a server that was given without one.
+  /// The default port.
   package static let defaultPort: UInt16 = 11985
 
   /// How the WebSocket travels.
   package let scheme: Scheme
-  /// Whether `scheme` was not given but is what such addresses have as a rule: a server there that has a certificate is
-  /// not spoken to in clear all the same.
+  /// Whether `scheme` was not given but is the usual one for such an address: a server there that has a certificate is
+  /// contacted with TLS all the same.
   package let isSchemeAssumed: Bool
   /// A name or an address; IPv6 without brackets, with its zone if it has one (`fe80::1%eth0`).
   package let host: String
@@ -40,7 +40,7 @@ package struct ServerAddress: Sendable, Hashable {
     self.path = path
   }
 
-  /// Reads SERVER as the command line has it; blanks around it are ignored.
+  /// Parses SERVER as on the command line; surrounding blanks are ignored.
   package init(parsing text: String) throws(ServerAddressError) {
     let text = text.trimmingBlanks
     guard !text.isEmpty else { throw .empty }
@@ -66,7 +66,7 @@ package struct ServerAddress: Sendable, Hashable {
       isSchemeAssumed: scheme == nil)
   }
 
-  /// How it was written does not make it another server.
+  /// The spelling makes no difference.
   package static func == (one: ServerAddress, other: ServerAddress) -> Bool {
     (one.scheme, one.host, one.port, one.path) == (other.scheme, other.host, other.port, other.path)
   }
@@ -79,10 +79,10 @@ package struct ServerAddress: Sendable, Hashable {
     hasher.combine(path)
   }
 
-  /// The same server by TLS.
+  /// The same server with TLS.
   package var secured: ServerAddress { ServerAddress(scheme: .wss, host: host, port: port, path: path) }
 
-  /// The host as URLs and the Host field have it: IPv6 in brackets and without its zone (RFC 6874 keeps zones local).
+  /// The host as in URLs and the Host field: IPv6 in brackets and without its zone (RFC 6874 keeps zones local).
   package var urlHost: String {
     guard host.contains(":") else { return host }
     return "[" + host.prefix { $0 != "%" } + "]"
@@ -91,7 +91,7 @@ package struct ServerAddress: Sendable, Hashable {
   /// The whole URL, with the port always written.
   package var url: String { "\(scheme.rawValue)://\(urlHost):\(port)\(path)" }
 
-  /// Whether `host` is an address or "localhost" rather than a name that a certificate could be had for.
+  /// Whether `host` is an address or "localhost" rather than a name that a certificate can be issued for.
   package static func isLocal(_ host: String) -> Bool {
     if host.lowercased() == "localhost" { return true }
     if let v4 = ipv4(host) { return isLocal(v4) }
@@ -179,7 +179,7 @@ package struct ServerAddress: Sendable, Hashable {
 }
 
 extension ServerAddress: CustomStringConvertible {
-  /// The shortest SERVER that reads back as this address.
+  /// The shortest SERVER that parses as this address.
   package var description: String {
     let bare = host.contains(":") ? "[\(host)]" : host
     let implied: Scheme = Self.isLocal(host) ? .ws : .wss
@@ -188,15 +188,15 @@ extension ServerAddress: CustomStringConvertible {
   }
 }
 
-/// Why a text is not the address of a signaling server.
+/// The reason why a text is not the address of a signaling server.
 package enum ServerAddressError: Error, Equatable, CustomStringConvertible {
-  /// Nothing was given.
+  /// The text is empty.
   case empty
   /// A scheme that is neither ws nor wss.
   case unknownScheme
   /// Neither a host name nor an address.
   case invalidHost
-  /// An IPv6 address without its brackets, so that a port could not be told from it.
+  /// An IPv6 address without brackets, in which a port would be ambiguous.
   case unbracketedIPv6
   /// Not a number from 1 to 65535.
   case invalidPort
@@ -226,7 +226,7 @@ extension StringProtocol {
     return String(self.drop(while: blank).reversed().drop(while: blank).reversed())
   }
 
-  /// Where `text` first stands in this one.
+  /// The first occurrence of `text` in this one.
   fileprivate func range(of text: String) -> Range<Index>? {
     var start = startIndex
     while start < endIndex {

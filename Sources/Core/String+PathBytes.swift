@@ -1,9 +1,9 @@
 import Glibc
 package import SystemPackage
 
-/// Names of files as text. A name is any bytes, and text is Unicode: so each byte that is no UTF-8 stands in the text as a
-/// scalar of its own, U+10FE80 to U+10FEFF of the private use area, and becomes that byte again when a path is made. Where
-/// a name really has such a scalar, its four bytes are escaped, too: no two names are the same text.
+/// Names of files as text. A name is any sequence of bytes, and text is Unicode: so each byte that is not UTF-8 becomes
+/// a scalar of its own, U+10FE80 to U+10FEFF of the private use area, and the byte again when a path is made. If a name
+/// really contains such a scalar, its four bytes are escaped too, so that no two names are the same text.
 extension String {
   private static let firstEscape: UInt32 = 0x10_fe00
   private static let escapes: ClosedRange<UInt32> = 0x10_fe80...0x10_feff
@@ -22,7 +22,7 @@ extension String {
         scalars.append(scalar)
         index += length
       } else {
-        // What starts no scalar is 0x80 or more.
+        // A byte that starts no scalar is 0x80 or more.
         if let scalar = Unicode.Scalar(String.firstEscape + UInt32(bytes[index])) { scalars.append(scalar) }
         index += 1
       }
@@ -30,12 +30,12 @@ extension String {
     self = String(scalars)
   }
 
-  /// As `init(pathBytes:)`, of a string of C.
+  /// Like `init(pathBytes:)`, from a C string.
   package init(path: UnsafePointer<CChar>) {
     self.init(pathBytes: UnsafeRawBufferPointer(start: path, count: strlen(path)))
   }
 
-  /// The scalar that the bytes begin with, and its length; nil if there is none, or it would be taken for an escape.
+  /// The scalar at the start of the bytes, and its length; nil if there is none, or if it would be taken for an escape.
   private static func scalar(_ bytes: ArraySlice<UInt8>) -> (Unicode.Scalar, Int)? {
     guard let first = bytes.first else { return nil }
     let length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4
@@ -45,10 +45,10 @@ extension String {
     return (scalar, length)
   }
 
-  /// Whether bytes stand in it that are no UTF-8.
+  /// Whether the text contains bytes that are not UTF-8.
   package var hasEscapedBytes: Bool { unicodeScalars.contains { $0.escapedByte != nil } }
 
-  /// The bytes of the name: what `init(pathBytes:)` was given.
+  /// The bytes of the name, as given to `init(pathBytes:)`.
   package var pathBytes: [UInt8] {
     guard hasEscapedBytes else { return Array(utf8) }
     var bytes: [UInt8] = []
@@ -58,7 +58,7 @@ extension String {
     return bytes
   }
 
-  /// Lends the name as C takes it; the pointer is valid during the call.
+  /// Calls `body` with the name as a C string; the pointer is valid during the call.
   package func withPath<Result>(_ body: (UnsafePointer<CChar>) throws -> Result) rethrows -> Result {
     guard hasEscapedBytes else { return try withCString(body) }
     return try (pathBytes + [0]).withUnsafeBufferPointer { bytes in
@@ -74,7 +74,7 @@ extension String {
 }
 
 extension Unicode.Scalar {
-  /// The byte that it stands for in the text of a name.
+  /// The byte that the scalar represents in the text of a name.
   package var escapedByte: UInt8? {
     (0x10_fe80...0x10_feff).contains(value) ? UInt8(truncatingIfNeeded: value) : nil
   }

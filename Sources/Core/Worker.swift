@@ -1,13 +1,13 @@
 import CP2PFSLinux
 import Glibc
 
-/// A thread of ours, with a name that shows in ps(1) and debuggers.
+/// A thread with a name that shows in ps(1) and debuggers.
 package struct Worker: @unchecked Sendable {
   // pthread_t is a number on Linux; joined once, by the owner.
   private let thread: pthread_t
 
-  /// Starts a thread that runs `body` and ends with it; to be joined. Signals are blocked in it: they are the main
-  /// thread's. But not those of a terminal for a process in the background: a thread that blocks them would get EIO
+  /// Starts a thread that runs `body` and ends with it; to be joined. Signals are blocked in it: they are handled by
+  /// the main thread. Except for terminal signals of background processes: a thread that blocks them would get EIO
   /// instead of being stopped (termios(3)). `name` has at most 15 bytes.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     let (thread, result) = Worker.start(name, body)
@@ -15,7 +15,7 @@ package struct Worker: @unchecked Sendable {
     self.thread = thread
   }
 
-  /// - Returns: the thread, and pthread_create(3)'s error.
+  /// - Returns: the thread, and the error of pthread_create(3).
   private static func start(_ name: String, _ body: @escaping @Sendable () -> Void) -> (pthread_t, CInt) {
     final class Start: Sendable {
       let name: String
@@ -46,12 +46,12 @@ package struct Worker: @unchecked Sendable {
     return (thread, result)
   }
 
-  /// Starts a thread that nobody waits for.
+  /// Starts a thread that is never joined.
   package static func detached(_ name: String, _ body: @escaping @Sendable () -> Void) {
     pthread_detach(Worker(name, body).thread)
   }
 
-  /// As `detached`, for a thread that can be done without: false if the system allows no more.
+  /// Like `detached`, for an optional thread: false if the system allows no more.
   package static func detachedIfPossible(_ name: String, _ body: @escaping @Sendable () -> Void) -> Bool {
     let (thread, result) = start(name, body)
     if result == 0 { pthread_detach(thread) }

@@ -70,7 +70,9 @@ extension ConfinedDirectory {
   ) throws(Errno) {
     let directory = entry.directory.rawValue
     let name = entry.name
-    try Umask.with(umask, mode: mode, in: directory) { mode throws(Errno) in try check(call(directory, name, mode)) }
+    try WorkerUmask.with(umask, mode: mode, in: directory) { mode throws(Errno) in
+      try check(call(directory, name, mode))
+    }
   }
 
   /// Makes a symbolic link; its target is data, never followed here.

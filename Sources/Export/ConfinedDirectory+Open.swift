@@ -23,7 +23,7 @@ extension ConfinedDirectory {
       // O_EXCL: what is there already is never followed, and opened only after a look at its type.
       do throws(Errno) {
         let (directory, name) = (entry.directory.rawValue, entry.name)
-        return try Umask.with(umask, mode: mode & 0o1777, in: directory) { mode throws(Errno) in
+        return try WorkerUmask.with(umask, mode: mode & 0o1777, in: directory) { mode throws(Errno) in
           try Descriptor(p2pfs_openat(directory, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW, mode))
         }
       } catch {

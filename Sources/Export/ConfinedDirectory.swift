@@ -36,7 +36,7 @@ package final class ConfinedDirectory: Sendable {
   private let rootDevice: UInt64
   private let oneFileSystem: Bool
   private let usesOpenat2: Bool
-  private let mounts: MountTable
+  private let mounts: MountedDevices
   /// What is barred though it is no mount.
   let own: OwnDirectories
 
@@ -50,7 +50,7 @@ package final class ConfinedDirectory: Sendable {
   package init(
     _ path: FilePath, barring: [String] = [], oneFileSystem: Bool = false, walking: Bool = false
   ) throws(Errno) {
-    mounts = try MountTable()
+    mounts = try MountedDevices()
     let opened = path.withCString { p2pfs_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
     root = try Descriptor(opened)
     rootDevice = try FileStatus(root.rawValue, isCached: true, mask: 0).device

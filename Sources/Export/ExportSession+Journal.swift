@@ -178,7 +178,7 @@ extension ExportSession {
       let (_, attributes) = try open(handle, options.subtracting([.truncate, .exclusive])) { () throws(Errno) in
         let now = try share.directory.attributes(at: path).identity
         guard identity == nil || identity == now else { throw path.isRoot ? .ioError : .staleNFSFileHandle }
-        return try share.directory.openAgain(path, options.subtracting([.truncate, .exclusive]))
+        return try share.directory.openAgain(path, options.subtracting([.truncate, .exclusive]), journal)
       }
       // It was looked at by its name, and may have been replaced since.
       guard identity == nil || identity == attributes.identity else {
@@ -191,25 +191,6 @@ extension ExportSession {
       let error = isGone ? Errno.ioError : error
       table.lay(handle, error)
       throw error
-    }
-  }
-}
-
-extension ConfinedDirectory {
-  /// Opens the file at `path`, which was open before: its mode may forbid by now what its opener may do, as that of a
-  /// file that was made read-only and written to. Its owner then lends himself the permission for a moment.
-  fileprivate func openAgain(_ path: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
-    do { return try open(path, options) } catch {
-      guard error == .permissionDenied, let attributes = try? attributes(at: path), attributes.type == .regular else {
-        throw error
-      }
-      let wanted: UInt32 = (options.contains(.read) ? 0o400 : 0) | (options.contains(.write) ? 0o200 : 0)
-      let mode = attributes.mode & 0o1777
-      guard mode & wanted != wanted, (try? change(path, AttributeChanges(mode: mode | wanted))) != nil else {
-        throw error
-      }
-      defer { _ = try? change(path, AttributeChanges(mode: mode)) }
-      return try open(path, options)
     }
   }
 }

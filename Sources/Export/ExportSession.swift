@@ -29,12 +29,17 @@ final class ExportSession: Responder {
     self.journal = journal
     number = share.workers.addSession()
     table = OpenFileTable(share.allowance, share.stock)
+    guard let journal else { return }
+    // Before anybody is served, and while the notes say it.
+    for loan in journal.left { share.directory.takeBack(loan) }
+    journal.forgetLoans()
   }
 
   deinit { share.workers.remove(number) }
 
   var isReadOnly: Bool { share.isReadOnly }
   var memory: (any SlotMemory)? { journal }
+  var holdsSharedFiles: Bool { table.count > share.allowance.own }
 
   func serve(_ request: Frame, _ exchange: Exchange) {
     let work = Work(session: self, request: (request, exchange))
@@ -65,5 +70,5 @@ final class ExportSession: Responder {
 extension Operation {
   /// Whether it waits for a disk as a rule, and not only when that is dead. Whatever else does stands aside when it is
   /// noticed; a close is not among them, or the fsyncs of others would hold up whoever saves a file.
-  fileprivate var isSlow: Bool { self == .fsync }
+  var isSlow: Bool { self == .fsync }
 }

@@ -12,21 +12,21 @@ import P2PFSWire
 /// process, and cost no system call. Nothing is synced, since another boot makes the whole of it void.
 ///
 /// ```
-///  0       8         12      16        32        72     80           4096
-/// +-------+---------+-------+---------+---------+------+--------+---+---------
-/// | magic | version | slots | session | boot id | salt | client | 0 | records
-/// +-------+---------+-------+---------+---------+------+--------+---+---------
+///  0       8         12      16        32        72     80       88  128     4096
+/// +-------+---------+-------+---------+---------+------+--------+---+-------+---------
+/// | magic | version | slots | session | boot id | salt | client | 0 | loans | records
+/// +-------+---------+-------+---------+---------+------+--------+---+-------+---------
 /// ```
 /// From any thread: each slot is one request's, and that one is served by one thread at a time.
 final class Journal: SlotMemory {
   private static let magic: UInt64 = 0x6c6e_726a_7366_3270  // "p2fsjrnl"
   private static let version: UInt32 = 1
-  private static let header = 4_096
+  static let header = 4_096
   private static let slots = Limits.Session.requests
   private static let length = header + slots * JournalRecord.length
 
   // The mapping; its records are guarded by the rule above, the header by `lock`.
-  private nonisolated(unsafe) let base: UnsafeMutableRawPointer
+  nonisolated(unsafe) let base: UnsafeMutableRawPointer
   private let path: String
   private let lock = Mutex(())
 
@@ -34,6 +34,10 @@ final class Journal: SlotMemory {
   let remembers: Bool
   /// See `Hello.machine`.
   let machine: UInt64
+  /// Permissions that an earlier process has lent itself and not taken back.
+  let left: [Loan]
+  /// The notes of loans that are taken.
+  let loanNumbers = Monitor<Set<Int>>([])
 
   /// Opens the journal of the session `identity` (16 bytes) at `path`, or makes a new one where there is none, or one
   /// that says nothing: of another boot, of another version, or cut short.
@@ -42,22 +46,28 @@ final class Journal: SlotMemory {
     precondition(identity.count == 16)
     self.path = path
     let bootID = Array((bootID + [UInt8](repeating: 0, count: 40)).prefix(40))
+    var left: [Loan] = []
     if let mapping = Journal.map(path) {
       let bytes = UnsafeRawBufferPointer(start: mapping, count: Journal.length)
       if bytes.load(as: UInt64.self) == Journal.magic,
         bytes.load(fromByteOffset: 8, as: UInt32.self) == Journal.version,
         bytes.load(fromByteOffset: 12, as: UInt32.self) == UInt32(Journal.slots),
-        bytes[16..<32].elementsEqual(identity), bytes[32..<72].elementsEqual(bootID)
+        bytes[16..<32].elementsEqual(identity)
       {
-        base = mapping
-        remembers = bytes.load(fromByteOffset: 80, as: UInt64.self) != 0
-        machine = Journal.machine(bytes)
-        return
+        left = Journal.readLoans(mapping)
+        if bytes[32..<72].elementsEqual(bootID) {
+          base = mapping
+          remembers = bytes.load(fromByteOffset: 80, as: UInt64.self) != 0
+          machine = Journal.machine(bytes)
+          self.left = left
+          return
+        }
       }
       munmap(mapping, Journal.length)
     }
     base = try Journal.make(path)
     remembers = false
+    self.left = left
     UnsafeMutableRawBufferPointer(start: base + 16, count: 16).copyBytes(from: identity)
     UnsafeMutableRawBufferPointer(start: base + 32, count: 40).copyBytes(from: bootID)
     base.storeBytes(of: UInt64.random(in: 1 ... .max), toByteOffset: 72, as: UInt64.self)
@@ -125,6 +135,9 @@ final class Journal: SlotMemory {
   }
 
   // MARK: - Memory
+
+  /// What is stored before it is there before what is stored after it.
+  func fence() { atomicMemoryFence(ordering: .releasing) }
 
   private func put(_ record: JournalRecord) {
     guard let memory = memory(of: record.sequence) else { return }

@@ -26,8 +26,15 @@ struct OpenFileAllowance: Equatable {
 /// The open files that the sessions of one share take beyond their own.
 final class OpenFileStock: Sendable {
   private let left: Mutex<Int>
+  private let all: Int
 
-  init(_ count: Int) { left = Mutex(count) }
+  init(_ count: Int) {
+    all = count
+    left = Mutex(count)
+  }
+
+  /// Whether fewer than an eighth are left.
+  var isShort: Bool { left.withLock { $0 < all / 8 } }
 
   /// Takes one; false if there is none.
   func take() -> Bool {

@@ -68,7 +68,7 @@ struct OwnDirectories: Sendable {
     guard let device = identity(path, follows: true)?.device, let real = realpath(&link, nil) else { return false }
     defer { free(real) }
     let top = String(path: real) == "/" ? "/" : String(path: real) + "/"
-    return MountTable.places().contains { $0.device == device && $0.path.hasPrefix(top) }
+    return MountInfo().entries.contains { $0.device == device && $0.mountpoint.utf8.starts(with: top.utf8) }
   }
 
   /// Looks whether the root lies in one of them.

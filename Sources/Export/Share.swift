@@ -48,6 +48,9 @@ package final class Share: Sendable {
   // On a worker, if that has the last reference: so it does not wait.
   deinit { workers.end() }
 
+  /// Whether the open files that its sessions share run out: fewer than an eighth of them are left.
+  package var isShortOfFiles: Bool { stock.isShort }
+
   /// The responder of one peer; end it with `end`. Any number of these.
   package func session() -> any Responder { ExportSession(self) }
 
@@ -55,6 +58,12 @@ package final class Share: Sendable {
   /// user's alone). `identity`: the session's name, 16 bytes. Without room for a journal, it outlives nothing.
   package func session(_ identity: [UInt8], journal path: String) -> any Responder {
     ExportSession(self, journal: try? Journal(path, identity: identity))
+  }
+
+  /// The same for a place: the session outlives this process if the place has a journal.
+  package func session(for place: SessionPlace) -> any Responder {
+    guard let journal = place.journal else { return session() }
+    return session(place.identity, journal: journal)
   }
 
   /// Ends the worker threads, after what they run; what is asked after this is answered EIO. Waits for them,

@@ -43,7 +43,7 @@ enum WorkerConfinement {
     // A request brings the umask of its program. Where this thread cannot have one of its own, the process has none.
     if p2pfs_own_umask() != 0 {
       _ = umask(0)
-      Umask.isShared.store(true, ordering: .relaxed)
+      WorkerUmask.isShared.store(true, ordering: .relaxed)
     }
     _ = p2pfs_keep_capabilities(capabilities, Capability.setID)
     let version = p2pfs_landlock_version()

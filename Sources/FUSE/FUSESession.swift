@@ -30,8 +30,8 @@ package final class FUSESession: Sendable {
 
   /// Where it is mounted: an absolute path without links.
   package let mountpoint: String
-  /// The `st_dev` of the filesystem; the minor number names it under /sys/fs/fuse/connections.
-  package let device: (major: UInt32, minor: UInt32)
+  /// The mount as the kernel lists it; nil if /proc is hidden.
+  private let mounted: MountInfo.Entry?
 
   private let connection: FUSEConnection
   private let callbacks: Callbacks
@@ -48,8 +48,7 @@ package final class FUSESession: Sendable {
     connection = try FUSESession.mount(self.mountpoint, options, callbacks)
     if options.followsNoSymlinks { try FUSESession.forbidSymlinks(on: self.mountpoint, options) }
     callbacks.connection = Unmanaged.passUnretained(connection)
-    let entry = MountTable().visible(at: self.mountpoint)
-    device = (entry?.major ?? 0, entry?.minor ?? 0)
+    mounted = MountInfo().visible(at: self.mountpoint)
     stop = eventfd(0, CInt(EFD_CLOEXEC) | CInt(EFD_NONBLOCK))
     running = Atomic(options.workers)
     start(options.workers)
@@ -60,7 +59,7 @@ package final class FUSESession: Sendable {
   /// Unmounts lazily, if what is mounted there is still this, and ends the workers. What the kernel still waits
   /// for ends with an error. Not from a worker. Doing it again does nothing.
   package func unmount() {
-    if let entry = MountTable().visible(at: mountpoint), entry.major == device.major, entry.minor == device.minor {
+    if let mounted, MountInfo().visible(at: mountpoint)?.device == mounted.device {
       FUSESession.detach(mountpoint)
       // Or the notifying thread could wait for a page that a read without an answer holds.
       abort()
@@ -82,8 +81,8 @@ package final class FUSESession: Sendable {
 
   /// Cuts the kernel off: every operation on the mount, waiting or new, ends with an error.
   package func abort() {
-    let path = "/sys/fs/fuse/connections/\(device.minor)/abort"
-    let file = open(path, O_WRONLY | O_CLOEXEC)
+    guard let mounted else { return }
+    let file = open("/sys/fs/fuse/connections/\(mounted.minor)/abort", O_WRONLY | O_CLOEXEC)
     guard file >= 0 else { return }
     _ = write(file, "1", 1)
     close(file)

@@ -1,9 +1,10 @@
 import Logging
 
-/// Counts the connections of one session in one direction, and lets listeners wait for room. The loop's.
+/// Counts the connections of one session in one direction, and has listeners wait while there are too many. Used on the
+/// loop only.
 final class ConnectionSlots {
   let log: Logger
-  /// Called when listeners begin to wait for room, after there was plenty.
+  /// Called when listeners start to wait, after there was plenty of room.
   var onFull: () -> Void = {}
   private let limit: Int
   private(set) var used = 0
@@ -22,7 +23,7 @@ final class ConnectionSlots {
 
   func release() {
     used -= 1
-    // Not at every place that is free for a moment.
+    // Do not report every place that is free for a moment.
     if used <= limit / 2 { isFullTold = false }
     guard isFree else { return }
     let waiting = waiting

@@ -3,12 +3,12 @@ import Glibc
 import NIOCore
 import NIOPosix
 
-/// Makes connections to what a forward leads to.
+/// Connects to the destinations of forwards.
 enum Connector {
-  /// Connects, within `Limits.Forward.connect` seconds. The socket reads nothing until it is told to.
+  /// Connects, within `Limits.Forward.connect` seconds. The socket reads nothing until `read` is called.
   /// - Parameters:
   ///   - isWide: whether the kernel may widen the receive buffer of a TCP connection.
-  ///   - isWanted: asked before another try.
+  ///   - isWanted: called before another attempt.
   static func connect(
     to endpoint: Endpoint, isWide: Bool, isWanted: @escaping @Sendable () -> Bool
   ) -> EventLoopFuture<any NIOCore.Channel> {
@@ -42,15 +42,15 @@ enum Connector {
       .channelOption(.writeBufferWaterMark, value: SocketOptions.waterMark)
   }
 
-  /// Connects to a Unix socket. Where the server's backlog is full a program would wait in connect(2); a socket that
-  /// does not block is told EAGAIN instead, and nothing tells when to try again.
+  /// Connects to a Unix socket. If the backlog of the server is full a blocking connect(2) waits; a non-blocking one
+  /// fails with EAGAIN, and no event tells when to try again.
   private static func connect(
     _ path: String, until deadline: NIODeadline, isWanted: @escaping @Sendable () -> Bool
   ) -> EventLoopFuture<any NIOCore.Channel> {
     let loop = ForwardLoop.loop
     let connection: EventLoopFuture<any NIOCore.Channel>
     if path.hasEscapedBytes {
-      // SwiftNIO takes text. The link of what is open names that very socket.
+      // SwiftNIO takes a path. The link in /proc of the open descriptor names exactly that socket.
       let socket = path.withPath { open($0, Connector.path | O_CLOEXEC) }
       guard socket >= 0 else { return loop.makeFailedFuture(IOError(errnoCode: errno, reason: "open")) }
       connection = bootstrap.connect(unixDomainSocketPath: "/proc/self/fd/\(socket)")
@@ -68,7 +68,7 @@ enum Connector {
     }
   }
 
-  /// Why a connection failed, in a few words.
+  /// The reason of a failed connection, in a few words.
   static func reason(_ error: any Error) -> String {
     switch error {
     case let error as NIOConnectionError:
@@ -87,15 +87,15 @@ enum Connector {
   }
 }
 
-/// What all sockets of forwarded connections are set to.
+/// Options of all sockets of forwarded connections.
 enum SocketOptions {
-  /// A piece of a channel at a time.
+  /// Reads one piece of a channel at a time.
   static let receiveAllocator = FixedSizeRecvByteBufferAllocator(capacity: Limits.Wire.data)
   static let waterMark = ChannelOptions.Types.WriteBufferWaterMark(
     low: Limits.Forward.lowWater, high: Limits.Forward.highWater)
 
-  /// Small pieces are not delayed, and the other end of a connection that is silent has to show that it is still there.
-  /// On the loop.
+  /// Disables Nagle's algorithm, and enables keep-alive so that a dead computer at the other end is noticed. On the
+  /// loop.
   static func prepareTCP(_ socket: any NIOCore.Channel) throws {
     let options = socket.syncOptions
     try options?.setOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -108,13 +108,13 @@ enum SocketOptions {
     }
   }
 
-  /// Keeps the kernel from widening the receive buffer of a TCP connection. On the loop.
+  /// Prevents the kernel from widening the receive buffer of a TCP connection. On the loop.
   static func fixReceiveBuffer(_ socket: any NIOCore.Channel) throws {
     try socket.syncOptions?.setOption(.socketOption(.so_rcvbuf), value: .init(Limits.Forward.receiveBuffer))
   }
 
-  /// Makes the close of a socket a reset: what was not delivered is dropped, and a TCP peer gets RST (socket(7),
-  /// SO_LINGER). On the loop.
+  /// Makes closing a socket a reset: undelivered data is dropped, and a TCP peer gets RST (socket(7), SO_LINGER). On
+  /// the loop.
   static func resetOnClose(_ socket: any NIOCore.Channel) {
     _ = (socket as? any SocketOptionProvider)?.setSoLinger(linger(l_onoff: 1, l_linger: 0))
   }

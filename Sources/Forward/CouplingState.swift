@@ -1,29 +1,29 @@
-/// Where the two directions of a forwarded connection stand: from the socket into the channel, and out of it.
+/// The state of the two directions of a forwarded connection: from the socket into the channel, and out of it.
 ///
 /// ```
 /// inward:   open ──EOF──▶ ended ──all of it said──▶ finished
 /// outward:  open ──end──▶ flushing ──written──▶ ended
 /// ```
-/// The socket may be gone in any of them: what was read before still goes to the peer, what the peer still says has
-/// nowhere to go. A plain value; what it returns is to be done by the caller.
+/// The socket may be closed in any of these states: data read before is still sent to the peer, data of the peer is
+/// discarded. A plain value; the caller performs the returned actions.
 struct CouplingState: Equatable {
   enum Inward: Equatable { case open, ended, finished }
   enum Outward: Equatable { case open, flushing, ended }
 
-  /// What is to be done next.
+  /// The next action of the caller.
   enum Action: Equatable {
     case nothing
-    /// Say to the peer that there is no more.
+    /// End this direction of the channel.
     case finish
-    /// Write what is left, then call `flushed`.
+    /// Flush the written data, then call `flushed`.
     case flush
-    /// Shut the socket down for writing, and tell the peer that its end was taken.
+    /// Shut the socket down for writing, and acknowledge the end to the peer.
     case shutDown
-    /// Tell the peer that its end was taken.
+    /// Acknowledge the end to the peer.
     case consumeEnd
     /// Reset the channel: the socket broke.
     case reset
-    /// Reset the channel once the peer has taken all that was read: the socket broke after its end.
+    /// Reset the channel once the peer has consumed all data: the socket broke after its end.
     case resetWhenTaken
   }
 
@@ -31,49 +31,49 @@ struct CouplingState: Equatable {
   private(set) var outward = Outward.open
   private(set) var isSocketOpen = true
 
-  /// Whether the socket is to be read; `hasUnsent`: whether something waits for the peer's window.
+  /// Whether to read the socket; `hasUnsent`: whether data waits for the peer's window.
   func mayRead(hasUnsent: Bool) -> Bool { isSocketOpen && inward == .open && !hasUnsent }
 
-  /// The other program will write no more.
+  /// The local program has ended its direction.
   mutating func socketEnded(hasUnsent: Bool) -> Action {
     guard inward == .open else { return .nothing }
     inward = .ended
     return hasUnsent ? .nothing : said()
   }
 
-  /// Nothing waits for the peer's window any more.
+  /// All data has been given to the channel.
   mutating func said() -> Action {
     guard inward == .ended else { return .nothing }
     inward = .finished
     return .finish
   }
 
-  /// Whether a piece of the peer has somewhere to go.
+  /// Whether data of the peer can be written.
   var takesPieces: Bool { isSocketOpen && outward == .open }
 
-  /// The peer will say no more.
+  /// The peer has ended its direction.
   mutating func peerEnded() -> Action {
     guard outward == .open else { return .nothing }
     outward = isSocketOpen ? .flushing : .ended
     return isSocketOpen ? .flush : .consumeEnd
   }
 
-  /// All that the peer has said was written.
+  /// All data of the peer was written.
   mutating func flushed() -> Action {
     guard outward == .flushing else { return .nothing }
     outward = .ended
     return .shutDown
   }
 
-  /// The socket is closed, without an error that was told.
+  /// The socket is closed, and no error was reported.
   mutating func socketClosed(hasUnsent: Bool, isTCP: Bool) -> Action {
     isSocketOpen = false
-    // Both ends were reached: SwiftNIO closes the socket then, and does not tell the second one apart.
+    // Both directions have ended: SwiftNIO then closes the socket, and does not report the second end separately.
     if outward == .ended { return socketEnded(hasUnsent: hasUnsent) }
     if inward == .open { return .reset }
-    // After its end TCP closes a connection from that side only by a reset, or because the computer vanished; SwiftNIO
-    // does not tell it. A Unix socket is closed as well when the program closes it after its last word: whether what
-    // the peer says was lost shows when it says something.
+    // After its end a TCP connection is closed from that side only by a reset, or because the computer has vanished;
+    // SwiftNIO does not report which. A Unix socket is also closed when the program closes it after its last write: if
+    // data of the peer is lost, that shows when the data arrives.
     return isTCP ? .resetWhenTaken : .nothing
   }
 }

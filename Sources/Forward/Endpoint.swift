@@ -1,26 +1,26 @@
 import P2PFSCore
 
-/// A TCP port of a host or a Unix socket, to connect to or to listen at, in the one spelling that is compared and
-/// that travels.
+/// A TCP port of a host or a Unix socket, to connect to or to listen on, in the one spelling that is compared and sent.
 ///
 /// ```
 /// host:port       [v6]:port       *:port       /path
 /// ```
 /// Letters of a host are lower case and a port has no leading zeros; nothing else is normalised: two spellings of one
-/// address are two endpoints, and so are two paths that differ only in how a letter is encoded. `*`, all addresses, and port 0, any free one, are for listening only.
+/// address are two endpoints, and so are two paths that differ only in how a letter is encoded. `*`, all addresses, and
+/// port 0, any free one, are for listening only.
 package enum Endpoint: Sendable {
   /// A port of a host; IPv6 without brackets.
   case tcp(host: String, port: UInt16)
   /// A Unix socket, by its absolute path.
   case unix(path: String)
 
-  /// What an endpoint is for.
+  /// The use of an endpoint.
   package enum Use: Sendable {
     case connecting
     case listening
   }
 
-  /// Reads the text form. For listening the host may be left out, and is localhost then.
+  /// Parses the text form. For listening the host may be omitted, and is localhost then.
   package init(parsing text: String, for use: Use) throws(ForwardSyntaxError) {
     guard text.utf8.first != UInt8(ascii: "/") else {
       self = try .init(path: text)
@@ -77,7 +77,7 @@ package enum Endpoint: Sendable {
     return address
   }
 
-  /// What names of hosts are made of, those in /etc/hosts and search lists included.
+  /// Characters of host names, including those of /etc/hosts and search lists.
   private static func isOfName(_ byte: UInt8) -> Bool {
     switch byte {
     case 0x30...0x39, 0x61...0x7A, UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"): true
@@ -85,7 +85,7 @@ package enum Endpoint: Sendable {
     }
   }
 
-  /// Neither NUL nor another control character.
+  /// Whether a character is neither NUL nor another control character.
   private static func isPlain(_ scalar: Unicode.Scalar) -> Bool {
     scalar.value >= 0x20 && !(0x7F..<0xA0).contains(scalar.value) && scalar.value != 0xFFFD
   }
@@ -106,7 +106,7 @@ package enum Endpoint: Sendable {
 }
 
 extension Endpoint: Hashable {
-  /// Compares bytes: strings are the same in Swift if they look the same, but for the kernel they are two files.
+  /// Compares bytes: Swift strings are equal if they look the same, but for the kernel they are two files.
   package static func == (one: Endpoint, other: Endpoint) -> Bool { one.text.utf8.elementsEqual(other.text.utf8) }
 
   package func hash(into hasher: inout Hasher) {
@@ -114,8 +114,8 @@ extension Endpoint: Hashable {
   }
 }
 
-/// What is wrong with the text of an endpoint, a rule or a forward, as a sentence for the user. Holds what was given:
-/// to be escaped before it is shown.
+/// An error in the text of an endpoint, a rule or a forward, as a sentence for the user. Contains the given text:
+/// escape it before it is shown.
 package struct ForwardSyntaxError: Error, Equatable, CustomStringConvertible {
   package let description: String
   init(_ description: String) { self.description = description }

@@ -1,17 +1,17 @@
 package import P2PFSSession
 
-/// Why nothing can be forwarded.
+/// The reason why a forward failed.
 package enum ForwardError: Error {
-  /// An address of this computer cannot be listened at; and why, in a few words.
+  /// Listening on a local address failed; with the reason, in a few words.
   case cannotListen(String, String)
-  /// The other side does not allow connections to this.
+  /// The peer does not allow connections to this destination.
   case targetRefused(Endpoint)
-  /// The other side does not let anybody listen there, or not one more.
+  /// The peer does not allow listening there, or no further listener.
   case listenRefused(Endpoint)
-  /// It would, but it cannot; the reason is the peer's: escape it.
+  /// The peer allows it, but failed to listen; the reason comes from the peer: escape it.
   case cannotListenThere(Endpoint, String)
-  /// The other side said nothing within `Limits.Forward.answer` seconds.
+  /// The peer did not answer within `Limits.Forward.answer` seconds.
   case noAnswer
-  /// The other side could not be asked, or is gone.
+  /// The peer could not be asked, or is gone.
   case peer(SessionChannelError)
 }

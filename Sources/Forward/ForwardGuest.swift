@@ -6,25 +6,25 @@ package import P2PFSSession
 import Synchronization
 import P2PFSWire
 
-/// The side that asks for forwards: listens on this computer for those of `-L`, has the peer listen for those of `-R`,
-/// and connects to what these name, and to nothing else.
+/// The guest's side of forwarding: listens on this computer for `-L`, has the peer listen for `-R`, and connects to the
+/// destinations of `-R` and to nothing else.
 package final class ForwardGuest: Sendable {
-  /// What the user should hear about.
+  /// An event for the user.
   package enum Event: Sendable {
-    /// The peer listens for a forward of `-R`: at first, and again after it was lost.
+    /// The peer listens for a forward of `-R`: for the first time, or again.
     case listensThere(ForwardSpec, Endpoint)
-    /// It has not answered for a moment: maybe an earlier session has the address still.
+    /// The peer has not answered for a moment; an earlier session may still have the address.
     case waitsThere(ForwardSpec)
-    /// It does not any more; it is asked again. The reason is the peer's: escape it.
+    /// The peer has stopped listening, and is asked again. The reason comes from the peer: escape it.
     case lostThere(ForwardSpec, String)
-    /// It was asked again, and does not; it is asked on. Once until it listens.
+    /// The peer was asked again and refused; it is asked on. Reported once until it listens.
     case refusedThere(ForwardSpec, ForwardError)
-    /// So many connections are open that further ones wait.
+    /// This many connections are open; further ones wait.
     case full(Int)
   }
 
   private struct State {
-    /// Those at which nothing is accepted yet.
+    /// Listening sockets that do not accept connections yet.
     var sockets: [(spec: ForwardSpec, sockets: [ListeningSocket])] = []
     var listeners: [SocketListener] = []
     var upkeep: [Task<Void, Never>] = []
@@ -37,8 +37,8 @@ package final class ForwardGuest: Sendable {
   private let peer: NIOLoopBound<ForwardedPeer>
   private let state = Mutex(State())
 
-  /// Listens at the addresses of `local`, so that it is known at once if that cannot be. Connections that come wait
-  /// until `start`. May block for the lookup of a name.
+  /// Listens at the addresses of `local`, so that an error is known at once. Connections wait until `start`. May block
+  /// for the lookup of a name.
   /// - Parameters:
   ///   - local: forwards from this computer to the peer's, `-L`.
   ///   - remote: forwards from the peer's computer to this one, `-R`; at most 256.
@@ -64,7 +64,7 @@ package final class ForwardGuest: Sendable {
     }
   }
 
-  /// Takes a channel that the peer has opened: a connection that came to a listener of `-R`. Thread-safe; never blocks.
+  /// Accepts a channel that the peer has opened: a connection to a listener of `-R`. Thread-safe; never blocks.
   package func accept(_ channel: SessionChannel) {
     guard case .accepted(let number)? = ForwardName(parsing: channel.name), remote.indices.contains(Int(number)) else {
       log.info("the other computer opened a channel that nobody asked for: \(channel.name)")
@@ -74,12 +74,11 @@ package final class ForwardGuest: Sendable {
     ForwardLoop.loop.execute { [peer] in peer.value.connect(channel, to: target) }
   }
 
-  /// Asks the peer whether it allows all that is wanted, and has it listen for the forwards of `-R`, from now on
-  /// whenever it is there.
+  /// Asks the peer whether it allows all forwards, and has it listen for `-R`, now and after each reconnection.
   /// - Parameter report: called from tasks; must not block.
   package func ask(_ session: Session, report: @escaping @Sendable (Event) -> Void) async throws(ForwardError) {
     ForwardLoop.loop.execute { [peer] in
-      // Not on the loop: to tell somebody may block.
+      // Not on the loop: a report may block.
       peer.value.accepted.onFull = { [count = Limits.Forward.connections] in Task { report(.full(count)) } }
     }
     for target in local.map(\.target).uniqued { try await check(target, session) }
@@ -109,8 +108,8 @@ package final class ForwardGuest: Sendable {
     }
   }
 
-  /// Takes the connections that come for the forwards of `-L`, those that have waited too.
-  /// - Returns: each with the addresses at which it listens.
+  /// Accepts the connections of `-L`, including those that have waited.
+  /// - Returns: each forward with the addresses at which it listens.
   package func start(_ session: Session) async throws(ForwardError) -> [(spec: ForwardSpec, addresses: [String])] {
     let sockets = state.withLock { state in
       defer { state.sockets = [] }
@@ -138,7 +137,7 @@ package final class ForwardGuest: Sendable {
     return result
   }
 
-  /// Stops listening here; what the peer does for this side ends with the session. Any number of times.
+  /// Stops listening on this computer; the listeners at the peer end with the session. May be called more than once.
   package func end() {
     let state = state.withLock { state in
       defer { (state.sockets, state.listeners, state.upkeep, state.isOver) = ([], [], [], true) }

@@ -6,24 +6,23 @@ package import P2PFSSession
 import Synchronization
 import P2PFSWire
 
-/// The side that was asked to forward: makes the connections that guests ask for, and listens for them, as far as its
-/// policy allows.
+/// The host's side of forwarding: connects and listens for guests, as far as its policy allows.
 ///
-/// Thread-safe; never blocks. What is not allowed leads to nothing: no lookup, no connection, no socket.
+/// Thread-safe; never blocks. A request that is not allowed causes no lookup, no connection and no socket.
 package final class ForwardHost: Sendable {
   private let policy: ForwardPolicy
   private let log: Logger
-  /// Those of sessions that are not over.
+  /// The guests whose sessions are not over.
   private let guests = Mutex<[ObjectIdentifier: NIOLoopBound<HostedGuest>]>([:])
 
-  /// Forwards what `policy` allows.
+  /// Forwards for guests as `policy` allows.
   package init(_ policy: ForwardPolicy, log: Logger = Logger(label: "p2pfs.forward")) {
     self.policy = policy
     self.log = log
   }
 
-  /// Takes a channel that a guest has opened, if it is for forwarding. To be given to `HostedRoom` as `onChannel`.
-  /// - Returns: false if it is for something else; nothing was done with it then.
+  /// Accepts a channel that a guest has opened, if it is for forwarding. For `HostedRoom`'s `onChannel`.
+  /// - Returns: false if the channel is for something else and was not touched.
   @discardableResult
   package func accept(_ channel: SessionChannel, of session: Session) -> Bool {
     guard channel.name.hasPrefix("forward:") else { return false }
@@ -33,7 +32,7 @@ package final class ForwardHost: Sendable {
     }
     switch name {
     case .check(let target):
-      // It is over when the guest closes it. What it says on it is never taken.
+      // The guest closes the channel. Its data is never consumed.
       if policy.allows(connectingTo: target) { channel.accept() } else { refuse(channel, "not allowed") }
     case .connect(let target):
       guard policy.allows(connectingTo: target) else {
@@ -52,7 +51,7 @@ package final class ForwardHost: Sendable {
     return true
   }
 
-  /// Stops listening for all guests; what they have open ends with their sessions.
+  /// Stops listening for all guests; their connections end with their sessions.
   package func end() async {
     let guests = guests.withLock { guests in
       defer { guests = [:] }
@@ -61,7 +60,7 @@ package final class ForwardHost: Sendable {
     try? await ForwardLoop.loop.submit { for guest in guests { guest.value.end() } }.get()
   }
 
-  /// Another guest that listens at `endpoint`. On the loop.
+  /// Another guest that listens on `endpoint`. On the loop.
   func holder(of endpoint: Endpoint, besides guest: HostedGuest) -> HostedGuest? {
     let guests = guests.withLock { Array($0.values) }
     return guests.map(\.value).first { $0 !== guest && $0.holds(endpoint) }
@@ -72,7 +71,7 @@ package final class ForwardHost: Sendable {
     channel.reset(.refused, why)
   }
 
-  /// Runs `body` on the loop with what belongs to a session, which is made if it is new.
+  /// Runs `body` on the loop with the guest of a session, which is created if it is new.
   private func onLoop(_ session: Session, _ body: @escaping @Sendable (HostedGuest) -> Void) {
     ForwardLoop.loop.execute { [self] in
       let key = ObjectIdentifier(session)
@@ -86,7 +85,7 @@ package final class ForwardHost: Sendable {
         guard state == .over, let gone = self?.guests.withLock({ $0.removeValue(forKey: key) }) else { return }
         ForwardLoop.loop.execute { gone.value.end() }
       }
-      // It may have ended before it was observed.
+      // The session may have ended before it was observed.
       if session.status == .over {
         _ = guests.withLock { $0.removeValue(forKey: key) }
         return

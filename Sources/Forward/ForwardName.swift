@@ -1,6 +1,6 @@
 import P2PFSCore
 
-/// What a channel of p2pfs-forward(1) is for: its name says it all.
+/// The purpose of a channel of p2pfs-forward(1), which is encoded in its name.
 ///
 /// ```
 /// forward:check:ENDPOINT          guest → host   May I connect to it? The answer is that the channel is accepted.
@@ -9,17 +9,17 @@ import P2PFSCore
 ///                                                then the host sends the port (16 bits, little-endian; 0: no TCP).
 /// forward:accepted:NUMBER         host → guest   A connection that came to that listener. Bytes.
 /// ```
-/// ENDPOINT is the text form of an `Endpoint`, NUMBER one of 0 to 255 that the guest has chosen. What is not allowed is
-/// reset as refused, what fails as failed, both with the reason.
+/// ENDPOINT is the text form of an `Endpoint`, NUMBER one of 0 to 255 that the guest has chosen. A request that is not
+/// allowed is reset as refused, a failure as failed, both with the reason.
 enum ForwardName: Equatable {
   case check(Endpoint)
   case connect(Endpoint)
   case listen(UInt8, Endpoint)
   case accepted(UInt8)
 
-  /// The purpose of a channel that the peer has named; nil if it is none of these.
+  /// The purpose of a channel that the peer has named; nil if it is not for forwarding.
   init?(parsing name: String) {
-    // It is longer than what we would ever ask for, or holds what no name of ours does.
+    // Longer than any name of ours, or with control characters.
     guard name.utf8.count <= Limits.Channel.name, !name.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
       return nil
     }
@@ -46,7 +46,7 @@ enum ForwardName: Equatable {
   }
 
   private static func endpoint(_ text: Substring, for use: Endpoint.Use) -> Endpoint? {
-    // The one spelling only, so that what was allowed is what is done.
+    // Only the one spelling, so that the compared text is the endpoint that is used.
     guard let endpoint = try? Endpoint(parsing: String(text), for: use),
       endpoint.text.utf8.elementsEqual(text.utf8)
     else { return nil }

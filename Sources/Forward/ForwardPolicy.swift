@@ -1,17 +1,17 @@
 import P2PFSCore
 
-/// What guests may forward to and listen at on this computer: nothing but what is named.
+/// The connections and listeners that guests may have on this computer: only those that are named.
 ///
-/// Texts are compared, not addresses: `127.1` and `localhost.` are not `localhost`. Nothing is looked up.
+/// Texts are compared, not addresses: `127.1` and `localhost.` are not `localhost`. No name is looked up.
 package struct ForwardPolicy: Sendable {
-  /// What connections may be made to.
+  /// A destination of connections.
   package enum Rule: Sendable, Hashable {
-    /// This, and nothing else.
+    /// Exactly this endpoint.
     case only(Endpoint)
     /// Every port of this host.
     case anyPort(host: String)
 
-    /// Reads `host:port`, `host:*` or the path of a socket.
+    /// Parses `host:port`, `host:*` or the path of a socket.
     package init(parsing text: String) throws(ForwardSyntaxError) {
       guard text.utf8.first != UInt8(ascii: "/"), text.hasSuffix(":*") else {
         self = .only(try Endpoint(parsing: text, for: .connecting))
@@ -28,7 +28,7 @@ package struct ForwardPolicy: Sendable {
       }
     }
 
-    /// Something that it allows.
+    /// An endpoint that it allows.
     fileprivate var example: Endpoint {
       switch self {
       case .only(let endpoint): endpoint
@@ -37,11 +37,11 @@ package struct ForwardPolicy: Sendable {
     }
   }
 
-  /// What was allowed, each once, in the order in which it was given.
+  /// The allowed endpoints, each once, in the given order.
   package let targets: [Rule]
   package let listens: [Endpoint]
 
-  /// Allows what the texts name.
+  /// Allows the endpoints that the texts name.
   /// - Parameters:
   ///   - targets: `host:port`, `host:*` or the path of a socket.
   ///   - listens: `port`, `host:port`, `*:port` or the path of a socket.
@@ -57,13 +57,14 @@ package struct ForwardPolicy: Sendable {
   /// Whether it allows nothing at all.
   package var isEmpty: Bool { targets.isEmpty && listens.isEmpty }
 
-  /// What it is known by: the same for the same rules in any order. Begins with no slash.
+  /// The key under which an export with this policy is remembered: the same for the same rules in any order. Does not
+  /// begin with a slash.
   package var memoryKey: String {
     "forward " + (targets.map { "to " + $0.text } + listens.map { "at " + $0.text }).sorted().joined(separator: " ")
   }
 
-  /// For each rule an option of `p2pfs forward`, and what may be given to it, as an example for the user: all of them
-  /// together are a command that works. As many of `-R` as one command may have.
+  /// For each rule an option of `p2pfs forward` with an argument, as an example for the user: all of them together are
+  /// a command that works, with as many of `-R` as one command may have.
   package var examples: [(option: String, spec: String)] {
     var used: Set<Endpoint> = []
     let local = targets.map { rule in
@@ -79,8 +80,8 @@ package struct ForwardPolicy: Sendable {
     return local + remote
   }
 
-  /// Where to listen for a target, at a port of its own that a user may have, or a path of its own, and so that it shows
-  /// which one is meant.
+  /// A listening address for a destination: an unprivileged port or a path that is not used yet, and that resembles the
+  /// destination.
   private static func unused(_ target: Endpoint, _ used: inout Set<Endpoint>) -> Endpoint {
     switch target {
     case .tcp(_, let port):

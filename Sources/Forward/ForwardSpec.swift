@@ -1,15 +1,15 @@
-/// One `-L` or `-R` as ssh(1) has it: where to listen, and what the other side of it connects to.
+/// One `-L` or `-R` as ssh(1) has it: a listening address and a destination.
 ///
 /// ```
 /// [bind_address:]port:host:hostport      [bind_address:]port:/remote/socket
 /// /local/socket:host:hostport            /local/socket:/remote/socket
 /// ```
-/// IPv6 addresses stand in brackets; a backslash takes the meaning from the character behind it. Without a bind address
-/// it is localhost; an empty one, or `*`, is all addresses.
+/// IPv6 addresses are in brackets; a backslash escapes the next character. Without a bind address it is localhost; an
+/// empty one, or `*`, is all addresses.
 package struct ForwardSpec: Sendable, Hashable {
-  /// Where connections come in.
+  /// The listening address.
   package let listen: Endpoint
-  /// Where they are made to, on the other computer.
+  /// The destination, on the other computer.
   package let target: Endpoint
 
   /// A forward from `listen` to `target`.
@@ -18,7 +18,7 @@ package struct ForwardSpec: Sendable, Hashable {
     self.target = target
   }
 
-  /// Reads a forward as the command line has it.
+  /// Parses a forward of the command line.
   package init(parsing text: String) throws(ForwardSyntaxError) {
     var fields = try Self.fields(text)[...]
     listen = try Self.listen(&fields, of: text)
@@ -32,14 +32,14 @@ package struct ForwardSpec: Sendable, Hashable {
     guard fields.isEmpty else { throw Self.malformed(text) }
   }
 
-  /// The text that is read as this forward, as short as it may be.
+  /// The shortest text that parses as this forward.
   var text: String {
     var listen = Self.field(self.listen)
     if case .tcp("localhost", let port) = self.listen { listen = "\(port)" }
     return "\(listen):\(Self.field(target))"
   }
 
-  /// An endpoint as a field: what ends a field, in a path, stands behind a backslash.
+  /// An endpoint as a field: a colon or backslash in a path is escaped.
   private static func field(_ endpoint: Endpoint) -> String {
     guard case .unix(let path) = endpoint else { return endpoint.text }
     var text = String.UnicodeScalarView()
@@ -57,7 +57,8 @@ package struct ForwardSpec: Sendable, Hashable {
   ) throws(ForwardSyntaxError) -> Endpoint {
     guard let first = fields.popFirst() else { throw malformed(text) }
     if first.isPath { return try Endpoint(path: first.text) }
-    // What follows is HOST:HOSTPORT or a path: a further field before it is the port, and the first the address.
+    // What remains is HOST:HOSTPORT or a path: if there is one field more, this one is the address and the next the
+    // port.
     let rest = fields.last.map { $0.isPath ? 1 : 2 } ?? 0
     switch fields.count - rest {
     case 0: return try Endpoint(host: "localhost", port: first.text, for: .listening)
@@ -68,10 +69,10 @@ package struct ForwardSpec: Sendable, Hashable {
     }
   }
 
-  /// Splits at colons outside of brackets and not behind a backslash.
+  /// Splits at colons outside of brackets that are not escaped.
   private static func fields(_ text: String) throws(ForwardSyntaxError) -> [Field] {
     var fields: [Field] = []
-    // Not of characters: a mark at the start of a name would hide what stands before it.
+    // Split unicode scalars: a leading combining mark would merge with the colon into one Character.
     var field = String.UnicodeScalarView()
     var isEscaped = false
     var isInBrackets = false

@@ -5,13 +5,13 @@ import P2PFSSession
 import Synchronization
 import P2PFSWire
 
-/// Carries the bytes of one forwarded connection: between a socket of this computer and a channel to the peer.
+/// Transfers the bytes of one forwarded connection between a local socket and a channel to the peer.
 ///
 /// Back-pressure: the socket is read only while the channel has room, and the channel only while less than
-/// `Limits.Forward.highWater` bytes wait for the socket. An end in either direction is passed on by itself, a reset ends
+/// `Limits.Forward.highWater` bytes wait for the socket. The end of one direction is forwarded alone; a reset ends
 /// both.
 ///
-/// Everything runs on the loop, but for the channel's callbacks, which only set `wanted`: hence `@unchecked`.
+/// Everything runs on the loop, except the callbacks of the channel, which only set `wanted`: hence `@unchecked`.
 final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
   typealias InboundIn = ByteBuffer
   typealias OutboundOut = ByteBuffer
@@ -22,18 +22,18 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
   private let peer: SessionChannel
   private let isTCP: Bool
   private let loop: any EventLoop
-  /// What the channel has told and the loop has not seen yet.
+  /// Events of the channel that the loop has not handled yet.
   private let wanted = Atomic<UInt8>(0)
   private var state = CouplingState()
-  /// As long as the socket is open.
+  /// nil once the socket is closed.
   private var context: ChannelHandlerContext?
-  /// What was read and the peer's window had no room for.
+  /// Data that was read while the peer's window had no room.
   private var unsent = CircularBuffer<Frame>()
   private var onOver: ((_ hasFailed: Bool) -> Void)?
 
-  /// Couples a channel, whose one user this becomes, to the socket in whose pipeline it is put.
+  /// Couples a channel, as its only user, to the socket whose pipeline this handler is added to.
   /// - Parameters:
-  ///   - isTCP: whether that is one of TCP.
+  ///   - isTCP: whether it is a TCP socket.
   ///   - onOver: called once, on the loop, when the channel is over.
   init(_ peer: SessionChannel, isTCP: Bool, onOver: @escaping (_ hasFailed: Bool) -> Void) {
     self.peer = peer
@@ -46,7 +46,7 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
 
   func handlerAdded(context: ChannelHandlerContext) {
     self.context = context
-    // Weakly: the channel keeps them, also when it is over by now.
+    // Weak: the channel keeps the callbacks, even if it is over by now.
     peer.attach(
       onReadable: { [weak self] in self?.wake(ForwardedConnection.readable) },
       onWritable: { [weak self] in self?.wake(ForwardedConnection.writable) })
@@ -100,9 +100,9 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
     }
   }
 
-  /// Gives a piece to the peer; false if its window has no room.
+  /// Sends a piece to the peer; false if its window has no room.
   private func say(_ piece: Frame) -> Bool {
-    // One that has failed takes everything: `over` is on its way.
+    // A failed channel accepts everything; `over` will follow.
     do { return try peer.send(piece) } catch { return true }
   }
 
@@ -120,7 +120,7 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
     if state.mayRead(hasUnsent: !unsent.isEmpty) { context?.read() }
   }
 
-  /// Writes what the peer has said, as long as the socket takes it.
+  /// Writes data of the peer while the socket accepts it.
   private func pull() {
     var hasWritten = false
     defer { if hasWritten { flush() } }
@@ -129,7 +129,7 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
         switch try peer.receive() {
         case .nothing: return
         case .end:
-          // It flushes what was written, too; nothing may be written behind it.
+          // This flushes the data as well; nothing may be written after it.
           hasWritten = false
           return perform(state.peerEnded())
         case .piece(let piece):
@@ -144,7 +144,7 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
     }
   }
 
-  /// Has written what it was given, and learns if it could not: one promise for all that was pulled at once.
+  /// Flushes the written data, and resets the channel if that fails: one promise for all data of one `pull`.
   private func flush() {
     guard let context else { return }
     let written = context.eventLoop.makePromise(of: Void.self)
@@ -177,7 +177,7 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
 
   // MARK: - The end
 
-  /// The channel is over: complete, and the socket is closed or about to be; or it failed.
+  /// The channel is over: complete, with the socket closed or about to be; or failed.
   private func over() {
     let hasFailed = peer.failure != nil
     if hasFailed { abort() }
@@ -186,7 +186,7 @@ final class ForwardedConnection: ChannelInboundHandler, @unchecked Sendable {
     onOver = nil
   }
 
-  /// Ends the connection to the program as it was ended: by a reset.
+  /// Resets the local connection, as the other end was reset.
   private func abort() {
     guard let context else { return }
     SocketOptions.resetOnClose(context.channel)

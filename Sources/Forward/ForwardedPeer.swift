@@ -4,11 +4,11 @@ import NIOCore
 import P2PFSSession
 import P2PFSWire
 
-/// The forwarded connections with one peer, in both directions. The loop's.
+/// The forwarded connections with one peer, in both directions. Used on the loop only.
 final class ForwardedPeer {
-  /// Those for which this side opens a channel: they came to one of its listeners.
+  /// Connections to listeners of this side, for which it opens channels.
   let accepted: ConnectionSlots
-  /// Those that the peer has asked for.
+  /// Connections that the peer has requested.
   private let made: ConnectionSlots
   private let log: Logger
 
@@ -18,7 +18,7 @@ final class ForwardedPeer {
     self.log = log
   }
 
-  /// Connects a channel of the peer to a target that it may have.
+  /// Connects a channel of the peer to an allowed destination.
   func connect(_ channel: SessionChannel, to target: Endpoint) {
     guard made.isFree else {
       log.info("refused the other computer a connection to \(target.text): it has \(made.used)")
@@ -47,7 +47,7 @@ final class ForwardedPeer {
     }
   }
 
-  /// Opens a channel of this name for a connection that came to a listener.
+  /// Opens a channel of this name for a connection to a listener.
   /// - Throws: `SessionChannelError` if there can be none now.
   func accept(_ socket: any NIOCore.Channel, isTCP: Bool, for name: ForwardName, on session: Session) throws {
     if isTCP, accepted.used >= Limits.Forward.wide { try SocketOptions.fixReceiveBuffer(socket) }

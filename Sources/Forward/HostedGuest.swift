@@ -6,9 +6,9 @@ import NIOPosix
 import P2PFSSession
 import P2PFSWire
 
-/// What one guest has asked the host for. The loop's.
+/// The listeners and connections of one guest at the host. Used on the loop only.
 final class HostedGuest {
-  /// A listener that the guest has asked for; it lives as long as the channel by which it did.
+  /// A listener that the guest has requested; it is open as long as its channel.
   private struct Listener {
     let channel: SessionChannel
     let endpoint: Endpoint
@@ -35,9 +35,9 @@ final class HostedGuest {
     for number in Array(listeners.keys) { close(number) }
   }
 
-  /// Listens as long as `channel` lives.
+  /// Listens as long as `channel` is open.
   func listen(_ number: UInt8, _ endpoint: Endpoint, _ channel: SessionChannel) {
-    // A guest that lost its connection may ask again before this side has given up what it asked first.
+    // A guest that lost its connection may ask again before this side has closed the first listener.
     close(number)
     guard !isOver, listeners.count < Limits.Forward.listeners else {
       return channel.reset(.refused, "more than \(Limits.Forward.listeners) listeners")
@@ -50,13 +50,13 @@ final class HostedGuest {
     open(number, endpoint, channel, until: .now() + .milliseconds(Int64(Limits.Forward.takeover * 1000)))
   }
 
-  /// Whether it listens there.
+  /// Whether the guest listens there.
   func holds(_ endpoint: Endpoint) -> Bool {
     listeners.values.contains { $0.endpoint == endpoint && !$0.sockets.isEmpty }
   }
 
-  /// Stops listening there for another guest, unless this one is there.
-  /// - Returns: false if it is.
+  /// Stops listening there in favor of another guest, unless this one is connected.
+  /// - Returns: false if it is connected.
   func yields(_ endpoint: Endpoint) -> Bool {
     if let session, session.isOnline || session.isBeingGreeted { return false }
     for (number, listener) in listeners where listener.endpoint == endpoint { close(number) }
@@ -80,7 +80,7 @@ final class HostedGuest {
     _ number: UInt8, _ endpoint: Endpoint, _ channel: SessionChannel, until deadline: NIODeadline,
     _ result: Result<[SocketListener], any Error>
   ) {
-    // It may have ended meanwhile.
+    // The channel may have ended meanwhile.
     guard listeners[number]?.channel === channel else {
       if case .success(let sockets) = result { for socket in sockets { socket.close() } }
       return
@@ -97,7 +97,7 @@ final class HostedGuest {
     case .failure(let error):
       let failure = error as? ListeningSocket.Failure
       var reason = failure?.reason ?? Connector.reason(error)
-      // A guest that was killed comes back as another one, before this side knows that the first is gone.
+      // A guest that was killed returns as another guest before this side knows that the first is gone.
       if failure?.number == EADDRINUSE, let holder = host?.holder(of: endpoint, besides: self) {
         if holder.yields(endpoint) {
           log.info("a guest that is away gives up \(endpoint.text) for another one")

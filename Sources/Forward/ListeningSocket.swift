@@ -2,22 +2,22 @@ import P2PFSCore
 import Glibc
 import Synchronization
 
-/// A socket that listens at an address of this computer. Connections wait in its backlog until somebody accepts them.
+/// A socket that listens on an address of this computer. Connections wait in its backlog until they are accepted.
 ///
-/// It listens as soon as it has its address: until then the kernel would give the same port to another process that
-/// asks like us, and a Unix socket would look as if it had been left behind.
+/// It listens as soon as it is bound: otherwise the kernel would give the same port to another process that binds as we
+/// do, and a Unix socket would look as if it had been left behind.
 ///
-/// A Unix socket is open to its user alone, and its file goes with it, if it is still the same one.
+/// A Unix socket has mode 0600, and its file is removed with it, if it is still the same one.
 final class ListeningSocket: Sendable {
-  /// Why an address cannot be had.
+  /// The reason why an address cannot be used.
   struct Failure: Error {
-    /// Which address, and why, in a few words.
+    /// The address and the reason, in a few words.
     let address: String
     let reason: String
     let number: Int32
   }
 
-  /// How the user knows it: `127.0.0.1:10100`, `[::1]:10100` or a path.
+  /// The address for the user: `127.0.0.1:10100`, `[::1]:10100` or a path.
   let name: String
   /// The TCP port; 0 for a Unix socket.
   let port: UInt16
@@ -33,8 +33,7 @@ final class ListeningSocket: Sendable {
 
   deinit { release() }
 
-  /// Listens at all the addresses that `endpoint` stands for: two for localhost, with the same port. May block for a
-  /// name.
+  /// Listens on all addresses of `endpoint`: two for localhost, with the same port. May block for a name lookup.
   static func listen(at endpoint: Endpoint) throws(Failure) -> [ListeningSocket] {
     switch endpoint {
     case .unix(let path): return [try unix(path)]
@@ -45,7 +44,7 @@ final class ListeningSocket: Sendable {
           return try tcp(host, port: port)
         } catch {
           last = error
-          // Any port will do, and that one was free at the first address only.
+          // Any port will do, and this one was free at the first address only.
           guard error.number == EADDRINUSE else { throw error }
         }
       }
@@ -53,7 +52,7 @@ final class ListeningSocket: Sendable {
     }
   }
 
-  /// Gives the descriptor away: its new owner closes it. `release` removes the file still.
+  /// Gives the descriptor away: its new owner closes it. `release` still removes the file.
   /// - Returns: nil if it was given away or released before.
   func giveAway() -> Int32? {
     descriptor.withLock { own in
@@ -63,7 +62,7 @@ final class ListeningSocket: Sendable {
     }
   }
 
-  /// Gives the address back. Any number of times.
+  /// Releases the address. May be called more than once.
   func release() {
     let isFirst = descriptor.withLock { own in
       if own >= 0 { close(own) }
@@ -96,7 +95,7 @@ final class ListeningSocket: Sendable {
       do throws(Failure) {
         sockets.append(try tcp(address, port: sockets.first?.port ?? port))
       } catch {
-        // A computer may be without one of both families.
+        // A computer may lack one of the two families.
         guard error.number == EADDRNOTAVAIL || error.number == EAFNOSUPPORT else { throw error }
         missing = error
       }
@@ -114,13 +113,13 @@ final class ListeningSocket: Sendable {
     guard new >= 0 else { throw Failure(address: name(port), errno: errno) }
     var yes: Int32 = 1
     let size = socklen_t(MemoryLayout<Int32>.size)
-    // What is left of connections of an earlier process must not keep us from listening.
+    // Connections of an earlier process in TIME_WAIT must not prevent listening.
     setsockopt(new, SOL_SOCKET, SO_REUSEADDR, &yes, size)
-    // The addresses of IPv4 have a socket of their own.
+    // IPv4 addresses get a socket of their own.
     if address.family == AF_INET6 { setsockopt(new, Int32(IPPROTO_IPV6), IPV6_V6ONLY, &yes, size) }
     var length = socklen_t(bytes.count)
     let result = bytes.withUnsafeMutableBytes { raw -> Int32 in
-      // The array holds a sockaddr of this family and length, as getaddrinfo gave it.
+      // The array holds a sockaddr of this family and length, as returned by getaddrinfo.
       guard let base = raw.baseAddress else { return -1 }
       let pointer = base.assumingMemoryBound(to: sockaddr.self)
       guard Glibc.bind(new, pointer, length) == 0, Glibc.listen(new, Int32(Limits.Forward.backlog)) == 0 else {
@@ -156,7 +155,8 @@ final class ListeningSocket: Sendable {
   private static func unix(_ path: String) throws(Failure) -> ListeningSocket {
     let new = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard new >= 0 else { throw Failure(address: path, errno: errno) }
-    // On Linux a socket's file gets the mode of the socket, less the umask: it is never open to others, not for a moment.
+    // On Linux the file of a socket gets the mode of the socket, less the umask: it is never open to others, not even
+    // briefly.
     fchmod(new, 0o600)
     var error = listen(new, path)
     if error == EADDRINUSE, isStale(path) {
@@ -172,7 +172,7 @@ final class ListeningSocket: Sendable {
     return ListeningSocket(new, name: path, port: 0, file: (path, UInt64(status.st_dev), UInt64(status.st_ino)))
   }
 
-  /// Whether a socket was left behind by a process that is gone. What is no socket never is.
+  /// Whether a socket file was left behind by a process that is gone. Any other file never is.
   private static func isStale(_ path: String) -> Bool {
     var status = stat()
     guard path.withPath({ lstat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return false }

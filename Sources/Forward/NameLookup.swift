@@ -6,7 +6,7 @@ import Synchronization
 
 /// The addresses of a host, as getaddrinfo(3) gives them.
 enum NameLookup {
-  /// Why there are none.
+  /// The reason why there are none.
   struct Failure: Error {
     let description: String
   }
@@ -17,11 +17,11 @@ enum NameLookup {
     let bytes: [UInt8]
   }
 
-  /// How many names were looked up on other threads since the process started.
+  /// The number of lookups on other threads since the process started.
   static let begun = Atomic<Int>(0)
   private static let waiting = Atomic<Int>(0)
 
-  /// The addresses of a host. May block for as long as name servers take, but for localhost and addresses.
+  /// The addresses of a host. Blocks as long as name servers take, except for localhost and numeric addresses.
   static func addresses(of host: String, port: UInt16) throws(Failure) -> [Address] {
     // RFC 6761, section 6.3: localhost is this computer, whatever a name server says.
     if host == "localhost" {
@@ -50,7 +50,7 @@ enum NameLookup {
     ServerAddress.ipv4(host) != nil || ServerAddress.ipv6(host) != nil
   }
 
-  /// Looks up a host on another thread, if it takes a name server. `promise` is of any loop.
+  /// Looks up a host, on another thread if it needs a name server. `promise` may belong to any loop.
   fileprivate static func lookUp(
     _ host: String, port: UInt16, isCancelled: @escaping @Sendable () -> Bool,
     _ promise: EventLoopPromise<[SocketAddress]>
@@ -63,9 +63,9 @@ enum NameLookup {
     }.cascade(to: promise)
   }
 
-  /// Runs what may wait for a name server on another thread.
-  /// - Parameter isWanted: asked when it is about to begin: it may have waited for long. On any thread.
-  /// - Returns: fails with `Failure`, too, if it is not wanted any more, or if too many wait already.
+  /// Runs work that may wait for a name server on another thread.
+  /// - Parameter isWanted: called before the work starts, on any thread: it may have waited for long.
+  /// - Returns: fails with `Failure` also if `isWanted` returned false, or if too many lookups wait already.
   static func onThread<Value: Sendable>(
     if isWanted: @escaping @Sendable () -> Bool, _ body: @escaping @Sendable () throws -> Value
   ) -> EventLoopFuture<Value> {
@@ -98,7 +98,7 @@ enum NameLookup {
   }
 }
 
-/// Looks up the name of one connection, for SwiftNIO: both families at once.
+/// SwiftNIO's resolver for one connection, which looks up both families at once.
 final class ConnectionResolver: Resolver, Sendable {
   private let promise: EventLoopPromise<[SocketAddress]>
   private let isStarted = Atomic<Bool>(false)

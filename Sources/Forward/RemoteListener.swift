@@ -2,15 +2,15 @@ import P2PFSCore
 import P2PFSSession
 import P2PFSWire
 
-/// One forward of `-R`: has the peer listen, and again whenever it has stopped.
+/// One forward of `-R`: has the peer listen, and asks it again whenever it has stopped.
 struct RemoteListener: Sendable {
   let number: UInt8
   let spec: ForwardSpec
   let session: Session
 
   /// Asks the peer to listen.
-  /// - Returns: the channel with whose end it stops, and where it listens: with the port that it has found, if any would
-  ///   do.
+  /// - Returns: the channel, with whose end the listener stops, and its address, with the actual port if any was
+  ///   requested.
   func ask() async throws(ForwardError) -> (SessionChannel, Endpoint) {
     let channel: SessionChannel
     do { channel = try session.openChannel(ForwardName.listen(number, spec.listen).text) } catch { throw .peer(error) }
@@ -29,7 +29,7 @@ struct RemoteListener: Sendable {
     }
   }
 
-  /// Hears where the peer listens.
+  /// Receives the address at which the peer listens.
   private func endpoint(_ channel: AsyncChannel) async throws(SessionChannelError) -> Endpoint {
     guard let piece = try await channel.next(after: nil), piece.count == 2 else {
       throw .reset(.failed, "an answer that makes no sense")
@@ -41,20 +41,21 @@ struct RemoteListener: Sendable {
     return .tcp(host: host, port: port)
   }
 
-  /// Sees to it that the peer listens, until the session is over or the task is cancelled.
+  /// Keeps the peer listening until the session is over or the task is cancelled.
   func keep(_ first: SessionChannel, report: @escaping @Sendable (ForwardGuest.Event) -> Void) async {
     var channel = first
     var wait = Limits.Forward.listenPause
     while true {
       let begun = ContinuousClock.now
-      // It has nothing more to say: its end is the news. It comes with the session's at the latest.
+      // No more data is expected; only the end of this channel matters. It comes with that of the session at the
+      // latest.
       await withCheckedContinuation { continuation in channel.whenOver { continuation.resume() } }
       guard !Task.isCancelled, session.status != .over else { return }
       report(.lostThere(spec, channel.failure?.description ?? "it has stopped"))
       if begun.duration(to: .now) >= .seconds(Limits.Forward.lasting) {
         wait = Limits.Forward.listenPause
       } else {
-        // One that accepts and lets go again is asked ever more rarely.
+        // A peer that accepts and stops again is asked ever more rarely.
         await pause(&wait)
       }
       guard let next = await askAgain(&wait, report) else { return }
@@ -63,13 +64,13 @@ struct RemoteListener: Sendable {
   }
 
   /// Asks until the peer listens.
-  /// - Returns: nil if that is not wanted any more.
+  /// - Returns: nil if the session is over or the task is cancelled.
   private func askAgain(
     _ wait: inout Double, _ report: @Sendable (ForwardGuest.Event) -> Void
   ) async -> SessionChannel? {
     var isTold = false
     while true {
-      // While the peer is away for long, nothing can be asked.
+      // An expired session cannot send requests.
       if !session.isOnline { for await state in session.states() where state == .online { break } }
       guard !Task.isCancelled, session.status != .over else { return nil }
       do throws(ForwardError) {
@@ -77,7 +78,7 @@ struct RemoteListener: Sendable {
         report(.listensThere(spec, endpoint))
         return channel
       } catch {
-        // That the peer went away meanwhile is told anyway.
+        // That the peer is away is reported elsewhere.
         if !isTold, session.isOnline, !Task.isCancelled {
           isTold = true
           report(.refusedThere(spec, error))
@@ -94,8 +95,8 @@ struct RemoteListener: Sendable {
 }
 
 extension SessionChannel {
-  /// Does what takes an answer of the peer's, for so many seconds at most; after that, or if the task is cancelled, the
-  /// channel is given up.
+  /// Runs `body`, which waits for an answer of the peer, for at most this many seconds; after that, or if the task is
+  /// cancelled, the channel is reset.
   func inTime<Value>(
     seconds: Double = Limits.Forward.answer, _ body: (SessionChannel) async throws(SessionChannelError) -> Value
   ) async throws(ForwardError) -> Value {
@@ -114,7 +115,7 @@ extension SessionChannel {
     switch result {
     case .success(let value): return value
     case .failure(let error):
-      // Whose end it was, the channel does not tell.
+      // The error does not tell which side ended the channel.
       if case .success = await limit.result { throw .noAnswer }
       throw .peer(error)
     }

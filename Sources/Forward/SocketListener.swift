@@ -4,7 +4,7 @@ import Logging
 import NIOCore
 import NIOPosix
 
-/// Accepts the connections of a listening socket, while there is room for more.
+/// Accepts the connections of a listening socket while there is room for more.
 final class SocketListener: Sendable {
   private let server: any NIOCore.Channel
   private let socket: ListeningSocket
@@ -14,11 +14,11 @@ final class SocketListener: Sendable {
     self.socket = socket
   }
 
-  /// Starts to accept on all of them, or on none.
+  /// Starts to accept on all of the sockets, or on none.
   /// - Parameters:
-  ///   - slots: what must have room before a connection is accepted.
-  ///   - accepted: called on the loop with each connection, not active yet, and whether it is one of TCP: to put a
-  ///     `ForwardedConnection` into its pipeline; if it throws the connection is reset.
+  ///   - slots: must have room before a connection is accepted.
+  ///   - accepted: called on the loop with each connection, not active yet, and whether it is a TCP connection, to add
+  ///     a `ForwardedConnection` to its pipeline; if it throws the connection is reset.
   static func start(
     _ sockets: [ListeningSocket], slots: @escaping @Sendable () -> ConnectionSlots,
     accepted: @escaping @Sendable (any NIOCore.Channel, _ isTCP: Bool) throws -> Void
@@ -74,25 +74,25 @@ final class SocketListener: Sendable {
 
   /// The TCP port; 0 for a Unix socket.
   var port: UInt16 { socket.port }
-  /// How the user knows it.
+  /// The address for the user.
   var name: String { socket.name }
 
-  /// Stops listening; the connections that were accepted go on.
+  /// Stops listening; accepted connections continue.
   func close() {
     socket.release()
     server.close(promise: nil)
   }
 }
 
-/// Accepts one connection at a time, and none while there is no room for it. The loop's.
+/// Accepts one connection at a time, and none while there is no room. Used on the loop only.
 private final class AcceptPacer: ChannelInboundHandler {
   typealias InboundIn = any NIOCore.Channel
 
   private let slots: ConnectionSlots
   private var context: ChannelHandlerContext?
-  /// Since an error: a timer will end it.
+  /// Paused after an error; a timer ends the pause.
   private var isPaused = false
-  /// Whether the last attempt failed, which was told.
+  /// Whether the last attempt failed and was reported.
   private var isInTrouble = false
 
   init(_ slots: ConnectionSlots) { self.slots = slots }
@@ -111,9 +111,8 @@ private final class AcceptPacer: ChannelInboundHandler {
     if !isInTrouble { slots.log.info("cannot accept connections for now: \(Connector.reason(error))") }
     isInTrouble = true
     guard !isPaused else { return }
-    // Out of descriptors, most likely: the same error would come again at once. What was asked for with `read` stays
-    // asked for after an error, and so epoll would tell of the waiting connection without end. That it shall not read
-    // by itself any more, though it never did, is what makes SwiftNIO stop.
+    // Most likely out of descriptors: the same error would come again at once. After accept(2) fails NIO keeps its read
+    // pending and spins on epoll. Setting `autoRead` to false (it already is) makes NIO drop the pending read.
     isPaused = true
     try? context.channel.syncOptions?.setOption(.autoRead, value: true)
     try? context.channel.syncOptions?.setOption(.autoRead, value: false)

@@ -8,6 +8,8 @@ final class Backoff: Sendable {
   enum Failure {
     /// Nobody was reached, which costs nobody anything.
     case unreachable
+    /// The other side or the server went away meanwhile, as when it is started again: it may be back at any moment.
+    case gone
     /// Somebody was asked, in vain.
     case other
   }
@@ -50,20 +52,35 @@ final class Backoff: Sendable {
   }
 }
 
-/// How the times between tries grow. A plain value.
+/// How the times between tries grow, for each kind of failure by itself: so that a server which was dialled in vain for a
+/// while is not left alone for long when it is there and the other side is not yet. A plain value.
 struct BackoffGrowth {
-  private var spacing = 0.25
+  /// How many tries have failed in each way.
   private var redials = 0
+  private var returns = 0
+  private var others = 0
 
   /// The time from the beginning of the try that has failed to that of the next, in seconds.
   mutating func next(after failure: Backoff.Failure) -> Double {
-    var longest = Limits.Session.longestBackoff
-    if failure == .unreachable {
+    typealias Bounds = Limits.Session
+    switch failure {
+    case .unreachable:
       redials += 1
-      longest = redials > Limits.Session.redials ? Limits.Session.laterRedial : Limits.Session.redial
+      return spacing(redials, longest: redials > Bounds.redials ? Bounds.laterRedial : Bounds.redial)
+    case .gone:
+      // It was there.
+      redials = 0
+      returns += 1
+      return spacing(returns, longest: returns > Bounds.returns ? Bounds.laterReturn : Bounds.return)
+    case .other:
+      redials = 0
+      others += 1
+      return spacing(others, longest: Bounds.longestBackoff)
     }
-    let now = min(spacing, longest)
-    spacing = min(now * 2, Limits.Session.longestBackoff)
-    return now
+  }
+
+  /// A quarter of a second, and twice as long each time.
+  private func spacing(_ count: Int, longest: Double) -> Double {
+    min(0.25 * Double(1 << min(count - 1, 8)), longest)
   }
 }

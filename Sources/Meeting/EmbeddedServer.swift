@@ -2,7 +2,8 @@ import P2PFSCore
 package import P2PFSSignaling
 
 extension SignalServer {
-  /// Starts a signaling server in this program, for who was given none: enough within one network.
+  /// Starts a signaling server in this program, for who was given none: enough within one network. At the first free port
+  /// from the default on; one where guests of another export of this user look for that comes last.
   /// - Parameter port: the one it had last time, taken if it is free.
   package static func embedded(port: UInt16? = nil) async throws(SignalServerError) -> SignalServer {
     var configuration = SignalServer.Configuration.embedded
@@ -11,7 +12,7 @@ extension SignalServer {
       same.port = .exactly(port)
       if let server = try? await SignalServer.start(same) { return server }
     }
-    configuration.port = .firstFree(from: ServerAddress.defaultPort)
+    configuration.port = .firstFree(from: ServerAddress.defaultPort, sparing: SavedExport.portsOfGuests())
     return try await SignalServer.start(configuration)
   }
 }

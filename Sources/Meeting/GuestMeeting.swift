@@ -147,8 +147,13 @@ package struct GuestMeeting: Sendable {
           throw .transport(error)
         }
       case .left:
-        // Once both have described themselves they need the server no longer.
-        guard outcome == nil else { continue }
+        // Once both have described themselves they need the server no longer. But an exporter that has one of its own
+        // may have died with it: who is in a hurry does not wait for that for long.
+        if outcome != nil {
+          deadline?.cancel()
+          if patience < Limits.Transport.connecting { deadline = feed.limit(seconds: patience / 4) }
+          continue
+        }
         guard !handshake.hasRiskedGuess else { throw .brokenOff(isConfirmed: negotiation != nil) }
         if let reason = room.closeReason { throw .signaling(reason) }
         throw .abandoned

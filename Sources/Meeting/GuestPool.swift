@@ -8,6 +8,10 @@ struct GuestPool {
     let writeCredit: Int
     /// Answers that wait for the network.
     let backlog: Int
+
+    /// What each guest has in any case.
+    static let least = Allowance(
+      writeCredit: Limits.Session.leastWriteCredit, backlog: Limits.Session.leastBacklog)
   }
 
   private var writes = Limits.Session.writePool
@@ -22,6 +26,19 @@ struct GuestPool {
     writes -= allowance.writeCredit
     backlogs -= allowance.backlog
     return allowance
+  }
+
+  /// The least share, for a guest that is away.
+  mutating func grantLeast() -> Allowance {
+    let allowance = Allowance.least
+    writes -= allowance.writeCredit
+    backlogs -= allowance.backlog
+    return allowance
+  }
+
+  /// Whether the next guest would get no more than the least of one of them.
+  var isScarce: Bool {
+    writes / 3 <= Allowance.least.writeCredit || backlogs / 3 <= Allowance.least.backlog
   }
 
   /// Takes a share back.

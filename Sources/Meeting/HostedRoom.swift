@@ -1,5 +1,4 @@
 package import P2PFSCore
-package import P2PFSExport
 import Logging
 package import P2PFSPairing
 package import P2PFSSession
@@ -11,9 +10,9 @@ package import P2PFSTransport
 package actor HostedRoom {
   /// What to share, and where to be met.
   package struct Configuration: Sendable {
-    /// What it is remembered under, so that it can be started again with the same code and guests: the absolute path
-    /// of the shared directory. nil: nothing is remembered.
-    package var directory: String?
+    /// Where it is remembered, so that it can be started again with the same code and guests; nil: nothing is
+    /// remembered.
+    package var memory: ExportMemory?
     /// Where to be met; nil: at a signaling server of our own.
     package var server: ServerAddress?
     /// The code to use; nil: the one remembered, or a new one.
@@ -33,23 +32,16 @@ package actor HostedRoom {
     package var timeout = Limits.Session.timeout
     /// Makes what serves one guest's requests for files; nil: there are none.
     package var makeResponder: (@Sendable (SessionPlace) -> any Responder)?
+    /// Whether the open files that all guests share run out (`Share.isShortOfFiles`); nil: they never do.
+    package var isShortOfFiles: (@Sendable () -> Bool)?
     /// Takes the channels that a guest opens (`Session.acceptChannels`); nil: there are none.
     package var onChannel: (@Sendable (SessionChannel, Session) -> Void)?
 
     /// A configuration with defaults.
-    package init(directory: String? = nil, makeResponder: (@Sendable (SessionPlace) -> any Responder)? = nil) {
-      self.directory = directory
+    package init(memory: ExportMemory? = nil, makeResponder: (@Sendable (SessionPlace) -> any Responder)? = nil) {
+      self.memory = memory
       self.makeResponder = makeResponder
     }
-  }
-
-  /// Which session a responder is made for.
-  package struct SessionPlace: Sendable {
-    /// The session's name, 16 bytes.
-    package let identity: [UInt8]
-    /// Where a journal of it may lie, so that what its guest has open goes on when the export is started again; nil: the
-    /// export is not remembered.
-    package let journal: String?
   }
 
   /// What the user should hear about.
@@ -65,6 +57,8 @@ package actor HostedRoom {
     case away
     case back(ConnectionPath?)
     case left
+    /// The signaling server cannot be had at first; it is tried on, since there are guests that may come back.
+    case signalingAwaited(String)
     case signalingLost(String)
     case signalingBack
   }
@@ -73,8 +67,12 @@ package actor HostedRoom {
     let session: Session
     let resumption: ResumptionSecret
     let allowance: GuestPool.Allowance
+    /// What serves its requests for files; nil: nothing.
+    let responder: (any Responder)?
     /// Whether it came to this export before that was started again.
     var isRestored = false
+    /// Whether it was away for so long that its session keeps its place only, and is replaced when it comes.
+    var isResting = false
     var room: Task<Void, Never>?
     var watches: [Task<Void, Never>] = []
     /// The room where it is met again, while it is held, and the times between the tries to hold it.
@@ -86,10 +84,14 @@ package actor HostedRoom {
     var wasOnline = false
     /// Since when it is not connected; a guest that has not greeted yet is not.
     var awaySince: Instant? = Instant.now
-    init(_ session: Session, _ resumption: ResumptionSecret, _ allowance: GuestPool.Allowance) {
+    init(
+      _ session: Session, _ resumption: ResumptionSecret, _ allowance: GuestPool.Allowance,
+      _ responder: (any Responder)?
+    ) {
       self.session = session
       self.resumption = resumption
       self.allowance = allowance
+      self.responder = responder
     }
   }
 
@@ -97,9 +99,8 @@ package actor HostedRoom {
   let server: ServerAddress
   private let report: @Sendable (Event) -> Void
   let log = Logger(label: "p2pfs.export")
-  private var pool = GuestPool()
+  var pool = GuestPool()
   private let savePath: String?
-  private let claim: StateDirectory.SenderIdentity?
   private(set) var saved: SavedExport
   private var code: Code
   private var attempts: AttemptLimit
@@ -122,12 +123,9 @@ package actor HostedRoom {
     self.configuration = configuration
     self.server = server
     self.report = report
-    let path = configuration.isOnce ? nil : configuration.directory.flatMap(SavedExport.path)
-    // A second export of the same folder at the same time has a code and guests of its own.
-    // The export that had it a moment ago may still be on its way out.
-    claim = path.flatMap { StateDirectory.claim($0, patience: Limits.Session.succession) }
-    savePath = claim == nil ? nil : path
-    let remembered = savePath.flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))
+    let memory = configuration.isOnce ? nil : configuration.memory
+    savePath = memory?.path
+    let remembered = memory?.remembered
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
     var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
     if saved.code != code.text {
@@ -141,11 +139,6 @@ package actor HostedRoom {
     guesses = configuration.guesses ?? GuessCounter(attempts)
   }
 
-  /// The port that this export's own signaling server had last time; nil if there is none.
-  package static func rememberedPort(of directory: String) -> Int? {
-    SavedExport.path(for: directory).flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:))?.port
-  }
-
   /// Remembers the port of this export's own signaling server; not in the place of one where guests are going to look
   /// for it, which may be free again next time.
   package func remember(port: Int) {
@@ -153,13 +146,15 @@ package actor HostedRoom {
   }
 
   /// Serves until the task is cancelled, or, with `isOnce`, until the guest has left.
-  /// - Throws: if the room cannot be had at first; later troubles are reported and overcome.
+  /// - Throws: if the room cannot be had at first, unless there are guests that may come back: they look for it whenever
+  ///   there is a server, and a network, again. Later troubles are reported and overcome.
   package func run() async throws(SignalingError) {
     restoreGuests()
+    let isAwaited = !guests.isEmpty
     let expiry = Task { [weak self] in
       while !Task.isCancelled {
-        try? await Task.sleep(for: .seconds(60))
-        await self?.dropExpired()
+        try? await Task.sleep(for: .seconds(Limits.Session.census))
+        await self?.countAbsences()
       }
     }
     let changes = Task { [weak self] in
@@ -171,6 +166,8 @@ package actor HostedRoom {
     }
     var announced: Code?
     var isLost = false
+    // At first each reason is told: there may be no network yet, and then a server that the user has misspelt.
+    var told: Set<String> = []
     var credential: (code: Code, credential: Credential)?
     var occupied = 0
     while !Task.isCancelled, !(configuration.isOnce && hadGuest) {
@@ -223,13 +220,18 @@ package actor HostedRoom {
         // A server that throws us out at once is not asked without a pause.
         if Instant.now.seconds(since: since) > Limits.Session.longestBackoff { backoff.reset() }
       } catch {
+        guard !Task.isCancelled else { break }
         if announced != code, configuration.code == nil, error == .roomOccupied, occupied < 8 {
           occupied += 1
           renewCode()
           continue
         }
-        if announced == nil || configuration.sharesRoom && error == .roomOccupied { throw error }
-        if !isLost {
+        if error == .roomOccupied ? announced == nil || configuration.sharesRoom : announced == nil && !isAwaited {
+          throw error
+        }
+        if announced == nil {
+          if told.count < 8, told.insert("\(error)").inserted { report(.signalingAwaited("\(error)")) }
+        } else if !isLost {
           isLost = true
           report(.signalingLost("\(error)"))
         }
@@ -277,7 +279,7 @@ package actor HostedRoom {
     saved.wrongAttempts = 0
   }
 
-  private func save() {
+  func save() {
     guard let savePath else { return }
     saved.guests = guests.map { identity, guest in
       SavedExport.Guest(identity: identity, resumption: guest.resumption.bytes.withBytes { Array($0) })
@@ -292,12 +294,19 @@ package actor HostedRoom {
   /// Whether another guest fits, if need be in the place of one that is away.
   func refusal() -> String? {
     if configuration.isOnce, hadGuest { return "it was shared with one guest only" }
-    guard guests.count >= Limits.Session.guests, guests.values.allSatisfy({ $0.session.isOnline }) else { return nil }
+    guard guests.count >= Limits.Session.guests, absences().place == nil else { return nil }
     return "it has \(Limits.Session.guests) guests, the most it takes"
   }
 
   func admit(_ met: MeetingResult) async {
     if let guest = guests[met.identity], guest.session.status == .over { forget(guest) }
+    if let guest = guests[met.identity], guest.isResting {
+      // Room for what it does from here on.
+      forget(guest)
+      guest.session.suspend()
+      makeRoom()
+      take(met.identity, met.resumption)
+    }
     if let guest = guests[met.identity] {
       // With a session that was never connected, its first one having been closed for others, what serves the guest is to
       // hear of it as of a new one.
@@ -313,14 +322,12 @@ package actor HostedRoom {
       met.link.close()
       return
     }
-    if guests.count >= Limits.Session.guests,
-      let longest = guests.filter({ !$0.value.session.isOnline })
-        .min(by: { ($0.value.awaySince ?? Instant.now) < ($1.value.awaySince ?? Instant.now) })
-    {
-      longest.value.session.end()
-      forget(longest.value)
+    if guests.count >= Limits.Session.guests, let longest = absences().place.flatMap({ guests[$0] }) {
+      longest.session.end()
+      forget(longest)
     }
     hadGuest = true
+    makeRoom()
     let guest = take(met.identity, met.resumption)
     if configuration.isOnce { serving?.cancel() }
     // Before it is served: should this process be killed, the next one knows the guest.
@@ -335,19 +342,20 @@ package actor HostedRoom {
   }
 
   @discardableResult
-  private func take(_ identity: [UInt8], _ resumption: ResumptionSecret) -> Guest {
-    let allowance = pool.grant()
+  func take(_ identity: [UInt8], _ resumption: ResumptionSecret, isResting: Bool = false) -> Guest {
+    let allowance = isResting ? pool.grantLeast() : pool.grant()
+    let responder = configuration.makeResponder?(
+      SessionPlace(identity: identity, journal: savePath.map { SavedExport.journal(of: identity, beside: $0) }))
     let session = Session(
       .init(
         identity: identity, timeout: configuration.timeout, grantedWriteCredit: allowance.writeCredit,
         backlog: allowance.backlog),
-      responder: configuration.makeResponder?(
-        SessionPlace(identity: identity, journal: savePath.map { SavedExport.journal(of: identity, beside: $0) })),
-      log: log)
+      responder: responder, log: log)
     if let onChannel = configuration.onChannel {
       session.acceptChannels { [weak session] channel in if let session { onChannel(channel, session) } }
     }
-    let guest = Guest(session, resumption, allowance)
+    let guest = Guest(session, resumption, allowance, responder)
+    guest.isResting = isResting
     guests[identity] = guest
     // One reader, so that the changes come in their order.
     let states = session.states()
@@ -388,20 +396,11 @@ package actor HostedRoom {
     }
   }
 
-  private func forget(_ guest: Guest) {
+  func forget(_ guest: Guest) {
     guard guests[guest.session.identity] === guest else { return }
     guests[guest.session.identity] = nil
     guest.room?.cancel()
     pool.reclaim(guest.allowance)
-  }
-
-  /// Closes what a guest had open that has been away for long: its place is taken by a session that knows the guest and
-  /// nothing else, with an instance of its own, as if the exporter had been started again.
-  private func rest(_ guest: Guest) {
-    let (identity, since) = (guest.session.identity, guest.awaySince)
-    forget(guest)
-    guest.session.suspend()
-    take(identity, guest.resumption).awaySince = since
   }
 
   private func restoreGuests() {
@@ -411,27 +410,5 @@ package actor HostedRoom {
       guard let resumption = ResumptionSecret(bytes: known.resumption), guests[known.identity] == nil else { continue }
       take(known.identity, resumption).isRestored = true
     }
-  }
-
-  func dropExpired(now: Instant = .now) {
-    for guest in Array(guests.values) where !guest.session.isOnline {
-      guard let since = guest.awaySince else { continue }
-      let away = now.seconds(since: since)
-      if away > Limits.Session.expiry {
-        guest.session.end()
-        forget(guest)
-      } else if away > Limits.Session.rest, guest.wasOnline {
-        rest(guest)
-      }
-    }
-    save()
-  }
-}
-
-extension Share {
-  /// What serves the guest of one session of an export; it outlives this process if the export is remembered.
-  package func session(for place: HostedRoom.SessionPlace) -> any Responder {
-    guard let journal = place.journal else { return session() }
-    return session(place.identity, journal: journal)
   }
 }

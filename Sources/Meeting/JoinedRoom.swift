@@ -76,16 +76,22 @@ package actor JoinedRoom {
   private static func firstMeeting(_ meeting: GuestMeeting) async throws(MeetingError) -> MeetingResult {
     let backoff = Backoff()
     var wasThere = false
+    // Until when it is no mistake that the server is not reached.
+    var patience = Instant.now
     while true {
       backoff.begin()
       do throws(MeetingError) {
         return try await meeting.meet()
       } catch {
         guard meeting.waits, !Task.isCancelled else { throw error }
+        if !LocalAddress.hasNetwork, !LocalAddress.isLoopback(meeting.server.host) {
+          patience = .now.advanced(by: Limits.Session.settling)
+        }
         switch error {
         case .abandoned, .signaling(.closed): wasThere = true
-        // A server that is started again is waited for, too; one that was never reached is a mistake.
-        case .signaling where wasThere: break
+        // A server that is started again is waited for, too; one that was never reached is a mistake, unless there was no
+        // network at all a moment ago, as while a computer starts.
+        case .signaling(let reason) where wasThere || reason.kind == .unreachable && .now < patience: break
         default: throw error
         }
         await backoff.wait(after: error.kind)
@@ -144,7 +150,7 @@ package actor JoinedRoom {
     connectionsBefore = session.connections
     attempt = Task { [weak self, meeting, session, backoff, log, attempts] in
       if pause > 0 { try? await Task.sleep(for: .seconds(pause)) }
-      if isEarly { await backoff.wait() } else { backoff.reset() }
+      if isEarly { await backoff.wait(after: .gone) } else { backoff.reset() }
       var meeting = meeting
       meeting.patience = Limits.Session.firstPatience
       while !Task.isCancelled, session.needsConnection {
@@ -153,9 +159,14 @@ package actor JoinedRoom {
           let met = try await meeting.meet()
           await self?.isConnected()
           session.connect(met.link)
-          // It counts when the exporter has greeted. One that does not is given up by the session's clock.
-          while !Task.isCancelled, session.isBeingGreeted { try? await Task.sleep(for: .milliseconds(50)) }
-          if session.needsConnection { await backoff.wait() }
+          // It counts when the exporter has greeted. One that does not is given up by the session's clock, or for the
+          // next one: it may have died meanwhile.
+          let stood = Instant.now
+          while !Task.isCancelled, session.isBeingGreeted, Instant.now.seconds(since: stood) < meeting.patience / 4 {
+            try? await Task.sleep(for: .milliseconds(50))
+          }
+          if session.isBeingGreeted { meeting.patience *= 2 }
+          if session.needsConnection { await backoff.wait(after: .gone) }
         } catch {
           guard !Task.isCancelled else { return }
           log.debug("not connected again yet: \(error)")
@@ -186,7 +197,13 @@ package actor JoinedRoom {
 
 extension MeetingError {
   /// How it counts for the time of the next try.
-  var kind: Backoff.Failure { if case .signaling(let error) = self { error.kind } else { .other } }
+  var kind: Backoff.Failure {
+    switch self {
+    case .signaling(let error): error.kind
+    case .abandoned, .brokenOff: .gone
+    default: .other
+    }
+  }
 }
 
 extension SignalingError {
@@ -194,6 +211,7 @@ extension SignalingError {
   var kind: Backoff.Failure {
     switch self {
     case .unreachable, .timedOut: .unreachable
+    case .closed: .gone
     default: .other
     }
   }

@@ -12,6 +12,9 @@ package enum LocalAddress {
     return firstUp ?? "127.0.0.1"
   }
 
+  /// Whether this computer has an address that others may reach.
+  static var hasNetwork: Bool { firstUp != nil }
+
   /// Whether `host` is this computer itself, seen from itself only.
   package static func isLoopback(_ host: String) -> Bool {
     host == "localhost" || host == "::1" || host.hasPrefix("127.")

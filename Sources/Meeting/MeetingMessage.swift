@@ -22,7 +22,7 @@ package enum MeetingMessage: Sendable, Equatable {
   }
 
   /// Decodes what was sealed; nil if it is nothing of these. The text is the peer's: parse it with care.
-  package init?(_ bytes: [UInt8]) {
+  package init?(parsing bytes: [UInt8]) {
     guard let kind = bytes.first else { return nil }
     let text = String(decoding: bytes.dropFirst(), as: UTF8.self)
     switch kind {

@@ -51,7 +51,7 @@ struct Negotiation {
   mutating func hear(_ payload: [UInt8]) async throws(MeetingError) -> Bool {
     let plain: [UInt8]
     do { plain = try paired.receiver.open(payload) } catch { throw .tampered("\(error)") }
-    switch MeetingMessage(plain) {
+    switch MeetingMessage(parsing: plain) {
     case .description(let text):
       try await Negotiation.set(text, on: connection)
       return true

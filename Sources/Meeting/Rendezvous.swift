@@ -126,7 +126,7 @@ package struct Rendezvous: Sendable {
       case .away: report(.away)
       case .back: report(.back)
       case .left: break
-      case .signalingLost(let why): report(.signalingLost(why))
+      case .signalingLost(let why), .signalingAwaited(let why): report(.signalingLost(why))
       case .signalingBack: report(.signalingBack)
       }
     }

@@ -136,7 +136,7 @@ package struct RoomHost: Sendable {
             }
             throw .refused(why)
           }
-          guard case .description(let text) = MeetingMessage(offer) else { throw .tampered("no offer") }
+          guard case .description(let text) = MeetingMessage(parsing: offer) else { throw .tampered("no offer") }
           resumption = paired.resumption
           let connection = PeerConnection(role: .answerer, configuration: ice.adding(room.iceServers))
           var begun = Negotiation(connection, paired) { [room] in room.send($0, to: guest) }

@@ -27,12 +27,12 @@ struct SavedExport: Equatable {
       let words = line.split(separator: " ").map(String.init)
       switch (words.first, words.count) {
       case ("code", 2): code = words[1]
-      case ("token", 2): token = [UInt8](hexadecimal: words[1]) ?? []
+      case ("token", 2): token = Hex.decode(words[1]) ?? []
       case ("wrong-attempts", 2): wrongAttempts = min(max(Int(words[1]) ?? 0, 0), Limits.Pairing.attempts)
       case ("port", 2): port = Int(words[1])
       case ("guest", 3):
-        if let identity = [UInt8](hexadecimal: words[1]), identity.count == 16,
-          let resumption = [UInt8](hexadecimal: words[2])
+        if let identity = Hex.decode(words[1]), identity.count == 16,
+          let resumption = Hex.decode(words[2])
         {
           guests.append(Guest(identity: identity, resumption: resumption))
         }
@@ -49,9 +49,9 @@ struct SavedExport: Equatable {
 
   /// The text that `init(parsing:)` reads.
   var text: String {
-    var lines = ["code \(code)", "token \(token.hexadecimal)", "wrong-attempts \(wrongAttempts)"]
+    var lines = ["code \(code)", "token \(Hex.encode(token))", "wrong-attempts \(wrongAttempts)"]
     if let port { lines.append("port \(port)") }
-    for guest in guests { lines.append("guest \(guest.identity.hexadecimal) \(guest.resumption.hexadecimal)") }
+    for guest in guests { lines.append("guest \(Hex.encode(guest.identity)) \(Hex.encode(guest.resumption))") }
     return lines.joined(separator: "\n") + "\n"
   }
 
@@ -67,34 +67,32 @@ struct SavedExport: Equatable {
     return StateDirectory.path("exports", String(name) + "-" + String(hash, radix: 16))
   }
 
+  /// The ports at which guests of this user's exports look for them, whether these run or not: whoever chooses a port
+  /// takes another one. Of the first `Limits.Session.savedExports` that the directory shows.
+  /// - Parameter directory: where exports are remembered.
+  static func portsOfGuests(in directory: String) -> Set<UInt16> {
+    let names = StateDirectory.files(in: directory, atMost: Limits.Session.savedExports)
+    let ports = names.filter { !$0.hasSuffix(".lock") && !$0.hasSuffix(".new") }.compactMap { name -> UInt16? in
+      guard let saved = StateDirectory.read(directory + "/" + name).flatMap(SavedExport.init(parsing:)),
+        !saved.guests.isEmpty
+      else { return nil }
+      return saved.port.flatMap(UInt16.init(exactly:))
+    }
+    return Set(ports)
+  }
+
+  /// As above, of the user who runs this.
+  static func portsOfGuests() -> Set<UInt16> {
+    StateDirectory.path("exports", "").map { portsOfGuests(in: String($0.dropLast())) } ?? []
+  }
+
   /// Where the journal of a guest's session lies, of the export that is remembered at `path`.
   static func journal(of identity: [UInt8], beside path: String) -> String {
-    path + ".journals/" + identity.hexadecimal
+    path + ".journals/" + Hex.encode(identity)
   }
 
   /// Makes the directory of the journals, and removes from it those of all other sessions.
   static func keepJournals(of identities: [[UInt8]], beside path: String) {
-    StateDirectory.keepFiles(Set(identities.map(\.hexadecimal)), in: path + ".journals")
-  }
-}
-
-extension [UInt8] {
-  /// Two digits a byte.
-  var hexadecimal: String {
-    map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-  }
-
-  /// Reads what `hexadecimal` writes; nil if it is not that.
-  init?(hexadecimal text: String) {
-    let digits = Array(text.utf8)
-    guard digits.count.isMultiple(of: 2) else { return nil }
-    var bytes: [UInt8] = []
-    for index in stride(from: 0, to: digits.count, by: 2) {
-      guard let byte = UInt8(String(decoding: digits[index...(index + 1)], as: UTF8.self), radix: 16) else {
-        return nil
-      }
-      bytes.append(byte)
-    }
-    self = bytes
+    StateDirectory.keepFiles(Set(identities.map { Hex.encode($0) }), in: path + ".journals")
   }
 }

@@ -64,14 +64,21 @@ package enum StateDirectory {
   static func keepFiles(_ names: Set<String>, in path: String) {
     makeParents(of: path + "/")
     mkdir(path, 0o700)
-    guard let directory = opendir(path) else { return }
+    for name in files(in: path, atMost: .max) where !names.contains(name) { unlink(path + "/" + name) }
+  }
+
+  /// The names in a directory, a certain number at most; none if there is no such directory.
+  static func files(in path: String, atMost limit: Int) -> [String] {
+    guard let directory = opendir(path) else { return [] }
     defer { closedir(directory) }
-    while let entry = readdir(directory) {
+    var names: [String] = []
+    while names.count < limit, let entry = readdir(directory) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
         pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
-      if name != ".", name != "..", !names.contains(name) { unlink(path + "/" + name) }
+      if name != ".", name != ".." { names.append(name) }
     }
+    return names
   }
 
   /// Claims a file for this process: nil if another one has, or the place cannot be written. The claim ends with the

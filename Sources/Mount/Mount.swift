@@ -33,7 +33,7 @@ package final class Mount: Sendable {
 
   private let filesystem: PeerFilesystem
   private let session: FUSESession
-  private let end: EndSignal
+  private let end: OneShot
 
   /// Mounts the directory `root` of the peer's export on `mountpoint`, and returns when it is usable.
   ///
@@ -57,11 +57,11 @@ package final class Mount: Sendable {
   ) throws(MountError) {
     var options = options
     if requester.isReadOnly { options.isReadOnly = true }
-    let end = EndSignal()
+    let end = OneShot()
     self.end = end
     filesystem = PeerFilesystem(
       requester: requester, root: root, attributes: attributes, asked: asked, options: options, log: log,
-      ending: { end.signal() })
+      ending: { end.fire() })
     do {
       session = try FUSESession(
         filesystem, on: mountpoint,
@@ -103,30 +103,6 @@ package final class Mount: Sendable {
 
   /// Waits until the kernel has let go: `unmount`, umount(8), or an abort. `unmount` is still to be called.
   package func waitUntilEnded() async { await end.wait() }
-}
-
-/// Something that happens once, and that any number of tasks wait for.
-final class EndSignal: Sendable {
-  private let state = Mutex<(isSet: Bool, waiters: [CheckedContinuation<Void, Never>])>((false, []))
-
-  func signal() {
-    let waiters = state.withLock { state in
-      state.isSet = true
-      defer { state.waiters = [] }
-      return state.waiters
-    }
-    for waiter in waiters { waiter.resume() }
-  }
-
-  func wait() async {
-    await withCheckedContinuation { continuation in
-      let isSet = state.withLock { state in
-        if !state.isSet { state.waiters.append(continuation) }
-        return state.isSet
-      }
-      if isSet { continuation.resume() }
-    }
-  }
 }
 
 extension PeerFilesystem {

@@ -33,6 +33,12 @@ final class OpenFile: @unchecked Sendable {
   }
 }
 
+/// Bytes of memory that the streams of all open files hold.
+final class ReadAheadTotal: @unchecked Sendable {
+  /// Under the lock of the filesystem.
+  var bytes = 0
+}
+
 /// The beginning of an append that the kernel has cut into several requests: it leaves when all of it is here.
 struct AppendGroup {
   /// The thread that makes it.

@@ -21,6 +21,7 @@ extension PeerFilesystem {
     let (abandoned, isKnown) = locked { state -> ([UInt64], Bool) in
       let isKnown = state.files.removeValue(forKey: file.handle.rawValue) != nil
       _ = file.stream.invalidate()
+      file.stream.leave()
       defer { file.requests = [:] }
       return (Array(file.requests.values), isKnown)
     }

@@ -310,6 +310,7 @@ extension PeerFilesystem.State {
   /// A file is open from now on.
   mutating func admit(_ file: OpenFile) {
     files[file.handle.rawValue] = file
+    file.stream.join(readAhead)
     file.node.files.append(file)
   }
 

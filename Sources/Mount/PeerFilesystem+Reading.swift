@@ -10,33 +10,27 @@ import P2PFSWire
 /// Reads, and reading ahead.
 extension PeerFilesystem {
   func read(_ request: consuming FUSERequest, node: UInt64, handle: UInt64, offset: Int64, count: Int) {
-    let (file, isIdle, lost) = locked { state -> (OpenFile?, Bool, Errno?) in
-      guard let file = state.files[handle] else { return (nil, true, nil) }
-      file.isRead = true
-      return (file, file.node.writes.isIdle, file.lost)
-    }
-    guard let file else { return _ = request.fail(.badFileDescriptor) }
-    if let lost { return _ = request.fail(lost) }
-    guard count > 0, offset >= 0, offset <= Limits.Wire.fileSize else {
-      return _ = request.reply(bytes: UnsafeRawBufferPointer(start: nil, count: 0))
-    }
-    let pending = wait(request)
-    if isIdle {
-      read(pending, file, offset, count)
-    } else {
+    switch locked({ $0.read(handle, offset, count, online: requester.isOnline) }) {
+    case .failed(let error): request.fail(error)
+    case .nothing: request.reply(bytes: UnsafeRawBufferPointer(start: nil, count: 0))
+    case .here(let answer, let file):
+      deliver(answer.result, isCurrent: answer.isCurrent, to: request, of: file)
+      for ask in answer.asks { self.ask(ask, file) }
+    case .missing(let file): read(wait(request), file, offset, count)
+    case .afterWrites(let file):
+      let pending = wait(request)
       afterWrites(of: file.node) { [self] in read(pending, file, offset, count) }
     }
   }
 
   private func read(_ pending: PendingRequest, _ file: OpenFile, _ offset: Int64, _ count: Int) {
     let (answer, asks) = locked { state in
-      let budget = state.readAheadBudget(for: file, online: requester.isOnline)
       let node = file.node
       node.readSinceCached &+= Int64(count)
       node.hasPages = true
       return file.stream.read(
-        pending, at: offset, count: count, size: node.attributes.size, budget: budget, current: node.contents,
-        now: .now)
+        pending, at: offset, count: count, size: node.attributes.size,
+        budget: state.readAheadBudget(online: requester.isOnline), current: node.contents, now: .now)
     }
     if let answer { deliver(answer, of: file) }
     for ask in asks { self.ask(ask, file) }
@@ -88,15 +82,21 @@ extension PeerFilesystem {
     for again in asks { ask(again, file) }
   }
 
-  /// Gives the kernel the contents that it asked for, straight from the frames in which they came.
   private func deliver(_ answer: ReadStream<PendingRequest>.Answer, of file: OpenFile) {
     guard let request = answer.ticket.take() else { return }
-    switch answer.result {
+    deliver(answer.result, isCurrent: answer.isCurrent, to: request, of: file)
+  }
+
+  /// Gives the kernel the contents that it asked for, straight from the frames in which they came.
+  private func deliver(
+    _ result: Result<[FrameSlice], Errno>, isCurrent: Bool, to request: consuming FUSERequest, of file: OpenFile
+  ) {
+    switch result {
     case .failure(let error): request.fail(error)
     case .success(let slices):
       request.reply(buffers: slices.map(\.bytes))
       withExtendedLifetime(slices) {}
-      guard !answer.isCurrent else { return }
+      guard !isCurrent else { return }
       locked { state in
         file.node.hasPages = true
         state.tree.contentsChanged(of: file.node)
@@ -106,11 +106,37 @@ extension PeerFilesystem {
 }
 
 extension PeerFilesystem.State {
+  /// How a read of the kernel goes on.
+  fileprivate enum Read {
+    case failed(Errno)
+    /// There are no bytes at such an offset.
+    case nothing
+    /// All of it has come already: nobody waits, and no interrupt is to be expected.
+    case here(
+      (result: Result<[FrameSlice], Errno>, isCurrent: Bool, asks: [ReadStream<PendingRequest>.Ask]), OpenFile)
+    case missing(OpenFile)
+    /// It is to see what was written before.
+    case afterWrites(OpenFile)
+  }
+
+  fileprivate mutating func read(_ handle: UInt64, _ offset: Int64, _ count: Int, online: Bool) -> Read {
+    guard let file = files[handle] else { return .failed(.badFileDescriptor) }
+    file.isRead = true
+    if let lost = file.lost { return .failed(lost) }
+    guard count > 0, offset >= 0, offset <= Limits.Wire.fileSize else { return .nothing }
+    let node = file.node
+    guard node.writes.isIdle else { return .afterWrites(file) }
+    let answer = file.stream.readAtOnce(
+      at: offset, count: count, size: node.attributes.size, budget: readAheadBudget(online: online),
+      current: node.contents, now: .now)
+    guard let answer else { return .missing(file) }
+    node.readSinceCached &+= Int64(count)
+    node.hasPages = true
+    return .here(answer, file)
+  }
+
   /// How many more bytes may be asked for ahead: all open files share one budget.
-  func readAheadBudget(for file: OpenFile, online: Bool) -> Int {
-    guard online else { return 0 }
-    var held = 0
-    for other in files.values { held += other.stream.held }
-    return max(0, Limits.Mount.readAheadTotal - held)
+  fileprivate func readAheadBudget(online: Bool) -> Int {
+    online ? max(0, Limits.Mount.readAheadTotal - readAhead.bytes) : 0
   }
 }

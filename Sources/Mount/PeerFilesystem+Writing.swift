@@ -127,10 +127,7 @@ extension PeerFilesystem {
   func pump() {
     while true {
       let (parts, isOver) = locked { state -> ([(Node, UInt64, WritePart)], Bool) in
-        if state.isPumping {
-          state.pumpAgain = true
-          return ([], true)
-        }
+        guard !state.isPumping else { return ([], true) }
         let parts = state.nextWrites(credit: min(requester.writeCredit, Limits.Mount.writeBehind))
         state.isPumping = !parts.isEmpty
         return (parts, parts.isEmpty)
@@ -139,7 +136,6 @@ extension PeerFilesystem {
       for (node, number, part) in parts { send(part, number, of: node) }
       let (done, barriers) = locked { state -> ([(PendingRequest, Int)], [@Sendable () -> Void]) in
         state.isPumping = false
-        state.pumpAgain = false
         return (parts.compactMap { _, _, part in part.operation?.takeSent() }, parts.flatMap { $0.0.writes.departed() })
       }
       for (pending, count) in done {

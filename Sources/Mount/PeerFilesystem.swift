@@ -18,6 +18,7 @@ final class PeerFilesystem: FUSEFilesystem {
   struct State {
     var tree: NodeTree
     var files: [UInt64: OpenFile] = [:]
+    let readAhead = ReadAheadTotal()
     var directories: [UInt64: OpenDirectory] = [:]
     var nextDirectory: UInt64 = 1
 
@@ -27,7 +28,6 @@ final class PeerFilesystem: FUSEFilesystem {
     /// Files with pieces to send.
     var ready = Deque<Node>()
     var isPumping = false
-    var pumpAgain = false
     /// Files closed with writes that failed and that no program was told of: how many, and the first paths.
     var lost = 0
     var lostPaths: [[UInt8]] = []

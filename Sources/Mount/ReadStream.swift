@@ -60,13 +60,18 @@ struct ReadStream<Ticket> {
     }
   }
 
-  private struct Waiter {
-    let ticket: Ticket
+  /// A read, and the segments that cover it.
+  private struct Part {
     let offset: Int64
     let count: Int
     var segments: [UInt64]
     /// How often it was asked for again.
     var tries = 0
+  }
+
+  private struct Waiter {
+    let ticket: Ticket
+    var part: Part
   }
 
   private var segments: [Segment] = []
@@ -76,9 +81,22 @@ struct ReadStream<Ticket> {
   private var position: Int64 = 0
   private var run: Int64 = 0
   /// Bytes of memory that the segments take or will take.
-  private(set) var held = 0
+  private(set) var held = 0 { didSet { total?.bytes += held - oldValue } }
+  private var total: ReadAheadTotal?
 
   init() {}
+
+  /// Counts what is held in `total`, from now on until `leave()`.
+  mutating func join(_ total: ReadAheadTotal) {
+    self.total = total
+    total.bytes += held
+  }
+
+  /// Counts nothing any more: the file is closed.
+  mutating func leave() {
+    total?.bytes -= held
+    total = nil
+  }
 
   /// Whether somebody waits.
   var isWaiting: Bool { !waiters.isEmpty }
@@ -93,6 +111,28 @@ struct ReadStream<Ticket> {
   /// Notes that the first `count` bytes are on their way without having been asked for by a read.
   mutating func expectStart(_ count: Int, now: Instant) -> Ask {
     ask(0, count, now)
+  }
+
+  /// Reads `count` bytes, at least 1, at `offset`, if all of them are here: the parameters are those of `read`.
+  /// - Returns: the answer, and the parts to ask the peer for ahead; nil if something is missing, with nothing changed.
+  mutating func readAtOnce(
+    at offset: Int64, count: Int, size: Int64, budget: Int, current: Version?, now: Instant
+  ) -> (result: Result<[FrameSlice], Errno>, isCurrent: Bool, asks: [Ask])? {
+    let end = offset + Int64(count)
+    var part = Part(offset: offset, count: count, segments: [])
+    var place = offset
+    while place < end {
+      guard let segment = segments.first(where: { $0.serves(current) && $0.offset <= place && place < $0.end }) else {
+        return nil
+      }
+      part.segments.append(segment.id)
+      place = segment.end
+    }
+    guard case .answer(let result, let isCurrent) = assemble(part, current) else { return nil }
+    follow(offset, end)
+    serve(part)
+    prune(current)
+    return (result, isCurrent, askAhead(size, budget, current, now))
   }
 
   /// Wants `count` bytes, at least 1, at `offset`.
@@ -123,13 +163,13 @@ struct ReadStream<Ticket> {
       }
     }
     asks += askAhead(size, budget, current, now)
-    let waiter = Waiter(ticket: ticket, offset: offset, count: count, segments: parts)
-    if case .answer(let result, let isCurrent) = assemble(waiter, current) {
-      serve(waiter)
+    let part = Part(offset: offset, count: count, segments: parts)
+    if case .answer(let result, let isCurrent) = assemble(part, current) {
+      serve(part)
       return (Answer(ticket: ticket, result: result, isCurrent: isCurrent), asks)
     }
     for index in segments.indices where parts.contains(segments[index].id) { segments[index].waiters += 1 }
-    waiters.append(waiter)
+    waiters.append(Waiter(ticket: ticket, part: part))
     return (nil, asks)
   }
 
@@ -207,11 +247,13 @@ struct ReadStream<Ticket> {
   }
 
   private mutating func remove(where predicate: (Segment) -> Bool) {
+    var freed = 0
     segments.removeAll { segment in
       guard predicate(segment) else { return false }
-      held -= segment.isComplete ? segment.received : segment.count
+      freed += segment.isComplete ? segment.received : segment.count
       return true
     }
+    held -= freed
   }
 
   private mutating func restartPieces(at index: Int) {
@@ -271,12 +313,12 @@ struct ReadStream<Ticket> {
   }
 
   /// The result of a read, if it can be told by now.
-  private func assemble(_ waiter: Waiter, _ current: Version?) -> Assembly {
+  private func assemble(_ part: Part, _ current: Version?) -> Assembly {
     var slices: [FrameSlice] = []
-    var place = waiter.offset
-    let end = waiter.offset + Int64(waiter.count)
+    var place = part.offset
+    let end = part.offset + Int64(part.count)
     var isCurrent = true
-    for id in waiter.segments {
+    for id in part.segments {
       guard let segment = segments.first(where: { $0.id == id }) else {
         return .answer(.failure(.ioError), isCurrent: true)
       }
@@ -299,15 +341,15 @@ struct ReadStream<Ticket> {
       // The end of the file.
       if there < wanted, segment.isComplete { break }
     }
-    if !isCurrent, waiter.tries < Limits.Mount.rereads { return .outdated }
+    if !isCurrent, part.tries < Limits.Mount.rereads { return .outdated }
     return .answer(.success(slices), isCurrent: isCurrent)
   }
 
-  private mutating func serve(_ waiter: Waiter) {
-    let end = waiter.offset + Int64(waiter.count)
-    for index in segments.indices where waiter.segments.contains(segments[index].id) {
+  private mutating func serve(_ part: Part) {
+    let end = part.offset + Int64(part.count)
+    for index in segments.indices where part.segments.contains(segments[index].id) {
       let segment = segments[index]
-      let served = min(end, segment.offset + Int64(segment.count)) - max(waiter.offset, segment.offset)
+      let served = min(end, segment.offset + Int64(segment.count)) - max(part.offset, segment.offset)
       segments[index].served += Int(max(served, 0))
     }
     remove { $0.isComplete && $0.waiters == 0 && ($0.served >= $0.received || $0.isStale) }
@@ -321,35 +363,35 @@ struct ReadStream<Ticket> {
     var index = 0
     while index < waiters.count {
       var waiter = waiters[index]
-      guard waiter.segments.contains(id) else {
+      guard waiter.part.segments.contains(id) else {
         index += 1
         continue
       }
-      switch assemble(waiter, current) {
+      switch assemble(waiter.part, current) {
       case .incomplete: index += 1
       case .outdated:
-        leave(waiter, current)
-        let again = ask(waiter.offset, waiter.count, now)
+        leave(waiter.part, current)
+        let again = ask(waiter.part.offset, waiter.part.count, now)
         // For this read alone: others ask for themselves.
         segments[segments.count - 1].isStale = true
         segments[segments.count - 1].waiters = 1
-        waiter.segments = [again.segment]
-        waiter.tries += 1
+        waiter.part.segments = [again.segment]
+        waiter.part.tries += 1
         waiters[index] = waiter
         asks.append(again)
         index += 1
       case .answer(let result, let isCurrent):
         waiters.remove(at: index)
-        leave(waiter, current)
-        serve(waiter)
+        leave(waiter.part, current)
+        serve(waiter.part)
         answers.append(Answer(ticket: waiter.ticket, result: result, isCurrent: isCurrent))
       }
     }
     return (answers, asks)
   }
 
-  private mutating func leave(_ waiter: Waiter, _ current: Version?) {
-    for place in segments.indices where waiter.segments.contains(segments[place].id) {
+  private mutating func leave(_ part: Part, _ current: Version?) {
+    for place in segments.indices where part.segments.contains(segments[place].id) {
       segments[place].waiters -= 1
     }
     remove { $0.isComplete && $0.waiters == 0 && !$0.serves(current) }

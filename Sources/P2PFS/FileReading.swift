@@ -5,6 +5,7 @@ import SystemPackage
 import P2PFSWire
 
 /// A file of the peer that is being read, from one end of a range to the other. It is closed with the last reference.
+/// When the peer's program is started again it is opened again by its path, and read on if it is the same file.
 ///
 /// Replies come on the link's thread, the reader is a task; one lock guards the state. One task reads at a time.
 final class FileReading: Sendable {
@@ -12,6 +13,10 @@ final class FileReading: Sendable {
     var ahead: ReadAhead
     var failure: Errno?
     var isOpen = false
+    /// Which file it is, once it is open.
+    var identity: FileIdentity?
+    /// By which it hears of restarts no more.
+    var restarts: UInt64?
     var tickets: [Int: UInt64] = [:]
     /// Chunks whose answers were here before their tickets.
     var answered: Set<Int> = []
@@ -34,6 +39,8 @@ final class FileReading: Sendable {
     handle = files.requester.newHandle()
     let all = 0..<Limits.Wire.fileSize
     state = Mutex(State(ahead: ReadAhead((range ?? all).clamped(to: all))))
+    let restarts = requester.onRestart { [weak self] _ in (self?.reopening).map { [$0] } ?? [] }
+    state.withLock { $0.restarts = restarts }
     let open = Request.open(handle, path, .read, prefetch: 0).encoded()
     requester.send(open, on: .control) { [weak self] reply in self?.opened(reply) }
     // The peer serves the requests of one handle in their order, so the first chunk need not wait for the answer.
@@ -41,7 +48,8 @@ final class FileReading: Sendable {
   }
 
   deinit {
-    let (tickets, failure) = state.withLock { (Array($0.tickets.values), $0.failure) }
+    let (tickets, failure, restarts) = state.withLock { (Array($0.tickets.values), $0.failure, $0.restarts) }
+    if let restarts { requester.forgetRestart(restarts) }
     for ticket in tickets { requester.abandon(ticket) }
     // A file that could not be opened has nothing to close; if that is not known yet, the peer says so to nobody.
     if failure == nil || state.withLock({ $0.isOpen }) { requester.close(handle) }
@@ -61,8 +69,9 @@ final class FileReading: Sendable {
         askOn()
         return Bytes(piece)
       }
-      if let failure { throw files.failure(failure, about: path) }
+      // What goes wrong when all is here does not matter.
       if isFinished { return nil }
+      if let failure { throw files.failure(failure, about: path) }
       askOn()
       await wait()
       if Task.isCancelled { throw .cancelled }
@@ -89,7 +98,20 @@ final class FileReading: Sendable {
       guard attributes.type != .directory else { throw .isDirectory }
       guard attributes.type == .regular else { throw .invalidArgument }
       state.isOpen = true
+      state.identity = attributes.identity
       state.ahead.opened(size: attributes.size)
+    }
+  }
+
+  /// What the peer's program is asked before anything else when it was started again; nil if it does not know the file:
+  /// then the opening is asked for again, or has failed.
+  private var reopening: RecoveryRequest? {
+    let identity = state.withLock { $0.failure == nil ? $0.identity : nil }
+    guard let identity else { return nil }
+    let request = Request.reopen(handle, path, .read, identity).encoded()
+    return RecoveryRequest(request) { [weak self] reply in
+      guard let error = reply.error else { return }
+      self?.update { state throws(Errno) in throw error }
     }
   }
 

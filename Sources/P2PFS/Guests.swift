@@ -70,7 +70,7 @@ final class Guests: Sendable {
     case .codePaused(let seconds):
       events.change(
         to: .unreachable("others go on trying wrong codes; a new one is made in \(Int(seconds / 60)) minutes"))
-    case .signalingLost(let why): events.change(to: .unreachable(why.escaped))
+    case .signalingLost(let why), .signalingAwaited(let why): events.change(to: .unreachable(why.escaped))
     case .signalingBack: events.change(to: .reachable)
     case .codeSpent, .away, .back, .left: break
     }
@@ -78,12 +78,12 @@ final class Guests: Sendable {
 
   /// Tells the program of a guest once both have greeted, so that all of it can be asked.
   private func announce(_ peer: Peer) {
-    let isTold = Once()
+    let isTold = OneShot()
     // Weakly: the session holds its observers.
     peer.session.observe { [weak peer, arrivals] state in
-      if state == .online, isTold.first(), let peer { arrivals.put(peer) }
+      if state == .online, isTold.fire(), let peer { arrivals.put(peer) }
     }
-    if peer.session.isOnline, isTold.first() { arrivals.put(peer) }
+    if peer.session.isOnline, isTold.fire() { arrivals.put(peer) }
   }
 
   /// Waiting could not begin, or is over.
@@ -135,11 +135,4 @@ final class Guests: Sendable {
     }
     withExtendedLifetime(gone) {}
   }
-}
-
-/// Lets one of several through.
-private final class Once: Sendable {
-  private let isDone = Atomic<Bool>(false)
-  /// Whether this call is the first.
-  func first() -> Bool { !isDone.exchange(true, ordering: .relaxed) }
 }

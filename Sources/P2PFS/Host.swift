@@ -72,7 +72,10 @@ public final class Host: Sendable {
     configuration.code = given?.code
     configuration.timeout = options.timeoutSeconds
     configuration.ice.includesLoopback = LocalAddress.isLoopback(shown.host)
-    if let share { configuration.makeResponder = { share.session(for: $0) } }
+    if let share {
+      configuration.makeResponder = { share.session(for: $0) }
+      configuration.isShortOfFiles = { share.isShortOfFiles }
+    }
     let guests = Guests(server: shown)
     configuration.onChannel = { channel, session in guests.inbox(of: session).offer(channel) }
     let host = HostedRoom(configuration, server: server) { guests.heard($0) }

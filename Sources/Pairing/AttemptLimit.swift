@@ -1,14 +1,14 @@
 import P2PFSCore
 
-/// How long an exporter waits before a new code takes the place of a spent one: not at all at first, then a minute, and
-/// twice as long each time, up to `Limits.Pairing.longestRenewal`. Else who has the time gets ten guesses again and again.
+/// The delay before an exporter replaces a spent code: none at first, then a minute, and twice as long each time, up to
+/// `Limits.Pairing.longestRenewal`. Otherwise a patient attacker gets ten guesses again and again.
 package struct RenewalPause: Sendable {
   private var following = 0.0
 
   /// No code was replaced yet.
   package init() {}
 
-  /// Seconds to wait now, when one more is spent.
+  /// Seconds to wait now that one more code is spent.
   package mutating func next() -> Double {
     defer {
       following =

@@ -4,7 +4,7 @@ import CP2PFSOpenSSL
 enum AuthenticatedCipher {
   static let tagLength = 16
 
-  /// Ciphertext ‖ tag. A key and a nonce are used together only once.
+  /// Ciphertext ‖ tag. A pair of key and nonce is used only once.
   static func seal(_ plaintext: [UInt8], key: Secret, nonce: [UInt8], associated: [UInt8]) -> [UInt8] {
     precondition(nonce.count == 12 && key.count == 32)
     guard let context = EVP_CIPHER_CTX_new() else { fatalError("out of memory for a cipher") }
@@ -26,7 +26,7 @@ enum AuthenticatedCipher {
     }
   }
 
-  /// The plaintext, or nil if key, nonce, associated data, ciphertext and tag do not belong together.
+  /// The plaintext, or nil if the tag does not match key, nonce, associated data and ciphertext.
   static func open(_ sealed: ArraySlice<UInt8>, key: Secret, nonce: [UInt8], associated: [UInt8]) -> [UInt8]? {
     precondition(nonce.count == 12 && key.count == 32)
     guard sealed.count >= tagLength else { return nil }

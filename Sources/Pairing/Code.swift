@@ -1,13 +1,13 @@
 import P2PFSCore
 
-/// What one person tells another to let them in: `ROOM-SECRET`, for example `482153-lusab-babad`.
+/// The text by which one person lets another one in: `ROOM-SECRET`, for example `482153-lusab-babad`.
 ///
 /// ROOM is all that a signaling server learns. SECRET goes into the handshake (`Credential`) and nowhere else: it is
 /// in no description, log or message, and no function of it leaves the machine.
 package struct Code: Sendable, Equatable {
   /// Six digits that name the meeting place.
   package let room: String
-  /// SECRET in its one spelling, as ASCII: what the handshake is fed with.
+  /// SECRET in its one spelling, as ASCII: the password of the handshake.
   let password: Secret
 
   /// A new code of `words` random words from the system's generator (getrandom(2)).

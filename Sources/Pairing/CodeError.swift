@@ -8,11 +8,12 @@ package enum CodeError: Error, Equatable, CustomStringConvertible {
   case noSecret
   /// One word only: half of the code is missing.
   case tooFewWords
-  /// More words than any code has.
+  /// More words than a code may have.
   case tooManyWords
-  /// The given word, counted from 1, has not five letters.
+  /// The word with this number, counted from 1, does not have five letters.
   case wordLength(word: Int)
-  /// The given word, counted from 1, is not consonant, vowel, consonant, vowel, consonant of those that codes use.
+  /// The word with this number, counted from 1, is not consonant, vowel, consonant, vowel, consonant of the alphabet of
+  /// codes.
   case wordLetters(word: Int)
 
   /// A sentence for the user.

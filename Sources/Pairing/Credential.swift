@@ -1,4 +1,4 @@
-/// What one side of a handshake knows: the password of SPAKE2 in its stretched form, and the room it belongs to.
+/// The knowledge of one side of a handshake: the stretched password of SPAKE2, and its room.
 ///
 /// Make it once and use it for every handshake: with a code it costs scrypt's 50 ms and 16 MiB.
 package struct Credential: Sendable {
@@ -6,21 +6,21 @@ package struct Credential: Sendable {
   package let room: String
   /// w of RFC 9382.
   let w: Secret
-  /// The secret that was given, where no code was: it stays what it is for the life of the mount.
+  /// The given resumption secret, if there was no code: it stays the same for the life of the mount.
   let resumption: ResumptionSecret?
 
   /// Whether it can be guessed: a code has tens of bits, a resumption secret 256.
   package var isGuessable: Bool { resumption == nil }
 
   /// From a code: w is scrypt(SECRET, salt = label ‖ ROOM), 48 bytes modulo the group's order, as RFC 9382 section 3.2
-  /// and FIPS 186 ask for (64 bits more than the order has, so that no value is likelier).
+  /// and FIPS 186 require (64 bits more than the order, so that no value is more likely).
   package init(_ code: Code) {
     room = code.room
     w = Curve.reduce(KeyDerivation.scrypt(code.password, salt: Array("p2pfs code 1\0\(code.room)".utf8), count: 48))
     resumption = nil
   }
 
-  /// From a resumption secret: it has 256 bits, so HKDF takes scrypt's place.
+  /// From a resumption secret: it has 256 bits, so HKDF replaces scrypt.
   package init(_ secret: ResumptionSecret) {
     room = secret.room
     w = secret.bytes.withBytes {

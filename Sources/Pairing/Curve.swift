@@ -1,7 +1,7 @@
 import CP2PFSOpenSSL
 
-/// NIST P-256 by OpenSSL, in the few operations that SPAKE2 needs. Values travel as bytes, so that no OpenSSL handle
-/// outlives a call.
+/// NIST P-256 by OpenSSL, with the few operations that SPAKE2 needs. Values are passed as bytes, so that no OpenSSL
+/// handle outlives a call.
 enum Curve {
   /// Length of an uncompressed point (SEC 1, section 2.3.3).
   static let pointLength = 65
@@ -120,7 +120,7 @@ enum Curve {
       return point
     }
 
-    /// The point that `bytes` encode, or nil. EC_POINT_oct2point refuses what is not on the curve.
+    /// The point that `bytes` encode, or nil. EC_POINT_oct2point rejects points that are not on the curve.
     func point(_ bytes: [UInt8]) -> OpaquePointer? {
       let point = point()
       guard EC_POINT_oct2point(group, point, bytes, bytes.count, context) == 1 else {

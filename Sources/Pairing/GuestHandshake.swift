@@ -5,15 +5,15 @@
 ///      └───┤ `begin`         │
 ///          └── refused, anything else ────────▶ finished
 ///
-/// The guest shows its confirmation first: a guess at the code is seen and counted by the host before it tells
-/// anything, and an unfinished handshake teaches the guest nothing. But each proof lets whoever plays the host try one
-/// guess, so that of a code is shown once: this value lasts for a whole attempt of the user, also when hosts come and go.
+/// The guest sends its confirmation first: the host sees and counts each guess at the code before it reveals anything,
+/// and an unfinished handshake teaches the guest nothing. But each proof lets a malicious host try one guess. So the
+/// proof of a code is sent once: this value lasts for a whole attempt of the user, even if hosts come and go.
 package struct GuestHandshake: Sendable {
-  /// What to do after a message.
+  /// The next step after a message.
   package enum Step: Sendable {
     /// Send these bytes, and wait.
     case reply([UInt8])
-    /// The host has the same secret. The session's next message from the host is its first.
+    /// The host has the same secret. The next message of the host is the first of the session.
     case established(PairedSession)
   }
 
@@ -25,14 +25,14 @@ package struct GuestHandshake: Sendable {
 
   /// The first message, to be sent when the host is there.
   package private(set) var opening: [UInt8]
-  /// Whether a proof was shown that lets others try a guess: nothing more may be tried without the user.
+  /// Whether a proof was sent that lets others try a guess: nothing more may be tried without the user.
   package private(set) var hasRiskedGuess = false
   private let credential: Credential
   private let offer: [UInt8]
   private var state: State
 
-  /// Begins a handshake. `offer`, at most `Limits.Pairing.sealed` bytes, is sealed and rides along with the proof,
-  /// which saves a round trip; empty means none.
+  /// Starts a handshake. `offer`, at most `Limits.Pairing.sealed` bytes, is sealed and sent with the proof, which saves
+  /// a round trip; empty means none.
   package init(_ credential: Credential, offer: [UInt8] = []) {
     self.credential = credential
     self.offer = offer
@@ -41,8 +41,8 @@ package struct GuestHandshake: Sendable {
     state = .started(exchange)
   }
 
-  /// Begins anew, for a host that has come back: the message to send.
-  /// - Throws: `provedAlready` if a proof of a code was shown before.
+  /// Starts again, for a host that has returned: the message to send.
+  /// - Throws: `provedAlready` if a proof of a code was sent before.
   package mutating func begin() throws(HandshakeError) -> [UInt8] {
     guard !hasRiskedGuess else {
       state = .finished
@@ -54,11 +54,11 @@ package struct GuestHandshake: Sendable {
     return opening
   }
 
-  /// Takes what the host sent.
+  /// Handles a message of the host.
   package mutating func receive(_ bytes: [UInt8]) throws(HandshakeError) -> Step {
     let before = state
     state = .finished
-    guard let message = HandshakeMessage(bytes) else { throw .malformed }
+    guard let message = HandshakeMessage(parsing: bytes) else { throw .malformed }
     switch (before, message) {
     case (.started(let exchange), .share(let share)):
       guard let outcome = exchange.finish(share) else { throw .invalidShare }
@@ -81,7 +81,7 @@ package struct GuestHandshake: Sendable {
 }
 
 extension SPAKE2 {
-  /// The exchange as p2pfs has it: the guest is A, the host is B.
+  /// The SPAKE2 exchange with the roles of p2pfs: the guest is A, the host is B.
   init(_ credential: Credential, _ side: Side) {
     self.init(
       side, w: credential.w, identityA: Array("p2pfs guest".utf8), identityB: Array("p2pfs host".utf8),

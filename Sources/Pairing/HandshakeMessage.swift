@@ -1,4 +1,4 @@
-/// What two peers say to each other through a signaling server. One byte of kind, then the parts of fixed length:
+/// The messages of two peers through a signaling server. One byte for the kind, then fields of fixed length:
 ///
 ///     1 hello    version (1) ‖ pA (65)                guest → host
 ///     2 share    pB (65)                              host → guest
@@ -31,8 +31,8 @@ enum HandshakeMessage: Equatable {
     }
   }
 
-  /// Reads a message of the handshake; nil if it is none. Points are not checked here.
-  init?(_ bytes: [UInt8]) {
+  /// Decodes a message of the handshake; nil if it is none. Points are not checked here.
+  init?(parsing bytes: [UInt8]) {
     switch (bytes.first, bytes.count) {
     case (1, 2 + Curve.pointLength): self = .hello(version: bytes[1], share: Array(bytes[2...]))
     case (2, 1 + Curve.pointLength): self = .share(Array(bytes[1...]))
@@ -46,22 +46,22 @@ enum HandshakeMessage: Equatable {
   }
 }
 
-/// Why a handshake has failed. It cannot be continued: the next attempt is a new one.
+/// The reason of a failed handshake. It cannot be continued: the next attempt is a new one.
 package enum HandshakeError: Error, Equatable, CustomStringConvertible {
-  /// Not a message of the handshake, or cut short.
+  /// Not a message of the handshake, or truncated.
   case malformed
-  /// A good message at the wrong time, a repeated one among them.
+  /// A valid message at the wrong time, possibly repeated.
   case outOfOrder
   /// The other side speaks another version.
   case version(UInt8)
-  /// The share is not a point of the curve.
+  /// The SPAKE2 share is not a point of the curve.
   case invalidShare
-  /// The two sides do not have the same code, or somebody between them has changed a message. The host says how many
-  /// attempts its code has left, nil if nobody said so; the number is not authenticated.
+  /// The two sides have different codes, or a man in the middle has changed a message. The host reports the number of
+  /// attempts left, nil if it did not; the number is not authenticated.
   case wrongCode(attemptsLeft: Int?)
-  /// The host has come back after this side had shown its proof. A code is proved once in an attempt of its user.
+  /// The host has returned after this side had sent its proof. A code is proved once in an attempt of its user.
   case provedAlready
-  /// What rode along with a good proof was not sealed by its key.
+  /// The data sent with a valid proof was not sealed with its key.
   case seal(SealError)
 
   /// A sentence for the user.

@@ -1,17 +1,18 @@
-/// The host's side of one guest's handshake: bytes in, a step out. No I/O, no clock.
+/// The host's side of the handshake with one guest: bytes in, a step out. No I/O, no clock.
 ///
 ///     waiting ── hello ──▶ answered ── proof ──▶ finished
 ///        └──────── anything else ─────────────────┘
 ///
-/// The host shows its confirmation only after it has seen a right one.
+/// The host sends its confirmation only after it has received a valid one.
 package struct HostHandshake: Sendable {
-  /// What to do after a message.
+  /// The next step after a message.
   package enum Step: Sendable {
     /// Send these bytes, and wait.
     case reply([UInt8])
-    /// The guest has the same secret: send `confirmation`, then what the session seals. `offer` is what rode along.
+    /// The guest has the same secret: send `confirmation`, then the sealed messages of the session. `offer` came with
+    /// the proof.
     case established(PairedSession, confirmation: [UInt8], offer: [UInt8])
-    /// The guest has guessed wrong: count it (`AttemptLimit`), then send `refusal(attemptsLeft:)`.
+    /// The guess of the guest is wrong: count it (`AttemptLimit`), then send `refusal(attemptsLeft:)`.
     case wrongCode
   }
 
@@ -24,19 +25,19 @@ package struct HostHandshake: Sendable {
   private let credential: Credential
   private var state = State.waiting
 
-  /// Waits for a guest's opening.
+  /// Waits for a guest's first message.
   package init(_ credential: Credential) { self.credential = credential }
 
-  /// What to tell a guest that guessed wrong, or one whose handshake broke a rule.
+  /// The message to a guest that guessed wrong, or violated the protocol.
   package static func refusal(attemptsLeft: Int) -> [UInt8] {
     HandshakeMessage.refused(attemptsLeft: attemptsLeft).encoded
   }
 
-  /// Takes what the guest sent.
+  /// Handles a message of the guest.
   package mutating func receive(_ bytes: [UInt8]) throws(HandshakeError) -> Step {
     let before = state
     state = .finished
-    guard let message = HandshakeMessage(bytes) else { throw .malformed }
+    guard let message = HandshakeMessage(parsing: bytes) else { throw .malformed }
     switch (before, message) {
     case (.waiting, .hello(let version, let share)):
       guard version == HandshakeMessage.version else { throw .version(version) }

@@ -1,7 +1,7 @@
 import CP2PFSOpenSSL
 import P2PFSCore
 
-/// SHA-256, HMAC, HKDF and scrypt, each by one call of OpenSSL or in terms of one.
+/// SHA-256, HMAC, HKDF and scrypt, by OpenSSL.
 enum KeyDerivation {
   /// SHA-256 of `bytes`.
   static func sha256(_ bytes: [UInt8]) -> Secret {
@@ -65,7 +65,7 @@ enum KeyDerivation {
     }
   }
 
-  /// Empties `bytes`, which must be the only reference to its storage, after overwriting it.
+  /// Overwrites and empties `bytes`, which must be the only reference to its storage.
   static func wipe(_ bytes: inout [UInt8]) {
     bytes.withUnsafeMutableBytes { OPENSSL_cleanse($0.baseAddress, $0.count) }
     bytes.removeAll(keepingCapacity: true)

@@ -1,17 +1,17 @@
-/// What a finished handshake yields: both sides know the same secret, and these keys are theirs alone.
+/// The result of a successful handshake: keys that only the two sides know.
 package struct PairedSession: Sendable {
-  /// Seals what this side sends.
+  /// Seals the messages of this side.
   package var sender: SealedSender
-  /// Opens what the other side sends.
+  /// Opens the messages of the other side.
   package var receiver: SealedReceiver
-  /// What lets the two meet again. After a handshake by a resumption secret it is that same secret.
+  /// The secret for meeting again. After a handshake by a resumption secret it is that same secret.
   package let resumption: ResumptionSecret
-  /// 32 bytes that name this one handshake, equal on both sides and known to nobody else: to bind another
-  /// channel to it.
+  /// 32 bytes that identify this handshake, equal on both sides and known to nobody else: to bind another channel to
+  /// it.
   package let binding: Secret
 }
 
-/// The keys that follow from Ke, by HKDF-SHA256 with labels of their own:
+/// The keys derived from Ke, by HKDF-SHA256 with different labels:
 ///
 ///     HKDF(Ke, salt "p2pfs session 1" ‖ 0 ‖ room, info)
 ///       "guest to host", "host to guest"   AES-256-GCM

@@ -17,7 +17,7 @@ enum Proquint {
     ]
   }
 
-  /// The bits of a lower-case word, or nil if it is none.
+  /// The bits of a lower-case word, or nil if it is not a proquint.
   static func decode(_ word: some StringProtocol) -> UInt16? {
     guard word.utf8.count == 5 else { return nil }
     var bits: UInt16 = 0

@@ -1,16 +1,18 @@
-/// What lets the two sides of a session meet again without the code: 256 bits from their first handshake.
+import P2PFSCore
+
+/// The secret by which the two sides of a session meet again without the code: 256 bits from their first handshake.
 ///
-/// It stays the same for the life of the mount. A new one with every connection would be lost with the one answer
-/// that carries it, and both sides would never meet again; forward secrecy does not need it, for every handshake has
+/// It stays the same for the life of the mount. A new one with every connection would be lost with the one answer that
+/// carries it, and the two sides would never meet again; forward secrecy does not need it, for every handshake has
 /// fresh scalars of its own. Both sides keep it in a file of mode 0600.
 package struct ResumptionSecret: Sendable, Equatable {
   /// Length in bytes.
   package static let length = 32
 
-  /// The 256 bits, for the file they are kept in.
+  /// The 256 bits, for the file in which they are kept.
   package let bytes: Secret
 
-  /// A secret that was kept; nil unless it has the right length.
+  /// A secret from its file; nil unless it has the right length.
   package init?(bytes: some Collection<UInt8>) {
     guard bytes.count == Self.length else { return nil }
     self.bytes = Secret(copying: bytes)
@@ -21,7 +23,7 @@ package struct ResumptionSecret: Sendable, Equatable {
     self.bytes = bytes
   }
 
-  /// The room where the two meet: 32 hexadecimal digits derived from the secret, which tell nothing about it.
+  /// The room where the two meet: 32 hexadecimal digits derived from the secret, which reveal nothing about it.
   package var room: String {
     let name = bytes.withBytes {
       KeyDerivation.hkdf($0, salt: Array("p2pfs resumption 1".utf8), info: Array("room".utf8), count: 16)
@@ -32,14 +34,5 @@ package struct ResumptionSecret: Sendable, Equatable {
   /// Whether both are the same secret, in constant time.
   package static func == (left: ResumptionSecret, right: ResumptionSecret) -> Bool {
     right.bytes.withBytes { left.bytes.equals($0) }
-  }
-}
-
-/// Lower-case hexadecimal digits.
-enum Hex {
-  /// Two digits a byte.
-  static func encode(_ bytes: some Sequence<UInt8>) -> String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
   }
 }

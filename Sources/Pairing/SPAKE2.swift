@@ -11,21 +11,21 @@
 struct SPAKE2: Sendable {
   /// Which side this is.
   enum Side: Sendable {
-    /// Speaks first.
+    /// Sends the first message.
     case a
     /// Answers.
     case b
   }
 
-  /// What both sides know when the shares are exchanged.
+  /// The result of the exchange of shares, known to both sides.
   struct Outcome: Sendable {
-    /// Ke: 128 bits for whatever comes next.
+    /// Ke: 128 bits for further keys.
     let key: Secret
-    /// What A shows to prove that it knows w.
+    /// A's proof that it knows w.
     let confirmationA: Secret
-    /// What B shows.
+    /// B's proof.
     let confirmationB: Secret
-    /// SHA-256 of TT: names this one exchange. Secret as well, for it contains Ke.
+    /// SHA-256 of TT: identifies this exchange. Secret as well, for it contains Ke.
     let transcriptHash: Secret
   }
 
@@ -38,7 +38,7 @@ struct SPAKE2: Sendable {
   private let identityB: [UInt8]
   private let associated: [UInt8]
 
-  /// Begins an exchange with a fresh `scalar`, which only the RFC's test vectors may give.
+  /// Starts an exchange with a fresh `scalar`, which only the RFC's test vectors may set.
   init(
     _ side: Side, w: Secret, identityA: [UInt8], identityB: [UInt8], associated: [UInt8],
     scalar: Secret = Curve.randomScalar()
@@ -52,11 +52,11 @@ struct SPAKE2: Sendable {
     share = Curve.share(scalar, masked: w, by: side == .a ? Curve.m : Curve.n)
   }
 
-  /// The outcome for the other side's share, or nil if that is not a point of the curve, or yields the identity.
+  /// The result for the other side's share, or nil if that is not a point of the curve, or yields the identity.
   func finish(_ theirs: [UInt8]) -> Outcome? {
     guard let k = Curve.shared(scalar, share: theirs, masked: w, by: side == .a ? Curve.n : Curve.m) else { return nil }
     var transcript: [UInt8] = []
-    // Room for all of it, so that no copy with K and w is left behind by a growing array.
+    // Enough capacity, so that no copy with K and w is left behind by a growing array.
     transcript.reserveCapacity(6 * 8 + identityA.count + identityB.count + 3 * Curve.pointLength + Curve.scalarLength)
     defer { KeyDerivation.wipe(&transcript) }
     func append(_ part: some Collection<UInt8>) {

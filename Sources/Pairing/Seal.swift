@@ -1,18 +1,18 @@
 import P2PFSCore
 
-/// Which way a sealed message goes. Each way has a key of its own.
+/// The direction of a sealed message. Each direction has its own key.
 enum SealDirection: UInt8, Sendable {
   case guestToHost = 0
   case hostToGuest = 1
 
-  /// Who seals or opens.
+  /// The side that seals or opens.
   enum Side: Sendable {
     case guest
     case host
   }
 }
 
-/// Seals messages of one direction of one session, numbering them from 0.
+/// Seals the messages of one direction of one session, numbered from 0.
 ///
 ///     6 (1) ‖ sequence (8, big-endian) ‖ ciphertext ‖ tag (16)
 ///
@@ -46,7 +46,7 @@ package struct SealedSender: Sendable {
   }
 }
 
-/// Opens messages of one direction of one session: exactly those that were sealed, once, in their order.
+/// Opens the messages of one direction of one session: each one once, in order.
 package struct SealedReceiver: Sendable {
   private let key: Secret
   private let direction: SealDirection
@@ -59,13 +59,13 @@ package struct SealedReceiver: Sendable {
     self.room = room
   }
 
-  /// The plaintext. After an error the receiver is as before; the caller had better end the session.
+  /// The plaintext. After an error the state is unchanged; the caller should end the session.
   package mutating func open(_ message: [UInt8]) throws(SealError) -> [UInt8] {
     guard message.count <= Limits.Pairing.sealed + SealedSender.overhead else { throw .tooLong }
     guard message.count >= SealedSender.overhead else { throw .truncated }
     guard message[0] == HandshakeMessage.sealedKind else { throw .notSealed }
     let sequence = message[1..<9].reduce(0) { $0 << 8 | UInt64($1) }
-    // Only what is genuine is called a replay: a forger chooses the number.
+    // Only an authentic message is called a replay: a forger chooses the number.
     guard
       let plaintext = AuthenticatedCipher.open(
         message[9...], key: key, nonce: SealFormat.nonce(sequence),
@@ -78,7 +78,7 @@ package struct SealedReceiver: Sendable {
   }
 }
 
-/// Why a sealed message is refused.
+/// The reason why a sealed message is rejected.
 package enum SealError: Error, Equatable, CustomStringConvertible {
   /// Larger than `Limits.Pairing.sealed`.
   case tooLong
@@ -86,7 +86,7 @@ package enum SealError: Error, Equatable, CustomStringConvertible {
   case truncated
   /// Not a sealed message at all.
   case notSealed
-  /// Not sealed by the peer of this session, for this direction and room, or changed since: forged, reflected or cut.
+  /// Not sealed by the peer of this session, for this direction and room, or modified: forged, reflected or truncated.
   case forged
   /// Sealed by the peer, and already opened.
   case replayed

@@ -6,7 +6,7 @@ import CP2PFSOpenSSL
 package final class Secret: @unchecked Sendable {
   private let memory: UnsafeMutableRawBufferPointer
 
-  /// Takes a copy of `bytes`; the original is the caller's to forget.
+  /// A copy of `bytes`; the caller has to wipe the original.
   package init(copying bytes: some Collection<UInt8>) {
     memory = .allocate(byteCount: bytes.count, alignment: 16)
     memory.copyBytes(from: bytes)
@@ -35,7 +35,7 @@ package final class Secret: @unchecked Sendable {
   /// Length in bytes.
   package var count: Int { memory.count }
 
-  /// Lends the bytes; the pointer is valid during the call.
+  /// Calls `body` with the bytes; the pointer is valid during the call.
   package func withBytes<Result, Failure: Error>(
     _ body: (UnsafeRawBufferPointer) throws(Failure) -> Result
   ) throws(Failure) -> Result {
@@ -52,6 +52,6 @@ extension Secret: CustomStringConvertible, CustomReflectable {
   /// The length only.
   package var description: String { "secret of \(count) bytes" }
 
-  /// Nothing, so that no dump has the bytes.
+  /// Nothing, so that no dump contains the bytes.
   package var customMirror: Mirror { Mirror(self, children: []) }
 }

@@ -3,7 +3,7 @@ import Glibc
 import P2PFSSession
 import SystemPackage
 
-/// Reads a descriptor into pieces of a channel until its end. On a thread of its own.
+/// Reads a descriptor into pieces of a channel until its end. Runs on a thread of its own.
 struct InputPump: ~Copyable {
   private let pipe: Pipe
   private let input: Int32
@@ -17,7 +17,7 @@ struct InputPump: ~Copyable {
 
   consuming func run() {
     do throws(SessionChannelError) { try pump() } catch {
-      // Whoever waits for the channel sees it as well.
+      // The user of the channel sees the failure as well.
     }
   }
 
@@ -26,7 +26,7 @@ struct InputPump: ~Copyable {
     while true {
       pipe.writable.listen()
       if let failure = pipe.channel.failure { throw failure }
-      // Not read(2) alone: what ends the channel must end this, too. A file is always ready.
+      // Not read(2) alone: the end of the channel must end this too. A regular file is always ready.
       guard pipe.writable.wait(for: POLLIN, at: input) != 0 else { continue }
       let spare = empty.spare
       let count = read(input, spare.baseAddress, spare.count)
@@ -36,7 +36,8 @@ struct InputPump: ~Copyable {
         if errno != EINTR, errno != EAGAIN { return pipe.fail(.input(Errno(rawValue: errno))) }
         continue
       }
-      // At once, however little it is. What is kept until the peer has taken it must not be mostly empty.
+      // Send at once, however little it is. A piece is kept until the peer has consumed it, so it must not be mostly
+      // empty.
       if count * 2 < spare.count {
         let piece = SessionChannel.piece(capacity: count)
         piece.spare.copyMemory(from: UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(spare)[..<count]))
@@ -53,7 +54,7 @@ struct InputPump: ~Copyable {
   private borrowing func send(_ piece: Frame) throws(SessionChannelError) {
     while try !pipe.channel.send(piece) {
       pipe.writable.listen()
-      // Asked again, so that room which came in between is not waited for.
+      // Check again: the room may have come in between.
       if try pipe.channel.send(piece) { return }
       pipe.writable.wait()
     }

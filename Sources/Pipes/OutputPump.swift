@@ -3,7 +3,7 @@ import Glibc
 import P2PFSSession
 import SystemPackage
 
-/// Writes what comes in on a channel to a descriptor until the end, and closes it. On a thread of its own.
+/// Writes the data of a channel to a descriptor until the end, and closes it. Runs on a thread of its own.
 struct OutputPump: ~Copyable {
   private enum Gathered {
     case pieces
@@ -24,20 +24,20 @@ struct OutputPump: ~Copyable {
   consuming func run() {
     do {
       try pump()
-      // A socket that is the input, too, would stay open.
+      // A socket that is also the input would stay open.
       shutdown(output, Int32(SHUT_WR))
-      // The last chance of a filesystem to say that it could not keep the data.
+      // The last chance of a filesystem to report that the data could not be stored.
       guard close(output) == 0 || errno == EINTR else { return pipe.fail(.output(Errno(rawValue: errno))) }
       pipe.channel.consumedEnd()
     } catch {
       close(output)
-      // Whoever waits for the channel sees its failure as well.
+      // The user of the channel sees its failure as well.
       if case .channel = error { return }
       pipe.fail(error)
     }
   }
 
-  /// Writes all until the end of the channel.
+  /// Writes all data until the end of the channel.
   private mutating func pump() throws(PipeError) {
     while true {
       switch try gather() {
@@ -48,7 +48,7 @@ struct OutputPump: ~Copyable {
     }
   }
 
-  /// Takes what is there, as much as one system call is to write.
+  /// Takes the available data, at most as much as one system call writes.
   private mutating func gather() throws(PipeError) -> Gathered {
     var bytes = 0
     while batch.count < Limits.Pipes.batchPieces, bytes < Limits.Pipes.batch {
@@ -58,12 +58,12 @@ struct OutputPump: ~Copyable {
           batch.append(piece)
           bytes += piece.count
           continue
-        // It comes again when the batch is written.
+        // The end is returned again after the batch is written.
         case .end: return batch.isEmpty ? .end : .pieces
         case .nothing: return batch.isEmpty ? .nothing : .pieces
         }
       } catch {
-        // What came before the failure is passed on.
+        // Data that arrived before the failure is written.
         if batch.isEmpty { throw PipeError(error) }
         return .pieces
       }
@@ -71,7 +71,7 @@ struct OutputPump: ~Copyable {
     return .pieces
   }
 
-  /// Waits for the peer, and notices meanwhile that whoever takes the output is gone.
+  /// Waits for the peer, and detects meanwhile that the reader of the output is gone.
   private mutating func wait() throws(PipeError) {
     pipe.readable.listen()
     guard case .nothing = try gather() else { return try writeBatch() }
@@ -80,8 +80,8 @@ struct OutputPump: ~Copyable {
     if events & (POLLERR | POLLHUP) != 0 { try awaitEnd() }
   }
 
-  /// Nobody takes the output any more. That is well if the end is all that is still to come, as when tar(1) has seen
-  /// the end of its archive before we have; so that is waited for, as long as there is a connection to bring it.
+  /// The reader of the output is gone. That is no error if only the end is missing, as when tar(1) has seen the end of
+  /// its archive before us; so the end is awaited as long as there is a connection.
   private mutating func awaitEnd() throws(PipeError) {
     var waited = 0.0
     while waited < Limits.Pipes.patience {
@@ -118,7 +118,7 @@ struct OutputPump: ~Copyable {
     batch.removeAll(keepingCapacity: true)
   }
 
-  /// Writes the pieces from `first` on, of that what begins at `offset`. Returns what writev(2) does.
+  /// Writes the pieces from `first` on, the first of them from `offset` on. Returns the result of writev(2).
   private func gatherWrite(from first: Int, offset: Int) -> Int {
     withUnsafeTemporaryAllocation(of: iovec.self, capacity: batch.count - first) { vectors in
       for (index, piece) in batch[first...].enumerated() {

@@ -6,22 +6,22 @@ import Synchronization
 package import SystemPackage
 import P2PFSWire
 
-/// Joins two file descriptors with a channel: what can be read from the input goes to the peer, what the peer says is
-/// written to the output, both at once, on a thread each.
+/// Connects two file descriptors with a channel: the input is sent to the peer, and the data of the peer is written to
+/// the output, both at once, on a thread each.
 ///
 /// ```
 /// input ──read──▶ InputPump ──▶ SessionChannel ──▶ OutputPump ──writev──▶ output
 /// ```
-/// The end of the input is the end of that direction; the output is closed at the end of the other. SIGPIPE must be
-/// ignored in the process, so that a broken pipe shows as an error.
+/// The end of the input ends that direction; the output is closed at the end of the other one. SIGPIPE must be ignored
+/// in the process, so that a broken pipe is reported as an error.
 package final class Pipe: Sendable {
   private struct State {
-    /// What went wrong on this side.
+    /// The error of this side.
     var failure: PipeError?
   }
 
   let channel: SessionChannel
-  /// Rung when `channel` has room, and when it has something to take; both when it has failed.
+  /// Rung when `channel` has room, and when it has data; both when it has failed.
   let writable = PollWaker()
   let readable = PollWaker()
   private let input: FileDescriptor?
@@ -30,20 +30,20 @@ package final class Pipe: Sendable {
   private let isAbandoned = Atomic<Bool>(false)
   private let isOutputDone = Atomic<Bool>(false)
 
-  /// Becomes the one user of `channel`, and the owner of both descriptors. They may be non-blocking.
-  /// - Parameter input: nil stands for an empty one.
+  /// Takes `channel`, as its only user, and the ownership of both descriptors. They may be non-blocking.
+  /// - Parameter input: nil stands for an empty input.
   package init(input: FileDescriptor?, output: FileDescriptor, channel: SessionChannel) {
     self.input = input
     self.output = output
     self.channel = channel
     for descriptor in [input, output].compactMap({ $0 }) {
-      // Only a pipe can have more, and only as far as the user's share goes: if not, it works as it is.
+      // Only a pipe can have a larger buffer, and only within the user's limit; otherwise it works as it is.
       p2pfs_widen_pipe(descriptor.rawValue, Limits.Pipes.buffer)
     }
   }
 
-  /// Runs until it is over: returns if both directions were complete and the peer has confirmed it, the output closed
-  /// on both sides. Once. A cancelled task gives up at once, and the peer is told.
+  /// Runs until the end: returns if both directions are complete, the outputs of both sides are closed, and the peer
+  /// has confirmed it. Call once. A cancelled task gives up at once, and the peer is told.
   package func run() async throws(PipeError) {
     channel.attach(
       onReadable: { [weak self] in self?.readable.ring() }, onWritable: { [weak self] in self?.writable.ring() })
@@ -69,7 +69,7 @@ package final class Pipe: Sendable {
     throw state.withLock { $0.failure } ?? PipeError(failure)
   }
 
-  /// What has arrived is passed on though the rest will not come, as far as the output takes it.
+  /// Data that has arrived is written although the rest will not come, as far as the output accepts it.
   private func drain() async {
     let end = Instant.now.advanced(by: Limits.Pipes.drain)
     while !isAbandoned.load(ordering: .relaxed), !isOutputDone.load(ordering: .acquiring), Instant.now < end {
@@ -77,7 +77,7 @@ package final class Pipe: Sendable {
     }
   }
 
-  /// Something failed on this side: tells the peer.
+  /// Reports a failure of this side to the peer.
   func fail(_ error: PipeError) {
     state.withLock { if $0.failure == nil { $0.failure = error } }
     switch error {

@@ -4,7 +4,7 @@ import P2PFSWire
 
 /// Why a pipe ended before both directions were complete.
 package enum PipeError: Error, Equatable, CustomStringConvertible {
-  /// Whoever takes the data is gone: that of the output here, or that of the other side's.
+  /// The reader of the output is gone, here or on the other side.
   case brokenPipe(isHere: Bool)
   /// Reading the input failed.
   case input(Errno)
@@ -13,12 +13,12 @@ package enum PipeError: Error, Equatable, CustomStringConvertible {
   /// The other side gave up, or is gone.
   case channel(SessionChannelError)
 
-  /// What the channel's failure means for the pipe.
+  /// The error of the pipe for an error of its channel.
   init(_ error: SessionChannelError) {
     if case .reset(.brokenPipe, _) = error { self = .brokenPipe(isHere: false) } else { self = .channel(error) }
   }
 
-  /// The peer's words in it are to be escaped before they are shown.
+  /// It may contain text of the peer: escape it before it is shown.
   package var description: String {
     switch self {
     case .brokenPipe(isHere: true): "nobody takes the output any more (broken pipe)"

@@ -4,8 +4,8 @@ import Synchronization
 
 /// Lets one thread wait for a file descriptor and for other threads at once.
 ///
-/// The thread says that it will wait (`listen`), looks once more whether what it waits for has happened, and waits.
-/// Ringing costs a system call only while it does.
+/// The thread announces that it will wait (`listen`), checks once more whether the event has happened, and waits.
+/// `ring` makes a system call only during a wait.
 final class PollWaker: Sendable {
   private let event: Int32
   private let isAwaited = Atomic<Bool>(false)
@@ -17,19 +17,19 @@ final class PollWaker: Sendable {
 
   deinit { close(event) }
 
-  /// Ends a wait, or the one that the thread has said it will begin. From any thread.
+  /// Ends a wait, or one that was announced by `listen`. From any thread.
   func ring() {
     guard isAwaited.exchange(false, ordering: .sequentiallyConsistent) else { return }
     var one: UInt64 = 1
     _ = write(event, &one, MemoryLayout.size(ofValue: one))
   }
 
-  /// From here on `ring` ends the next `wait`.
+  /// Announces a wait: from here on `ring` ends the next `wait`.
   func listen() { isAwaited.store(true, ordering: .sequentiallyConsistent) }
 
-  /// Waits for `ring`, for `events` at `descriptor` (poll(2)), or for its hanging up.
-  /// - Parameter milliseconds: at most so long; -1: without an end.
-  /// - Returns: what has happened at `descriptor`.
+  /// Waits for `ring`, for `events` at `descriptor` (poll(2)), or for its hangup.
+  /// - Parameter milliseconds: the longest wait; -1: unlimited.
+  /// - Returns: the events at `descriptor`.
   func wait(for events: Int32, at descriptor: Int32, milliseconds: Int32 = -1) -> Int32 {
     var polled = (
       pollfd(fd: event, events: Int16(POLLIN), revents: 0),
@@ -39,7 +39,7 @@ final class PollWaker: Sendable {
       poll($0.baseAddress?.assumingMemoryBound(to: pollfd.self), 2, milliseconds)
     }
     isAwaited.store(false, ordering: .sequentiallyConsistent)
-    // Interrupted: as if it had been rung.
+    // Interrupted by a signal: treated as a ring.
     guard found > 0 else { return 0 }
     if polled.0.revents != 0 {
       var count: UInt64 = 0
@@ -48,6 +48,6 @@ final class PollWaker: Sendable {
     return Int32(polled.1.revents)
   }
 
-  /// Waits for `ring` alone; at most so many milliseconds.
+  /// Waits for `ring` alone, at most this many milliseconds.
   func wait(milliseconds: Int32 = -1) { _ = wait(for: 0, at: -1, milliseconds: milliseconds) }
 }

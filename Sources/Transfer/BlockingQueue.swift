@@ -1,7 +1,7 @@
 import P2PFSCore
 import DequeModule
 
-/// A queue between two threads, which waits when it is full and when it is empty.
+/// A bounded queue between two threads. Appending blocks while it is full, taking blocks while it is empty.
 final class BlockingQueue<Element: Sendable>: Sendable {
   private struct State {
     var elements = Deque<Element>()
@@ -11,10 +11,10 @@ final class BlockingQueue<Element: Sendable>: Sendable {
   private let state = Monitor(State())
   private let limit: Int
 
-  /// An empty queue for at most `limit` elements.
+  /// An empty queue of at most `limit` elements.
   init(limit: Int) { self.limit = limit }
 
-  /// Appends one; waits for room. Nothing happens once it is closed.
+  /// Appends an element, and blocks until there is room. Does nothing once the queue is closed.
   func push(_ element: Element) {
     state.wait { state -> Void? in
       guard !state.isClosed else { return () }
@@ -23,7 +23,7 @@ final class BlockingQueue<Element: Sendable>: Sendable {
     }
   }
 
-  /// Takes the first; waits for one. nil once it is closed and empty.
+  /// Removes the first element, and blocks until there is one. nil once the queue is closed and empty.
   func pop() -> Element? {
     state.wait { state -> Element?? in
       if let element = state.elements.popFirst() { return .some(element) }
@@ -31,9 +31,9 @@ final class BlockingQueue<Element: Sendable>: Sendable {
     }
   }
 
-  /// Takes the first if there is one.
+  /// Removes the first element if there is one; never blocks.
   func popIfThere() -> Element? { state.change { $0.elements.popFirst() } }
 
-  /// Nothing more comes. What is in it can still be taken.
+  /// Accepts no more elements. Those in the queue can still be taken.
   func close() { state.change { $0.isClosed = true } }
 }

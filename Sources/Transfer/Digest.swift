@@ -2,11 +2,11 @@ import CP2PFSOpenSSL
 import P2PFSCore
 import Glibc
 
-/// SHA-256 of what comes piece by piece: OpenSSL's EVP interface, which takes the processor's instructions for it.
+/// Incremental SHA-256, by OpenSSL's EVP interface, which uses the SHA instructions of the processor.
 ///
-/// One thread uses it at a time; it may be handed from one to the next.
+/// Used by one thread at a time; it may be handed from one thread to the next.
 final class Digest: @unchecked Sendable {
-  // Owned by this object alone; the lock of whoever hands it over orders the threads.
+  // Owned by this object alone; the lock of the thread that hands it over orders the accesses.
   private let context: OpaquePointer
 
   private init(_ context: OpaquePointer?) {
@@ -14,7 +14,7 @@ final class Digest: @unchecked Sendable {
     self.context = context
   }
 
-  /// Of nothing yet.
+  /// A digest of no bytes.
   convenience init() {
     self.init(EVP_MD_CTX_new())
     guard EVP_DigestInit_ex(context, EVP_sha256(), nil) == 1 else { fatalError("OpenSSL has no SHA-256") }
@@ -27,7 +27,7 @@ final class Digest: @unchecked Sendable {
     guard EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) == 1 else { fatalError("SHA-256 failed") }
   }
 
-  /// The hash of all so far; more may follow.
+  /// The hash of all bytes so far; more may be appended.
   var hash: ContentHash {
     let copy = Digest(EVP_MD_CTX_new())
     var bytes = [UInt8](repeating: 0, count: ContentHash.length)

@@ -246,7 +246,28 @@ extension Path {
   init(_ reader: inout Reader) throws { try self.init(try reader.string()) }
 }
 
+extension Request {
+  /// Whether a request, as `encoded` makes it, changes what has a name and speaks of nothing that is open, so that it means
+  /// the same to a program of the peer that has just been started.
+  package static func speaksOfNames(_ frame: Frame) -> Bool {
+    guard frame.count > Header.length else { return false }
+    var target = Header.length
+    switch Operation(rawValue: frame.bytes[1]) {
+    case .symlink, .mkdir, .mknod, .unlink, .rmdir, .rename, .create: return true
+    case .setattr, .link: break
+    // Behind the handle that is to be given to what is opened.
+    case .open: target += 8
+    default: return false
+    }
+    return frame.count > target && frame.bytes[target] == Target.pathKind
+  }
+}
+
 extension Target {
+  /// What a target begins with.
+  fileprivate static let pathKind: UInt8 = 0
+  fileprivate static let handleKind: UInt8 = 1
+
   fileprivate var room: Int {
     switch self {
     case .path(let path): 3 + path.bytes.count
@@ -256,8 +277,8 @@ extension Target {
 
   fileprivate init(_ reader: inout Reader) throws {
     switch try reader.integer(UInt8.self) {
-    case 0: self = .path(try Path(&reader))
-    case 1: self = .handle(try Handle(&reader))
+    case Target.pathKind: self = .path(try Path(&reader))
+    case Target.handleKind: self = .handle(try Handle(&reader))
     default: throw MalformedMessage("unknown kind of target")
     }
   }
@@ -265,10 +286,10 @@ extension Target {
   fileprivate func write(to frame: Frame) {
     switch self {
     case .path(let path):
-      frame.write(0 as UInt8)
+      frame.write(Target.pathKind)
       frame.write(string: path.bytes)
     case .handle(let handle):
-      frame.write(1 as UInt8)
+      frame.write(Target.handleKind)
       frame.write(handle.rawValue)
     }
   }

@@ -13,10 +13,9 @@ extension EndToEnd {
       Set(String(text).matches(of: /(?:^|[^\w\-])--([a-z][a-z\-]+)/).map { String($0.1) })
     }
 
-    /// Each page, and the commands that it describes.
+    /// The commands; each has a page of its own.
     private static let commands = [
-      "export": ["export"], "mount": ["mount", "umount"], "pipe": ["pipe"], "send": ["send", "receive"],
-      "receive": ["receive"], "forward": ["forward"], "signal": ["signal"], "completions": ["completions"],
+      "export", "mount", "umount", "pipe", "send", "receive", "forward", "signal", "completions",
     ]
 
     @Test func `each option of a command is in its manual, and no other`() throws {
@@ -27,22 +26,18 @@ extension EndToEnd {
         }
         let common: Set = ["help", "version", "quiet", "verbose"]
         #expect(common.isSubset(of: Self.options(in: try page("p2pfs"))))
-        for (name, commands) in Self.commands {
-          var taken: Set<String> = []
-          for command in commands {
-            let help = try computer.p2pfs(command, "--help")
-            #expect(help.status == 0)
-            // Each option has a line of its own; what is said of others is prose.
-            let lines = help.output.split(separator: "\n").filter { $0.hasPrefix("  -") }
-            taken.formUnion(Self.options(in: lines.joined(separator: "\n")))
-          }
-          taken.subtract(common)
-          let text = try page("p2pfs-" + name)
+        for command in Self.commands {
+          let help = try computer.p2pfs(command, "--help")
+          #expect(help.status == 0)
+          // Each option has a line of its own; what is said of others is prose.
+          let lines = help.output.split(separator: "\n").filter { $0.hasPrefix("  -") }
+          let taken = Self.options(in: lines.joined(separator: "\n")).subtracting(common)
+          let text = try page("p2pfs-" + command)
           let described = Self.options(in: text)
-          #expect(taken.isSubset(of: described), "\(name): not in the manual: \(taken.subtracting(described))")
+          #expect(taken.isSubset(of: described), "\(command): not in the manual: \(taken.subtracting(described))")
           let synopsis = try #require(text.split(separator: "DESCRIPTION").first)
           let promised = Self.options(in: synopsis).subtracting(common)
-          #expect(promised.isSubset(of: taken), "\(name): not in the program: \(promised.subtracting(taken))")
+          #expect(promised.isSubset(of: taken), "\(command): not in the program: \(promised.subtracting(taken))")
         }
       }
     }

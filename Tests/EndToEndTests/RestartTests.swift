@@ -84,6 +84,47 @@ extension EndToEnd {
       }
     }
 
+    @Test func `started again before there is a signaling server, it waits for one, and the mount goes on`() throws {
+      try Stage.run { stage in
+        let (a, b) = (try stage.computer("a"), try stage.computer("b"))
+        let export = a.makeDirectory("export")
+        let signal = ["signal", "--listen", "127.0.0.1:12985", "--no-stun"]
+        let options = ["--signal", "ws://127.0.0.1:12985"]
+        // Nobody looks for it yet.
+        #expect(try a.startP2PFS(["export", export] + options).wait(seconds: 20).status == 3)
+        let server = try a.startP2PFS(signal)
+        _ = try server.line(with: "Signaling at", seconds: 20)
+        let exporter = try Exporter(a.startP2PFS(["export", export] + options))
+        let mounted = try b.mount(exporter.code, on: "mnt", ["-o", "timeout=60"])
+        try b.shell("echo one > \"$M/f\"", ["M": mounted.point])
+        exporter.child.stop()
+        server.stop()
+        let again = try a.startP2PFS(["export", export] + options)
+        _ = try again.line(with: "There is no signaling server yet", seconds: 20)
+        let writer = try b.start(["bash", "-euc", "echo two >> \"$M/f\""], environment: ["M": mounted.point])
+        usleep(2_000_000)
+        #expect(again.isRunning && writer.isRunning)
+        _ = try a.startP2PFS(signal).line(with: "Signaling at", seconds: 20)
+        #expect(try Exporter(again).code == exporter.code)
+        #expect(try writer.wait(seconds: 30).status == 0)
+        #expect(contents(of: export + "/f") == "one\ntwo\n")
+      }
+    }
+
+    @Test func `another export does not take the port where guests look`() throws {
+      try EndToEnd.pair(mount: ["-o", "timeout=60"]) { pair in
+        // By its code, since it ends without waiting for anybody.
+        pair.exporter.child.signal(SIGTERM)
+        #expect(try pair.exporter.child.wait(seconds: 10).status == 0)
+        let other = try pair.a.export(pair.a.makeDirectory("other"))
+        func server(_ code: String) -> Substring { code.split(separator: "@").last ?? "" }
+        #expect(server(other.code) != server(pair.exporter.code))
+        let again = try Exporter(pair.a.startP2PFS(["export", pair.export]))
+        #expect(again.code == pair.exporter.code)
+        try pair.guest("echo here > \"$M/f\"")
+      }
+    }
+
     @Test func `a file of a read-only export is read on`() throws {
       try EndToEnd.pair(export: ["--read-only"], mount: ["-o", "timeout=60"]) { a, export in
         try a.shell("head -c 60000000 /dev/urandom > \"$E/out\"", ["E": export])

@@ -161,6 +161,58 @@ import P2PFSWire
     #expect(throws: Errno.self) { try Journal("/nowhere/journal", identity: identity) }
   }
 
+  @Test(arguments: [false, true]) func `a permission that a process has lent itself is taken back by the next`(
+    _ isOtherBoot: Bool
+  ) throws {
+    let (exported, kept) = (try TemporaryDirectory(), try TemporaryDirectory())
+    let journalPath = kept.path.appending("journal").string
+    let share = try Share(exported.path)
+    let boot: [UInt8] = isOtherBoot ? [1] : Journal.bootID()
+    func mode(_ name: String) throws -> UInt32 { try share.directory.attributes(at: path(name)).mode & 0o7777 }
+    do {
+      let journal = try Journal(journalPath, identity: identity, bootID: boot)
+      for name in ["lent", "changed", "replaced", "settled"] {
+        try place("x", at: exported.path.appending(name))
+        chmod(exported.path.appending(name).string, 0o444)
+        let file = try share.directory.attributes(at: path(name)).identity
+        let note = journal.note(
+          Loan(path: try path(name), inode: file.inode, generation: file.generation, mode: 0o444, lent: 0o644))
+        #expect(note != nil)
+        if name == "settled", let note { journal.settle(note) }
+        chmod(exported.path.appending(name).string, 0o644)
+      }
+      let another = Loan(path: try path("x"), inode: 1, generation: 1, mode: 0, lent: 0o200)
+      #expect(journal.note(another) != nil)
+      var long = another
+      long.path = try path(String(repeating: "a/", count: 1_000) + "a")
+      #expect(journal.note(long) == nil)
+    }
+    // It dies here. Others go on.
+    chmod(exported.path.appending("changed").string, 0o600)
+    rename(exported.path.appending("replaced").string, exported.path.appending("moved").string)
+    try place("y", at: exported.path.appending("replaced"))
+    chmod(exported.path.appending("replaced").string, 0o644)
+    let journal = try Journal(journalPath, identity: identity)
+    #expect(journal.left.count == 4)
+    let session = ExportSession(share, journal: journal)
+    #expect(try mode("lent") == 0o444)
+    #expect(try mode("changed") == 0o600 && mode("replaced") == 0o644 && mode("settled") == 0o644)
+    session.suspend()
+    #expect(try Journal(journalPath, identity: identity).left.isEmpty)
+  }
+
+  @Test func `a file that forbids it is opened again, and keeps its mode`() throws {
+    let (exported, kept) = (try TemporaryDirectory(), try TemporaryDirectory())
+    try place("x", at: exported.path.appending("f"))
+    chmod(exported.path.appending("f").string, 0o444)
+    let share = try Share(exported.path)
+    let journal = try Journal(kept.path.appending("journal").string, identity: identity)
+    let opened = try share.directory.openAgain(path("f"), [.read, .write], journal)
+    #expect(Glibc.write(opened.rawValue, "y", 1) == 1)
+    #expect(try share.directory.attributes(at: path("f")).mode == 0o100444)
+    #expect(Journal.readLoans(journal.base).isEmpty)
+  }
+
   /// When the first exporter dies.
   enum Death: CaseIterable {
     case beforeTheCall, afterTheCall, afterItIsDone

@@ -43,6 +43,21 @@ import P2PFSWire
     #expect(takeAll(&queue).map(\.payload) == ["slow3"])
   }
 
+  @Test func `a close waits for no fsync of another file`() {
+    #expect(P2PFSWire.Operation.allCases.filter(\.isSlow) == [.fsync])
+    var queue = Queue(bounds)
+    queue.add(1)
+    for number in 1...8 {
+      enqueue(
+        &queue, "fsync", use: .init(handle: UInt64(number), isExclusive: false),
+        isSlow: P2PFSWire.Operation.fsync.isSlow,
+        of: 1)
+    }
+    enqueue(
+      &queue, "close", use: .init(handle: 9, isExclusive: true), isSlow: P2PFSWire.Operation.close.isSlow, of: 1)
+    #expect(takeAll(&queue).map(\.payload) == ["fsync", "fsync", "close"])
+  }
+
   @Test func `two sessions whose requests hang leave a third all it needs`() {
     var queue = Queue(bounds)
     for session in 1...3 { queue.add(session) }

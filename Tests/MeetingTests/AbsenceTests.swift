@@ -10,21 +10,91 @@ import P2PFSTransport
 
 @testable import P2PFSMeeting
 
+/// Who loses what, and when.
+@Suite struct AbsencesTests {
+  private func guest(
+    _ number: UInt8, away: Double?, isHolding: Bool = true, holdsFiles: Bool = true, holdsMemory: Bool = true
+  ) -> Absences.Guest {
+    Absences.Guest(
+      identity: [number], away: away, isHolding: isHolding, holdsFiles: holdsFiles, holdsMemory: holdsMemory)
+  }
+
+  @Test func whoIsConnectedOrHasJustLeftLosesNothing() {
+    let absences = Absences([guest(1, away: nil), guest(2, away: 59), guest(3, away: nil)])
+    #expect(absences.place == nil && absences.files == nil && absences.memory == nil)
+    #expect(absences.resting.isEmpty && absences.dropped.isEmpty)
+  }
+
+  @Test func theOneThatHasBeenAwayForLongestLosesFirst() {
+    let absences = Absences([
+      guest(1, away: 61), guest(2, away: 300), guest(3, away: nil), guest(4, away: 200),
+      guest(5, away: 900, isHolding: false, holdsFiles: false, holdsMemory: false),
+    ])
+    #expect(absences.place == [5])
+    #expect(absences.files == [2] && absences.memory == [2])
+    #expect(absences.resting.isEmpty && absences.dropped.isEmpty)
+  }
+
+  @Test func withoutAnybodyInNeedItIsAnHourAndThenADay() {
+    let absences = Absences([
+      guest(1, away: 3_599), guest(2, away: 3_601), guest(3, away: 3_700, isHolding: false),
+      guest(4, away: 86_401),
+    ])
+    #expect(absences.resting == [[2]])
+    #expect(absences.dropped == [[4]])
+  }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct AbsenceTests {
   /// Counts how often what a guest had open was closed.
   private final class Counter: Sendable {
     let ends = Atomic(0)
+    let isShort = Atomic(false)
   }
 
   private final class Counting: Responder {
     let counter: Counter
     let isReadOnly = true
+    let holdsSharedFiles = true
     init(_ counter: Counter) { self.counter = counter }
     func serve(_ request: Frame, _ exchange: Exchange) { exchange.fail(.noFunction) }
     func end() { counter.ends.add(1, ordering: .relaxed) }
   }
 
   @Test func whatAGuestHadOpenIsClosedWhenItWasAwayForAnHour() async throws {
+    try await vanish { host, counter in
+      let hour = Limits.Session.rest
+      #expect(
+        await comesTrue {
+          await host.countAbsences(now: Instant.now.advanced(by: hour - 60))
+          await host.countAbsences(now: Instant.now.advanced(by: hour + 1))
+          return counter.ends.load(ordering: .relaxed) == 1
+        })
+      // Its place is kept, and nothing is left to close.
+      await host.countAbsences(now: Instant.now.advanced(by: 2 * hour))
+      #expect(counter.ends.load(ordering: .relaxed) == 1)
+    }
+  }
+
+  @Test func whatAGuestHadOpenIsClosedSoonerIfOthersNeedIt() async throws {
+    try await vanish { host, counter in
+      let soon = Limits.Session.spared + 5
+      await host.countAbsences(now: Instant.now.advanced(by: soon))
+      #expect(counter.ends.load(ordering: .relaxed) == 0)
+      counter.isShort.store(true, ordering: .relaxed)
+      await host.countAbsences(now: Instant.now.advanced(by: Limits.Session.spared - 20))
+      #expect(counter.ends.load(ordering: .relaxed) == 0)
+      #expect(
+        await comesTrue {
+          await host.countAbsences(now: Instant.now.advanced(by: soon))
+          return counter.ends.load(ordering: .relaxed) > 0
+        })
+      #expect(await host.restingGuests == 1)
+    }
+  }
+
+  /// Has a guest come and vanish, and runs `body`.
+  private func vanish(_ body: (HostedRoom, Counter) async throws -> Void) async throws {
     var signaling = SignalServer.Configuration()
     signaling.host = "127.0.0.1"
     signaling.port = .exactly(0)
@@ -33,6 +103,7 @@ import P2PFSTransport
     let counter = Counter()
     let isThere = Atomic(false)
     var configuration = HostedRoom.Configuration { _ in Counting(counter) }
+    configuration.isShortOfFiles = { counter.isShort.load(ordering: .relaxed) }
     let code = Code.random()
     configuration.code = code
     configuration.ice.includesLoopback = true
@@ -46,19 +117,17 @@ import P2PFSTransport
     #expect(await comesTrue { isThere.load(ordering: .relaxed) })
     // It vanishes without a word.
     guest.session.suspend()
-    let hour = Limits.Session.rest
-    #expect(
-      await comesTrue {
-        await host.dropExpired(now: Instant.now.advanced(by: hour - 60))
-        await host.dropExpired(now: Instant.now.advanced(by: hour + 1))
-        return counter.ends.load(ordering: .relaxed) == 1
-      })
-    // Its place is kept, and nothing is left to close.
-    await host.dropExpired(now: Instant.now.advanced(by: 2 * hour))
-    #expect(counter.ends.load(ordering: .relaxed) == 1)
+    #expect(await comesTrue { await host.awayGuests == 1 })
+    try await body(host, counter)
     running.cancel()
     await host.stop()
     _ = await running.value
     await server.shutdown()
   }
+}
+
+extension HostedRoom {
+  fileprivate var awayGuests: Int { guests.values.filter { !$0.session.isOnline }.count }
+  /// Those that keep their place only.
+  fileprivate var restingGuests: Int { guests.values.filter { $0.isResting && $0.allowance == .least }.count }
 }

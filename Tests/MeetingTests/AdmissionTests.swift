@@ -51,7 +51,7 @@ import P2PFSTransport
 
   /// An export that runs, and what it says. Nothing of it is remembered.
   private func startExport(_ server: ServerAddress) async throws -> (Task<Void, Never>, Heard, Code) {
-    var configuration = HostedRoom.Configuration(directory: "/nowhere") { _ in Nothing() }
+    var configuration = HostedRoom.Configuration { _ in Nothing() }
     let code = Code.random()
     configuration.code = code
     configuration.isOnce = true

@@ -19,6 +19,24 @@ import Testing
     #expect(spacings.suffix(10).allSatisfy { $0 == 2 })
   }
 
+  /// An exporter that is killed again and again is found in each of its lives.
+  @Test func whoWentAwayIsLookedForOftenForHalfAMinute() {
+    var growth = BackoffGrowth()
+    let spacings = (0..<40).map { _ in growth.next(after: .gone) }
+    #expect(spacings.prefix(30).allSatisfy { $0 <= 1 } && spacings.prefix(30).reduce(0, +) > 28)
+    #expect(spacings.suffix(10).allSatisfy { $0 == 2 })
+    // Below what a server takes from one address, also for two guests behind it.
+    #expect(60 / Limits.Session.laterReturn <= Double(Limits.Signaling.joinsPerMinute) / 2)
+  }
+
+  @Test func oneKindOfFailureDoesNotMakeAnotherRare() {
+    var growth = BackoffGrowth()
+    for _ in 0..<200 { _ = growth.next(after: .unreachable) }
+    #expect(growth.next(after: .gone) == 0.25 && growth.next(after: .other) == 0.25)
+    // It was reached: from here on it counts anew.
+    #expect(growth.next(after: .unreachable) == 0.25)
+  }
+
   @Test func aResetEndsTheWait() async {
     let backoff = Backoff()
     for _ in 0..<6 {

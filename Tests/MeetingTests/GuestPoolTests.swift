@@ -22,6 +22,19 @@ import Testing
     #expect(sum <= 64_000_000)
   }
 
+  @Test func whoIsAwayMakesRoomForThoseWhoCome() {
+    var pool = GuestPool()
+    var grants: [GuestPool.Allowance] = []
+    #expect(!pool.isScarce)
+    while !pool.isScarce { grants.append(pool.grant()) }
+    #expect(grants.count >= 4 && grants.allSatisfy { $0 != .least })
+    for grant in grants {
+      pool.reclaim(grant)
+      #expect(pool.grantLeast() == .least)
+    }
+    #expect(!pool.isScarce && pool.grant() != .least)
+  }
+
   @Test func whatIsGivenBackIsThereAgain() {
     var pool = GuestPool()
     let first = pool.grant()

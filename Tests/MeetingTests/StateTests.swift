@@ -17,6 +17,42 @@ import Testing
     #expect(StateDirectory.claim(path) != nil)
   }
 
+  /// An export that is started again before the one before has ended has its code, port and guests all the same.
+  @Test func aSuccessorWaitsForTheOneBefore() async throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("exports/folder").string
+    var before = ExportMemory(at: path, patience: 0)
+    #expect(before != nil && before?.remembered == nil && before?.port == nil)
+    #expect(ExportMemory(at: path, patience: 0.1) == nil)
+    let waiting = Task.detached { ExportMemory(at: path, patience: 10) }
+    try await Task.sleep(for: .milliseconds(200))
+    // What it writes last is what the next one reads.
+    var saved = SavedExport(code: "482153-lusab-babad", token: [1])
+    saved.port = 12_000
+    try StateDirectory.write(saved.text, to: path)
+    before = nil
+    let next = await waiting.value
+    #expect(next?.remembered == saved && next?.port == 12_000)
+  }
+
+  @Test func thePortsWhereGuestsLookForAnExportAreKnown() throws {
+    let place = try TemporaryDirectory()
+    let directory = place.path.appending("exports").string
+    #expect(SavedExport.portsOfGuests(in: directory).isEmpty)
+    let guest = SavedExport.Guest(
+      identity: [UInt8](repeating: 9, count: 16), resumption: [UInt8](repeating: 7, count: 32))
+    for (name, port, guests) in [
+      ("one", 11_985, [guest]), ("two", 11_987, [guest, guest]), ("empty", 11_986, []), ("odd", 70_000, [guest]),
+      ("none", nil, [guest]), ("x.new", 11_988, [guest]),
+    ] as [(String, Int?, [SavedExport.Guest])] {
+      var saved = SavedExport(code: "482153-lusab-babad", token: [1])
+      (saved.port, saved.guests) = (port, guests)
+      try StateDirectory.write(saved.text, to: directory + "/" + name)
+    }
+    mkdir(directory + "/one.journals", 0o700)
+    #expect(SavedExport.portsOfGuests(in: directory) == [11_985, 11_987])
+  }
+
   @Test func whatIsSavedIsReadAgainAndBelongsToTheUserAlone() throws {
     let place = try TemporaryDirectory()
     let path = place.path.appending("exports/folder").string

@@ -93,7 +93,7 @@ final class Watchdog: Sendable {
       while let messages = mailbox.collect(timeout: 0.5) {
         if !messages.isEmpty { return }
         everyHalfSecond()
-        guard Instant.now > end, let entry = MountTable().visible(at: mountpoint), entry.type == "fuse.p2pfs" else {
+        guard Instant.now > end, let entry = MountInfo().visible(at: mountpoint), entry.type == "fuse.p2pfs" else {
           continue
         }
         let file = open("/sys/fs/fuse/connections/\(entry.minor)/abort", O_WRONLY)

@@ -34,6 +34,30 @@ import P2PFSWire
     #expect(stream.held == 0)
   }
 
+  @Test func `a read of what is here needs nobody to wait`() throws {
+    var stream = ReadStream<Int>()
+    let total = ReadAheadTotal()
+    stream.join(total)
+    let ask = stream.expectStart(131_072, now: now)
+    func read(_ offset: Int64, _ count: Int) -> (
+      result: Result<[FrameSlice], Errno>, isCurrent: Bool, asks: [ReadStream<Int>.Ask]
+    )? {
+      stream.readAtOnce(at: offset, count: count, size: 1 << 20, budget: 1 << 25, current: version, now: now)
+    }
+    #expect(total.bytes == 131_072)
+    #expect(read(0, 4_096) == nil)
+    _ = stream.receive(piece(0, slice(131_072)), isLast: true, for: ask.segment, current: version, now: now)
+    let first = try #require(read(0, 4_096))
+    #expect(try first.result.get().map(\.count) == [4_096] && first.isCurrent && first.asks.isEmpty)
+    #expect(read(131_000, 4_096) == nil, "a part of it is missing")
+    #expect(stream.readAtOnce(at: 4_096, count: 10, size: 1 << 20, budget: 0, current: newer, now: now) == nil)
+    let rest = try #require(read(4_096, 126_976))
+    #expect(!rest.asks.isEmpty, "reads in a row ask ahead")
+    #expect(total.bytes == stream.held && stream.held == rest.asks.reduce(0) { $0 + $1.count })
+    stream.leave()
+    #expect(total.bytes == 0)
+  }
+
   @Test func `reads in a row ask ahead more and more, random ones not at all`() {
     var stream = ReadStream<Int>()
     var ahead: [Int] = []

@@ -1,3 +1,4 @@
+import P2PFSCore
 import Testing
 
 @testable import P2PFSPairing

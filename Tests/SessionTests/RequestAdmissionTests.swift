@@ -199,6 +199,13 @@ import Testing
     #expect(outcome?.isSent == false && outcome?.isKept == false && admission.isIdle)
   }
 
+  @Test mutating func `an error of a program that ends is not kept as the answer`() throws {
+    let action = try receive(request(directory, slot: 0))
+    admission.end()
+    let outcome = finish(action)
+    #expect(outcome?.isKept == false && admission.isIdle)
+  }
+
   @Test mutating func `without an export every request is refused`() throws {
     admission = RequestAdmission(isServing: false, backlog: 1_000, writeCredit: 0)
     guard case .refuse(_, .noFunction) = try receive(request(slot: 0)) else { return #expect(Bool(false)) }

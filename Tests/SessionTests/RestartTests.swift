@@ -90,6 +90,65 @@ import P2PFSWire
     withExtendedLifetime((links, more)) {}
   }
 
+  @Test func `what the end of a program cuts off is not remembered as refused`() {
+    let client = Session(.init(identity: Pair.identity))
+    let memory = Memory(remembers: false)
+    let first = Exporter(memory)
+    first.recorder.state.withLock { $0.answersAtOnce = false }
+    let before = Session(.init(identity: Pair.identity), responder: first)
+    let links = connect(client, before)
+    #expect(eventually { client.isOnline && before.isOnline })
+    let answers = Answers()
+    for _ in 0..<2 { client.send(directory.encoded(), on: .control) { answers.add($0) } }
+    #expect(eventually { first.recorder.count == 2 })
+    let exchanges = first.recorder.state.withLock { $0.served.map(\.exchange) }
+    exchanges[0].reply(Frame.reply(to: exchanges[0].header))
+    before.suspend()
+    exchanges[1].fail(.ioError)
+    #expect(memory.kept.withLock { $0 } == [exchanges[0].header.sequence])
+    withExtendedLifetime(links) {}
+  }
+
+  @Test func `what was never sent and speaks of names is made by a program that remembers nothing`() {
+    let client = Session(.init(identity: Pair.identity))
+    let first = Exporter(Memory(remembers: false))
+    first.recorder.state.withLock { $0.answersAtOnce = false }
+    let before = Session(.init(identity: Pair.identity), responder: first)
+    let links = connect(client, before)
+    #expect(eventually { client.isOnline && before.isOnline })
+    let (sent, names, handle, query) = (Answers(), Answers(), Answers(), Answers())
+    client.send(directory.encoded(), on: .control) { sent.add($0) }
+    #expect(eventually { first.recorder.count == 1 })
+    before.suspend()
+    #expect(eventually { !client.isOnline })
+    // While it is away, and more than there are slots.
+    for _ in 0..<1_100 { client.send(directory.encoded(), on: .control) { names.add($0) } }
+    client.send(Request.flush(Handle(rawValue: 1)).encoded(), on: .control) { handle.add($0) }
+    client.send(look.encoded(), on: .control) { query.add($0) }
+
+    let second = Exporter(Memory(remembers: false))
+    let after = Session(.init(identity: Pair.identity), responder: second)
+    let more = connect(client, after)
+    #expect(eventually { names.replies.count == 1_100 && query.replies.count == 1 })
+    #expect(names.replies.allSatisfy { $0.error == nil } && query.replies.first?.error == nil)
+    // Nobody knows whether this one was made, and that one is of a file that is not open any more.
+    #expect(sent.replies.map(\.error) == [.ioError] && handle.replies.map(\.error) == [.ioError])
+    #expect(second.recorder.operations.filter { $0 == Operation.mkdir.rawValue }.count == 1_100)
+    #expect(!second.recorder.operations.contains(Operation.flush.rawValue))
+
+    // Sent once, it is not made again by the next one.
+    second.recorder.state.withLock { $0.answersAtOnce = false }
+    let again = Answers()
+    client.send(directory.encoded(), on: .control) { again.add($0) }
+    #expect(eventually { second.recorder.count == 1_102 })
+    after.suspend()
+    #expect(eventually { !client.isOnline })
+    let third = Session(.init(identity: Pair.identity), responder: Exporter(Memory(remembers: false)))
+    let last = connect(client, third)
+    #expect(eventually { again.replies.map(\.error) == [.ioError] })
+    withExtendedLifetime((links, more, last)) {}
+  }
+
   @Test func `a connection that breaks while it is put right begins anew`() {
     let client = Session(.init(identity: Pair.identity))
     let asked = Atomic<Int>(0)

@@ -358,6 +358,42 @@ let look = Request.lookup(.path(.root))
     #expect(!exporter.isOnline)
   }
 
+  /// A link whose peer is gone the moment that it hears of the end.
+  private final class HastyLink: Link {
+    private let receiver = Mutex<(any LinkReceiver)?>(nil)
+    private let goodbyes = Atomic<Int>(0)
+    let lastHeard = Instant(nanoseconds: 0)
+    let isFailing = false
+    let backlog = 0
+    func send(_ frame: Frame, on lane: Lane) {
+      var reader = Reader(frame)
+      guard let header = try? Header(&reader), header.kind == .goodbye else { return }
+      goodbyes.add(1, ordering: .relaxed)
+      receiver.withLock { $0 }?.lost()
+    }
+    var heardGoodbye: Bool { goodbyes.load(ordering: .relaxed) == 1 }
+    func openChannel(_ label: String, opened: @escaping @Sendable ((any LinkChannel)?) -> Void) { opened(nil) }
+    func close() {}
+    func closed() async {}
+    func attach(_ receiver: any LinkReceiver) {
+      self.receiver.withLock { $0 = receiver }
+      receiver.received(
+        Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0).encoded(),
+        on: .control)
+    }
+  }
+
+  @Test func aSessionThatIsEndedIsOverWithoutHavingBeenOffline() {
+    let session = Session(.init(identity: Pair.identity))
+    let states = Mutex<[SessionState]>([])
+    session.observe { state in states.withLock { $0.append(state) } }
+    let link = HastyLink()
+    session.connect(link)
+    session.end()
+    #expect(link.heardGoodbye)
+    #expect(states.withLock { $0 } == [.online, .over])
+  }
+
   /// Requests of `count` bytes, each in a slot of its own, that are none of the kind that is looked into.
   private func requests(_ number: Int, of count: Int) -> [(Frame, Lane)] {
     (0..<UInt64(number)).map { slot in

@@ -114,8 +114,8 @@ import P2PFSWire
 
   @Test func `the umask of the process is known without changing it`() throws {
     #expect(
-      try shell("umask") == String(repeating: "0", count: 4 - String(Umask.ofProcess, radix: 8).count)
-        + String(Umask.ofProcess, radix: 8) + "\n")
+      try shell("umask") == String(repeating: "0", count: 4 - String(ProcessUmask.ofProcess, radix: 8).count)
+        + String(ProcessUmask.ofProcess, radix: 8) + "\n")
   }
 
   @Test func `a part of another user, or one that others may write, is not gone on with`() async throws {

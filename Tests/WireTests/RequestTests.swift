@@ -17,6 +17,22 @@ import P2PFSWire
     }
   }
 
+  @Test func `what changes names is told from what speaks of open files`() throws {
+    for request in try Samples.requests() {
+      let expected =
+        switch request {
+        case .symlink, .mkdir, .mknod, .unlink, .rmdir, .rename, .create, .setattr(.path, _), .link(.path, _),
+          .open(_, .path, _, _):
+          true
+        default: false
+        }
+      #expect(Request.speaksOfNames(request.encoded()) == expected, "\(request)")
+    }
+    for count in [0, 1, Header.length] {
+      #expect(!Request.speaksOfNames(Frame(copying: [UInt8](repeating: 3, count: count))))
+    }
+  }
+
   @Test func `a request cut anywhere is refused`() throws {
     for request in try Samples.requests() {
       let whole = bytes(request.encoded())

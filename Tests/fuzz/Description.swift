@@ -19,6 +19,9 @@ public func fuzzDescription(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CIn
     }
     precondition(again.text == written, "written twice, and different")
   }
+  if let fingerprint = Fingerprint(parsing: text) {
+    precondition(Fingerprint(parsing: fingerprint.description) == fingerprint, "a fingerprint reads differently")
+  }
   if let candidate = try? Candidate.parse(text) {
     precondition((try? Candidate.parse(candidate.description)) != nil, "what was written does not parse")
   }

@@ -13,6 +13,8 @@ struct PendingRequests {
     /// Position among all requests, to send them again in their order.
     let order: UInt64
     let completion: @Sendable (Reply) -> Void
+    /// Whether the peer may have it.
+    var wasSent = false
     /// Memory that it takes at the peer. The data of writes is bounded by their sender.
     var cost: Int { RequestBytes(of: RequestSummary(of: frame)).others }
   }
@@ -42,9 +44,11 @@ struct PendingRequests {
   private(set) var count = 0
 
   /// Takes a request in. With a slot free, it is numbered and to be sent now; else it waits for one.
+  /// - Parameter isConnected: whether it is sent at once, if it is to be.
   /// - Returns: the frame to send, if any, and the ticket by which it can be abandoned.
   mutating func add(
-    _ frame: Frame, on lane: Lane, changes: Bool, completion: @escaping @Sendable (Reply) -> Void
+    _ frame: Frame, on lane: Lane, changes: Bool, isConnected: Bool = true,
+    completion: @escaping @Sendable (Reply) -> Void
   ) -> (send: Bool, ticket: UInt64) {
     nextOrder += 1
     let entry = Entry(frame: frame, lane: lane, changes: changes, order: nextOrder, completion: completion)
@@ -54,7 +58,7 @@ struct PendingRequests {
       waiting.append(entry)
       return (false, entry.order)
     }
-    occupy(index, by: entry)
+    occupy(index, by: entry, isSent: isConnected)
     return (true, entry.order)
   }
 
@@ -82,23 +86,32 @@ struct PendingRequests {
   }
 
   /// The requests in slots in the order in which they were first sent, to be sent again on a new connection.
-  func sent() -> [(frame: Frame, lane: Lane)] {
-    slots.compactMap { $0 }.sorted { $0.order < $1.order }.map { ($0.frame, $0.lane) }
+  mutating func sent() -> [(frame: Frame, lane: Lane)] {
+    for index in slots.indices { slots[index]?.wasSent = true }
+    return slots.compactMap { $0 }.sorted { $0.order < $1.order }.map { ($0.frame, $0.lane) }
   }
 
-  /// Empties the table (all of it, or only the requests that change something) and returns the completions to
-  /// call, in order. The slots' counts go on.
-  mutating func removeAll(onlyChanges: Bool = false) -> [@Sendable (Reply) -> Void] {
+  /// Empties the table and returns the completions to call, in order. The slots' counts go on.
+  mutating func removeAll() -> [@Sendable (Reply) -> Void] { remove { _ in true } }
+
+  /// As `removeAll`, for the requests that mean nothing to a program of the peer that was started again and remembers
+  /// nothing: changes that may have been made already, and changes of files that were open. A change that was never sent
+  /// and uses names only is kept.
+  mutating func removeUndecided() -> [@Sendable (Reply) -> Void] {
+    remove { $0.changes && ($0.wasSent || !Request.speaksOfNames($0.frame)) }
+  }
+
+  private mutating func remove(_ isToGo: (Entry) -> Bool) -> [@Sendable (Reply) -> Void] {
     var removed: [Entry] = []
     for index in slots.indices {
-      guard let entry = slots[index], entry.changes || !onlyChanges else { continue }
+      guard let entry = slots[index], isToGo(entry) else { continue }
       vacate(index, of: entry)
       removed.append(entry)
     }
     let others = waiting
     waiting = []
     for entry in others {
-      if entry.changes || !onlyChanges { removed.append(entry) } else { waiting.append(entry) }
+      if isToGo(entry) { removed.append(entry) } else { waiting.append(entry) }
     }
     for entry in removed { forget(entry) }
     let kept = removed.sorted { $0.order < $1.order }.filter { abandoned.remove($0.order) == nil }
@@ -116,7 +129,7 @@ struct PendingRequests {
       }
       guard let index = takeSlot(for: entry) else { break }
       waiting.removeFirst()
-      occupy(index, by: entry)
+      occupy(index, by: entry, isSent: true)
       promoted.append((entry.frame, entry.lane))
     }
     return promoted
@@ -137,10 +150,11 @@ struct PendingRequests {
     return slots.count - 1
   }
 
-  private mutating func occupy(_ index: Int, by entry: Entry) {
+  private mutating func occupy(_ index: Int, by entry: Entry, isSent: Bool) {
     counts[index] += 1
     entry.frame.number(counts[index] << 16 | UInt64(index))
     slots[index] = entry
+    slots[index]?.wasSent = isSent
     bytes += entry.cost
   }
 

@@ -5,7 +5,7 @@ package import P2PFSWire
 /// What is known of a peer's program that was started again: it has nothing open any more.
 package struct PeerRestart: Sendable, Equatable {
   /// It knows which changes the program before it has made: those without an answer are asked for again. Else they have
-  /// failed.
+  /// failed, but for those that were never sent and speak of names only.
   package var remembers: Bool
   /// What was acknowledged and not synced may be lost, with the memory of its machine (`Hello.machine`).
   package var isOtherMachine: Bool

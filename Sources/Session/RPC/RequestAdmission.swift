@@ -80,6 +80,8 @@ struct RequestAdmission {
   private(set) var parked = Deque<IncomingRequest>()
   /// Whether every further request must wait behind these.
   private var parksAll = false
+  /// Whether this side has let go of the session.
+  private var hasEnded = false
   /// Requests on the next connection that have overtaken its hello, on the other lane.
   private var early: [IncomingRequest] = []
   private var earlyBytes = RequestBytes()
@@ -137,6 +139,14 @@ struct RequestAdmission {
     earlyBytes = RequestBytes()
   }
 
+  /// This side lets go of the session. Executing requests still end, but their replies are not kept: an error of a program
+  /// that ends was not the answer, and the next program is asked again.
+  mutating func end() {
+    disconnected()
+    forgetEarly()
+    hasEnded = true
+  }
+
   // MARK: - Requests
 
   /// A request on the next connection, which the peer has not greeted on yet.
@@ -183,7 +193,8 @@ struct RequestAdmission {
     _ reply: Frame, to header: Header, _ charge: Charge, isLast: Bool
   ) -> (isSent: Bool, isKept: Bool) {
     // A peer that was started again numbers its requests anew: it must not get the replies to older ones.
-    let isKept = charge.connection >= slotsSince && Operation(rawValue: header.operation)?.changes ?? false
+    let changes = Operation(rawValue: header.operation)?.changes ?? false
+    let isKept = changes && charge.connection >= slotsSince && !hasEnded
     if isKept { slots.record(reply, for: header.sequence) }
     let isHere = charge.connection == connection
     if isLast {

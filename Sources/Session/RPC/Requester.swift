@@ -51,6 +51,9 @@ package protocol Responder: AnyObject, Sendable {
   func suspend()
   /// The part of the session that survives this program; nil if there is none.
   var memory: (any SlotMemory)? { get }
+  /// Whether it has files open that other sessions could have otherwise, beyond those that each has for sure. From any
+  /// thread.
+  var holdsSharedFiles: Bool { get }
 }
 
 extension Responder {
@@ -58,6 +61,8 @@ extension Responder {
   package func suspend() { end() }
   /// None.
   package var memory: (any SlotMemory)? { nil }
+  /// No.
+  package var holdsSharedFiles: Bool { false }
 }
 
 /// The outcomes of a client's changes that survive the exporter's program. `Export` keeps them in a mapped file, and

@@ -87,7 +87,7 @@ extension Session {
       if greeted.isNewPeer {
         // Whether it has executed the last changes is unknown, unless it remembers.
         let remembers = hello.flags.contains(.remembers)
-        if !remembers { lost = state.pending.removeAll(onlyChanges: true) }
+        if !remembers { lost = state.pending.removeUndecided() }
         channels = state.channels.forgetPeer()
       }
       responder?.memory?.greeted(by: hello.instance)

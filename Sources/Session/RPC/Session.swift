@@ -155,10 +155,7 @@ package final class Session: Requester, ReplySink {
   }
 
   /// Ends the session: tells the peer, fails what has no answer, closes what the peer had open.
-  package func end() {
-    for link in links { link.send(Session.message(.goodbye), on: .control) }
-    finish()
-  }
+  package func end() { finish(saysGoodbye: true) }
 
   /// The connection in use, and the one that is to take its place.
   private var links: [any Link] { state.withLock { $0.phase.links } }
@@ -195,9 +192,11 @@ package final class Session: Requester, ReplySink {
     let changes = RequestSummary(of: request).changes
     let ticket = state.withLock { state -> UInt64? in
       guard state.phase.takesRequests else { return nil }
-      let (isNumbered, ticket) = state.pending.add(request, on: lane, changes: changes, completion: completion)
+      let link = state.phase.onlineLink
+      let (isNumbered, ticket) = state.pending.add(
+        request, on: lane, changes: changes, isConnected: link != nil, completion: completion)
       // Queued under the lock, so that requests leave in the order in which they were numbered.
-      if isNumbered { state.phase.onlineLink?.send(request, on: lane) }
+      if isNumbered { link?.send(request, on: lane) }
       return ticket
     }
     if let ticket { return ticket }
@@ -218,8 +217,8 @@ package final class Session: Requester, ReplySink {
     return frame
   }
 
-  /// Ends the session; with `forGood`, what is remembered of it goes, too.
-  func finish(forGood: Bool = true) {
+  /// Ends the session; with `forGood`, what is remembered of it goes, too. `saysGoodbye`: tells the peer.
+  func finish(forGood: Bool = true, saysGoodbye: Bool = false) {
     typealias Outcome = (
       links: [any Link], completions: [@Sendable (Reply) -> Void], announcements: [@Sendable () -> Void]
     )
@@ -228,13 +227,14 @@ package final class Session: Requester, ReplySink {
       for maker in state.makers { maker.finish() }
       state.makers = []
       let announcements = state.announce()
-      state.admission.disconnected()
-      state.admission.forgetEarly()
+      state.admission.end()
       state.observers = []
       state.recoverers = []
       return (links, state.pending.removeAll(), announcements)
     }
     guard let outcome else { return }
+    // Only now: the peer's end, which may be here at once, must not look like a connection that is lost.
+    if saysGoodbye { for link in outcome.links { link.send(Session.message(.goodbye), on: .control) } }
     for announcement in outcome.announcements { announcement() }
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }

@@ -1,3 +1,4 @@
+import P2PFSCore
 import CP2PFSOpenSSL
 
 /// What lets the host of a room come back to it after a network change: 256 random bits.
@@ -25,30 +26,12 @@ package struct RoomToken: Sendable, Equatable {
 
   /// Reads 64 hexadecimal digits.
   init?(hex: String) {
-    let digits = Array(hex.utf8)
-    guard digits.count == 2 * Self.length else { return nil }
-    var bytes: [UInt8] = []
-    for index in stride(from: 0, to: digits.count, by: 2) {
-      guard let high = Self.value(digits[index]), let low = Self.value(digits[index + 1]) else { return nil }
-      bytes.append(high << 4 | low)
-    }
+    guard hex.utf8.count == 2 * Self.length, let bytes = Hex.decode(hex) else { return nil }
     self.init(bytes)
   }
 
   /// 64 lower-case hexadecimal digits.
-  var hex: String {
-    let digits = Array("0123456789abcdef".utf8)
-    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-  }
-
-  private static func value(_ digit: UInt8) -> UInt8? {
-    switch digit {
-    case 0x30...0x39: digit - 0x30
-    case 0x41...0x46: digit - 0x41 + 10
-    case 0x61...0x66: digit - 0x61 + 10
-    default: nil
-    }
-  }
+  var hex: String { Hex.encode(bytes) }
 
   /// Whether both are the same, in constant time.
   package static func == (left: RoomToken, right: RoomToken) -> Bool {

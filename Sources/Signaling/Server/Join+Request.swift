@@ -8,14 +8,14 @@ import NIOHTTP1
 ///     P2PFS-Transient: 1, of a host whose room is free at once when its connection breaks
 ///     P2PFS-Wait: 1, of a guest that waits for a host
 ///
-/// A refusal's answer carries `P2PFS-JoinRefusal` with one of the words of `JoinRefusal`.
+/// A refusal's answer carries `P2PFS-Refusal` with one of the words of `JoinRefusal`.
 extension Join {
   static let pathPrefix = "/v1/rooms/"
   static let roleField = "P2PFS-Role"
   static let tokenField = "P2PFS-Token"
   static let transientField = "P2PFS-Transient"
   static let waitField = "P2PFS-Wait"
-  static let refusalField = "P2PFS-JoinRefusal"
+  static let refusalField = "P2PFS-Refusal"
 
   /// Reads the request; nil if it is not one.
   init?(_ head: HTTPRequestHead) {

@@ -10,8 +10,19 @@ extension SignalServer {
     package enum Port: Sendable, Equatable {
       /// This one; 0 lets the kernel choose.
       case exactly(UInt16)
-      /// The first free one from here on, `Limits.Signaling.ports` are tried.
-      case firstFree(from: UInt16)
+      /// The first free one from here on, `Limits.Signaling.ports` are tried; those that are spared after all others.
+      case firstFree(from: UInt16, sparing: Set<UInt16> = [])
+
+      /// In which order ports are tried.
+      var candidates: [UInt16] {
+        switch self {
+        case .exactly(let port): return [port]
+        case .firstFree(let first, let spared):
+          let ports = (0..<UInt16(Limits.Signaling.ports)).map { first.addingReportingOverflow($0) }
+            .filter { !$0.overflow }.map(\.partialValue)
+          return ports.filter { !spared.contains($0) } + ports.filter(spared.contains)
+        }
+      }
     }
 
     /// The address to listen on; nil for any, IPv6 and IPv4.

@@ -33,15 +33,8 @@ package final class SignalServer: Sendable {
   package static func start(_ configuration: Configuration) async throws(SignalServerError) -> SignalServer {
     let tls = try configuration.tlsContext()
     let hosts = configuration.host.map { [$0] } ?? ["::", "0.0.0.0"]
-    let ports: [UInt16] =
-      switch configuration.port {
-      case .exactly(let port): [port]
-      case .firstFree(let first):
-        (0..<UInt16(Limits.Signaling.ports)).map { first.addingReportingOverflow($0) }.filter { !$0.overflow }.map(
-          \.partialValue)
-      }
     var failure: (any Error)?
-    for port in ports {
+    for port in configuration.port.candidates {
       for host in hosts {
         do {
           return try await listen(configuration, tls, host, port)

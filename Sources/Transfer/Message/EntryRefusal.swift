@@ -1,8 +1,8 @@
 import SystemPackage
 
-/// Why something cannot be had here, where errno(3) has no word for it.
+/// A reason why a file cannot be received that has no errno(3).
 struct EntryRefusal: Error {
-  /// For both sides' users.
+  /// Text for the users of both sides.
   let reason: String
 
   static let differs = EntryRefusal(reason: "a different one is there already (--overwrite replaces it)")
@@ -19,10 +19,10 @@ struct EntryRefusal: Error {
   static let isSwapped = EntryRefusal(reason: "somebody else has put something in its place meanwhile")
   static let isDamaged = EntryRefusal(reason: "it did not arrive as it was sent (its hash differs)")
 
-  /// What to tell about any error of this layer.
+  /// The text for any error of this layer.
   static func reason(of error: any Error) -> String { (error as? EntryRefusal)?.reason ?? "\(error)" }
 
-  /// Whether the next file would meet the same.
+  /// Whether the next file would fail with the same error.
   static func isFatal(_ error: any Error) -> Bool {
     guard let error = error as? Errno else { return false }
     return [.noSpace, .diskQuotaExceeded, .readOnlyFileSystem, .ioError].contains(error)

@@ -3,13 +3,12 @@ import P2PFSSession
 import Synchronization
 import P2PFSWire
 
-/// The count of what a source holds, on a thread of its own: it takes long for a large tree, so the other side is met
-/// meanwhile.
+/// Counts the files of a source on a thread of its own: a large tree takes long, and the peer is met meanwhile.
 package final class TransferCount: Sendable {
   private let result = Monitor<Result<Counted, TransferFailure>?>(nil)
   private let isStopped = Atomic<Bool>(false)
 
-  /// Begins to count.
+  /// Starts counting.
   package init(of source: TransferSource) {
     FileThread.start { [self] in
       let counted = Result { () throws(TransferFailure) in
@@ -19,31 +18,31 @@ package final class TransferCount: Sendable {
     }
   }
 
-  /// It is not wanted any more, and nobody waits for it longer.
+  /// Stops counting, and ends all waits for the result.
   package func stop() {
     isStopped.store(true, ordering: .relaxed)
     result.change { if $0 == nil { $0 = .failure(.channel(.cancelled)) } }
   }
 
-  /// Waits for the result, on a thread that may.
+  /// Waits for the result. Blocks the thread.
   func wait() throws(TransferFailure) -> Counted { try result.wait { $0 }.get() }
 }
 
-/// What a source held when it was counted: what is offered, and no more is sent.
+/// The result of counting a source: the offer, and the limit of what is sent.
 struct Counted: Sendable {
   private(set) var offer = TransferMessage.Offer()
-  /// What each entry was, by the hash of its path: a path would take ten times as much, and two of one hash would cost
-  /// no more than a file that is sent the next time.
+  /// The kind of each entry by the hash of its path. A path would need ten times the memory; two paths with one hash
+  /// only cause a file to be left out until the next time.
   private var seen: [Int: Int64] = [:]
 
-  /// A count that begins, of these names at the top.
+  /// An empty count with these top-level names.
   init(names: [[UInt8]]) {
     offer.tops = UInt64(names.count)
     offer.names = Array(names.prefix(Limits.Transfer.names))
   }
 
   /// Counts an entry.
-  /// - Throws: if it is more than can be sent at once.
+  /// - Throws: if there are more entries than one transfer may have.
   mutating func add(_ entry: TransferEntry) throws(TransferFailure) {
     switch entry.kind {
     case .directory: offer.directories += 1
@@ -59,7 +58,7 @@ struct Counted: Sendable {
     seen[entry.path.hashValue] = Self.word(for: entry.kind)
   }
 
-  /// Why an entry that is there now was not offered; nil if it was. It may have become smaller.
+  /// The reason why an existing entry was not offered; nil if it was. It may have become smaller.
   func objection(to entry: TransferEntry) -> String? {
     guard let before = seen[entry.path.hashValue] else { return "it has come since it was offered" }
     let now = Self.word(for: entry.kind)
@@ -67,7 +66,7 @@ struct Counted: Sendable {
     return now <= before ? nil : "it has grown since it was offered"
   }
 
-  /// The size of a file; something negative for what has none.
+  /// The size of a file; a negative number for other kinds.
   private static func word(for kind: TransferEntry.Kind) -> Int64 {
     switch kind {
     case .file(let size): size

@@ -2,9 +2,9 @@ package import P2PFSSession
 
 /// Why a transfer ended without a result.
 package enum TransferFailure: Error, Sendable, Equatable {
-  /// The receiver did not want it; the reason is the other side's: escape it before it is shown.
+  /// The receiver declined; the reason comes from the other side: escape it before it is shown.
   case declined(String)
-  /// It was declined on this side.
+  /// This side declined.
   case refused(String)
   /// Both sides send, or both receive.
   case sameRole(sends: Bool)
@@ -12,16 +12,16 @@ package enum TransferFailure: Error, Sendable, Equatable {
   case version(UInt16)
   /// The other side broke the protocol.
   case violated(String)
-  /// The other side has not said its first word in time.
+  /// The other side sent no first message in time.
   case silent
-  /// The channel is over: the other side gave up or failed, or is gone, or this side was interrupted.
+  /// The channel is closed: the other side gave up, failed or is gone, or this side was interrupted.
   case channel(SessionChannelError)
-  /// Something failed on this side that concerns more than one file, a full disk above all.
+  /// An error on this side that affects more than one file, typically a full disk.
   case local(String)
 }
 
 extension TransferFailure {
-  /// What the other side is told when this ends the transfer.
+  /// The reason that is sent to the other side.
   var wordForPeer: String {
     switch self {
     case .declined, .channel: ""

@@ -4,8 +4,8 @@ import SystemPackage
 package import P2PFSWire
 
 extension TransferMessage {
-  /// Reads a message of the channel. Everything is bounded and checked: a path is a `Path` and not the root, sizes and
-  /// offsets are from 0 to `Limits.Wire.fileSize`, links stay inside. What breaks a rule is an error.
+  /// Decodes a message of the channel. Everything is bounded and checked: a path is a `Path` and not the root, sizes
+  /// and offsets are from 0 to `Limits.Wire.fileSize`, and links stay inside. A violation is an error.
   package init(parsing message: FrameSlice) throws(MalformedMessage) {
     let end = message.range.upperBound
     var reader = Reader(message.frame, from: message.range.lowerBound)
@@ -17,7 +17,7 @@ extension TransferMessage {
       let version: UInt16 = try reader.integer()
       let sends: UInt8 = try reader.integer()
       self = .hello(Hello(sends: sends != 0, claim: try Self.bytes(&reader, Limits.Transfer.claim), version: version))
-      // A later version may say more behind this.
+      // A later version may append fields.
       return
     case .offer: self = .offer(try Offer(&reader))
     case .accept: self = .accept
@@ -70,7 +70,7 @@ extension TransferMessage {
     String(decoding: try bytes(&reader, Limits.Transfer.text), as: UTF8.self)
   }
 
-  /// The message as a piece to send. `data` is made by `contents` instead, without a copy.
+  /// The encoded message. For `data` use `contents`, which needs no copy.
   package var piece: Frame {
     switch self {
     case .hello(let hello):
@@ -91,7 +91,7 @@ extension TransferMessage {
       let frame = Self.start(.want, 16 + ContentHash.length)
       frame.write(number)
       frame.write(have)
-      // As it is read: of nothing there is no hash.
+      // As in decoding: zero bytes have no hash.
       if have > 0, let hash { hash.write(to: frame) }
       return frame
     case .check(let number):
@@ -129,7 +129,7 @@ extension TransferMessage {
     }
   }
 
-  /// A piece for at most `capacity` bytes of contents, to be filled behind what is in it.
+  /// A frame for at most `capacity` bytes of contents, which the caller appends.
   package static func contents(capacity: Int) -> Frame { start(.data, capacity) }
 
   static func start(_ kind: Kind, _ more: Int = 0) -> Frame {
@@ -153,7 +153,7 @@ extension TransferMessage.Offer {
       throw MalformedMessage("an offer of more than \(most) entries")
     }
     let count: UInt8 = try reader.integer()
-    // What the user agrees to is what is shown: all names, as far as there is room for them.
+    // The user agrees to the names that are shown, so all names must be given as far as there is room.
     guard UInt64(count) == min(tops, UInt64(Limits.Transfer.names)) else {
       throw MalformedMessage("an offer of \(tops) names that tells \(count)")
     }

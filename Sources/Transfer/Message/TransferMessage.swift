@@ -14,44 +14,44 @@ package import P2PFSWire
 ///   complete               ──────▶
 ///                          ◀──────           result                 all is there, checked and on disk
 /// ```
-/// A message is one message of the channel: a byte that says which, then its fields as `Reader` has them. Entries are
-/// numbered from 1 in the order in which they are sent.
+/// A message is one message of the channel: one byte for its kind, followed by its fields as `Reader` has them. Entries
+/// are numbered from 1 in the order in which they are sent.
 package enum TransferMessage: Sendable {
   /// The version of this protocol. Sides of different versions do not work together.
   package static let version: UInt16 = 1
 
   /// The first message of either side.
   case hello(Hello)
-  /// What is to be sent, before the receiver agrees.
+  /// The size and the names of the transfer, before the receiver agrees.
   case offer(Offer)
   case accept
-  /// The receiver does not want it; why.
+  /// The receiver declines, with its reason.
   case decline(String)
-  /// One thing in the tree that is sent.
+  /// One file, directory or link.
   case entry(TransferEntry)
-  /// The receiver has the first `have` bytes of a file, whose hash is `hash`, and wants the rest.
+  /// The receiver has the first `have` bytes of a file, whose hash is `hash`, and requests the rest.
   case want(number: UInt64, have: Int64, hash: ContentHash?)
-  /// The receiver has a file of this size in this place, and wants to know the hash of the sender's.
+  /// The receiver has a file of the same size in this place, and requests the hash of the sender's file.
   case check(number: UInt64)
   /// Contents of a file follow, from `offset` on.
   case begin(number: UInt64, offset: Int64)
-  /// The next bytes of the file that was begun.
+  /// The next bytes of the current file.
   case data(FrameSlice)
   /// The file is complete; the hash of all its contents. Also the answer to `check`.
   case end(number: UInt64, hash: ContentHash)
-  /// This entry is not there in the end, or something was left out that has no number (0).
+  /// This entry will be missing, or a file without a number (0) was left out.
   case problem(TransferProblem)
-  /// Everything that was wanted has been sent.
+  /// All requested files have been sent.
   case complete
   /// The receiver is done.
   case result(TransferResult)
 
-  /// What each side says of itself.
+  /// The role and the name of a side.
   package struct Hello: Sendable, Equatable {
     package var version: UInt16
-    /// Whether it sends, or receives.
+    /// Whether the side is the sender.
     package var sends: Bool
-    /// Who it claims to be: user@host. Escape it before it is shown.
+    /// The unverified name of the side, as user@host. Escape it before it is shown.
     package var claim: [UInt8]
 
     /// The first message of a side.
@@ -62,23 +62,23 @@ package enum TransferMessage: Sendable {
     }
   }
 
-  /// What is to be sent, as far as it is known beforehand. More does not come.
+  /// The size and the names of the transfer, as counted beforehand. No more than this is sent.
   package struct Offer: Sendable, Equatable {
     package var files: UInt64 = 0
     package var directories: UInt64 = 0
     package var links: UInt64 = 0
-    /// All contents together.
+    /// The size of all files.
     package var bytes: Int64 = 0
-    /// How many names there are at the top.
+    /// The number of names at the top level.
     package var tops: UInt64 = 0
-    /// The first of them, all different, `Limits.Transfer.names` or all if there are fewer. Entries come in their order,
-    /// and those of names that are not told behind them. Escape them before they are shown.
+    /// The first names, all different: `Limits.Transfer.names`, or all if there are fewer. Entries arrive in their
+    /// order, followed by those of other names. Escape them before they are shown.
     package var names: [[UInt8]] = []
 
     /// An offer of nothing.
     package init() {}
 
-    /// Everything that is counted.
+    /// The number of entries of all kinds.
     package var entries: UInt64 { files + directories + links }
   }
 
@@ -92,17 +92,17 @@ package enum TransferMessage: Sendable {
 package struct TransferEntry: Sendable, Equatable {
   package enum Kind: Sendable, Equatable {
     case directory
-    /// A regular file of so many bytes.
+    /// A regular file, with its size in bytes.
     case file(size: Int64)
     /// A symbolic link, which stays inside (`LinkTarget`).
     case link(target: [UInt8])
   }
 
   package var kind: Kind
-  /// Permissions, 0 to 0o777: setuid, setgid and sticky never travel.
+  /// Permissions, 0 to 0o777: setuid, setgid and sticky bits are not sent.
   package var mode: UInt32
   package var modified: Timestamp
-  /// Where it goes below the receiver's directory; never that directory itself.
+  /// The path below the receiver's directory; never empty.
   package var path: Path
 
   /// An entry of the given values.
@@ -114,11 +114,11 @@ package struct TransferEntry: Sendable, Equatable {
   }
 }
 
-/// Something that is not there in the end, and why.
+/// An entry that is missing at the end, and the reason.
 package struct TransferProblem: Sendable, Equatable {
   /// The number of the entry; 0 if it has none.
   package var number: UInt64
-  /// Escape it before it is shown, as the reason.
+  /// Escape it before it is shown, and the reason too.
   package var path: [UInt8]
   package var reason: String
 
@@ -130,13 +130,13 @@ package struct TransferProblem: Sendable, Equatable {
   }
 }
 
-/// How a transfer ended at the receiver.
+/// The outcome of a transfer at the receiver.
 package struct TransferResult: Sendable, Equatable {
-  /// Files that are there and checked, those that were there before too.
+  /// Files that are there and verified, including those that were there before.
   package var files: UInt64 = 0
-  /// Their bytes.
+  /// The size of these files.
   package var bytes: Int64 = 0
-  /// What is not there, as far as the receiver knows.
+  /// Entries that are missing, as far as the receiver knows.
   package var problems: UInt64 = 0
 
   /// Nothing yet.
@@ -146,7 +146,7 @@ package struct TransferResult: Sendable, Equatable {
 /// SHA-256 of a file's contents.
 package struct ContentHash: Sendable, Hashable {
   package static let length = 32
-  /// 32 of them.
+  /// 32 bytes.
   package let bytes: [UInt8]
 
   /// A hash of 32 bytes.

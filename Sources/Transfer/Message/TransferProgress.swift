@@ -1,14 +1,14 @@
 package import P2PFSCore
 import Synchronization
 
-/// How far a transfer is, for who shows it. From any thread.
+/// The progress of a transfer, for display. From any thread.
 package final class TransferProgress: Sendable {
-  /// What is done to a file.
+  /// The present activity.
   package enum Activity: Sendable {
     case moving
-    /// What is there of it is hashed.
+    /// Hashing existing data.
     case checking
-    /// All is being brought to disk, here or there.
+    /// Syncing to disk, on either side.
     case writing
   }
 
@@ -19,20 +19,20 @@ package final class TransferProgress: Sendable {
   private let totals = Mutex<(bytes: Int64, files: UInt64, since: Instant)?>(nil)
   private let turn = Mutex<(Activity, path: [UInt8])>((.moving, []))
 
-  /// Nothing is done yet.
+  /// No progress yet.
   package init() {}
 
-  /// Bytes and files of the whole, and when it began; nil until they are known and agreed upon.
+  /// Bytes and files of the whole transfer, and its start; nil until they are known and agreed upon.
   package var total: (bytes: Int64, files: UInt64, since: Instant)? { totals.withLock { $0 } }
-  /// Bytes that are dealt with: sent or received, or found to be there.
+  /// Bytes that are sent, received, or found to be there already.
   package var done: Int64 { doneBytes.load(ordering: .relaxed) }
-  /// Bytes of contents that went over the channel.
+  /// Bytes of contents that were transferred over the channel.
   package var moved: Int64 { movedBytes.load(ordering: .relaxed) }
-  /// Files that are dealt with.
+  /// Files that are complete or given up.
   package var files: UInt64 { doneFiles.load(ordering: .relaxed) }
-  /// What is done now, and to which file. Escape it before it is shown.
+  /// The present activity and its file. Escape the name before it is shown.
   package var current: (Activity, path: [UInt8]) { turn.withLock { $0 } }
-  /// Whether both sides wait for the sender to count what it has.
+  /// Whether both sides wait until the sender has counted its files.
   package internal(set) var isCounting: Bool {
     get { counting.load(ordering: .relaxed) }
     set { counting.store(newValue, ordering: .relaxed) }

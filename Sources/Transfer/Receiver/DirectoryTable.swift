@@ -2,14 +2,14 @@ import P2PFSCore
 import SystemPackage
 import P2PFSWire
 
-/// The directories of a transfer, whose times and permissions are set when all that is in them is there.
+/// The directories of a transfer, whose times and permissions are set when all of their contents are there.
 ///
-/// Paths lie in one buffer, so that a million of them stay small.
+/// The paths share one buffer, so that a million of them need little memory.
 struct DirectoryTable {
   private struct Entry {
     let end: Int
     let modified: Timestamp
-    /// 0xffff: stays as it is.
+    /// 0xffff: the mode is not changed.
     let mode: UInt16
     let number: UInt32
   }
@@ -17,7 +17,7 @@ struct DirectoryTable {
   private var entries: [Entry] = []
   private var paths: [UInt8] = []
 
-  /// Takes note of a directory.
+  /// Adds a directory.
   /// - Returns: false if there are too many.
   mutating func add(_ number: UInt64, _ entry: TransferEntry, mode: UInt32?) -> Bool {
     guard paths.count + entry.path.bytes.count <= Limits.Transfer.directoryBytes else { return false }
@@ -27,8 +27,8 @@ struct DirectoryTable {
     return true
   }
 
-  /// Sets times and permissions, the innermost first. Calls `failed` with what could not be. That a directory which was
-  /// there before is somebody else's is no failure.
+  /// Sets times and permissions, the innermost directory first. Calls `failed` for those that could not be set, except
+  /// for existing directories that belong to another user.
   func settle(
     by change: (Path, AttributeChanges) throws(Errno) -> Void, failed: (_ number: UInt64, Path, Errno) -> Void
   ) {

@@ -4,15 +4,15 @@ import P2PFSExport
 import Glibc
 import SystemPackage
 
-/// The filesystems that were written to, to be brought to disk at the end.
+/// The filesystems that a transfer has written to, which are synced at the end.
 struct FilesystemTable {
   private var known: [UInt64: CInt] = [:]
 
-  /// Whether that filesystem is brought to disk at the end.
+  /// Whether that filesystem will be synced at the end.
   func contains(_ device: UInt64) -> Bool { known[device] != nil }
 
-  /// Something was written to the filesystem of an open file or directory. If it cannot be kept until the end, the file
-  /// is brought to disk now.
+  /// Adds the filesystem of an open file or directory that was written to. If the table cannot
+  /// hold it, the file is synced now.
   mutating func note(_ device: UInt64, _ file: borrowing Descriptor) throws(Errno) {
     guard known[device] == nil else { return }
     let copy = known.count < Limits.Transfer.filesystems ? fcntl(file.rawValue, F_DUPFD_CLOEXEC, 0) : -1
@@ -23,7 +23,7 @@ struct FilesystemTable {
     }
   }
 
-  /// syncfs(2) of each, once; forgets them.
+  /// Calls syncfs(2) once for each filesystem, and empties the table.
   mutating func synchronize() throws(Errno) {
     defer { close() }
     for file in known.values {
@@ -31,7 +31,7 @@ struct FilesystemTable {
     }
   }
 
-  /// Forgets them.
+  /// Empties the table.
   mutating func close() {
     for file in known.values { _ = Glibc.close(file) }
     known = [:]

@@ -4,20 +4,20 @@ import Glibc
 import SystemPackage
 import P2PFSWire
 
-/// The file that is being received: written piece by piece, hashed meanwhile, named when it is complete.
+/// The file that is being received: written and hashed piece by piece, and renamed when it is complete.
 ///
-/// Of the thread that writes alone.
+/// Used by the writing thread only.
 final class PartFile {
   let number: UInt64
   let entry: TransferEntry
   private let target: TransferTarget
   private let part: Path
   private let digest: Digest
-  /// With its lock. nil: it is in its place already.
+  /// The part file, locked. nil: the file is in its final place already.
   private let file: HeldFile?
 
-  /// Opens the part of a file for contents from `offset` on, which is 0 or where `beginning` ends.
-  /// - Throws: an `Errno` or a `EntryRefusal`.
+  /// Opens the part file for contents from `offset` on, which is 0 or the end of `beginning`.
+  /// - Throws: an `Errno` or an `EntryRefusal`.
   init(
     _ number: UInt64, _ entry: TransferEntry, in target: TransferTarget, after beginning: TransferTarget.Beginning,
     offset: Int64
@@ -44,17 +44,17 @@ final class PartFile {
     }
   }
 
-  /// Writes the next contents.
+  /// Appends contents.
   func write(_ slice: FrameSlice, at offset: Int64) throws(Errno) {
     guard let file else { return }
     try FileContents.write(file.descriptor.rawValue, slice.bytes, at: offset)
     digest.update(slice.bytes)
   }
 
-  /// All contents have come: checks them, and gives the file its mode, time and name.
-  /// - Returns: what it could not be given, though it is there; nil if it was given all.
-  /// - Throws: an `Errno` or a `EntryRefusal`, why it is not there. It stays as a part if it is complete, should its place
-  ///   become free.
+  /// Verifies the complete file, and sets its mode, time and name.
+  /// - Returns: the attributes that could not be set, though the file is there; nil if all were set.
+  /// - Throws: an `Errno` or an `EntryRefusal` if the file could not be put in place. If it is complete, the part file is
+  ///   kept in case the place becomes free.
   func finish(_ hash: ContentHash, synchronizing filesystems: inout FilesystemTable) throws -> String? {
     guard digest.hash == hash else {
       if let file, try target.isAt(part, file) { try? target.directory.unlink(part) }
@@ -65,13 +65,13 @@ final class PartFile {
     let changes = AttributeChanges(mode: target.mode(of: entry), modified: .set(entry.modified))
     do throws(Errno) { _ = try target.directory.change(file.descriptor.rawValue, changes) } catch {
       failure = error
-      // The time may be possible without the mode.
+      // Setting the time may succeed where setting the mode fails.
       let time = AttributeChanges(modified: .set(entry.modified))
       _ = try? target.directory.change(file.descriptor.rawValue, time)
     }
     try filesystems.note(file.attributes.identity.device, file.descriptor)
     if target.overwrites, try target.attributes(at: entry.path) != nil {
-      // What takes the place of a file is on disk before that is gone.
+      // Sync the new file before it replaces an old one.
       guard fdatasync(file.descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }
     }
     guard try target.isAt(part, file) else { throw EntryRefusal.isTaken }
@@ -85,6 +85,6 @@ final class PartFile {
 }
 
 extension TransferTarget {
-  /// What to tell of a file or directory that is there, but not as it should be.
+  /// The report on a file or directory that is there with other attributes than it should have.
   static func unsettled(_ error: Errno) -> String { "it is there, but its mode and time cannot be set: \(error)" }
 }

@@ -1,25 +1,25 @@
 import P2PFSCore
 import P2PFSWire
 
-/// What the receiver's side of a transfer has come to, without I/O.
+/// The receiver's state machine of a transfer, without I/O.
 ///
 /// ```
 /// greeting ──hello──▶ greeted ──offer──▶ asking ──accept()──▶ receiving ──complete──▶ completed
 /// ```
-/// A file is `examined` when its entry has come; then it is wanted, checked or refused. Of a wanted one the contents
-/// come, one file after the other, each from where it was asked for or from its start.
+/// A file is `examined` when its entry has arrived, and is then wanted, checked or refused. The contents of wanted
+/// files arrive one file after the other, each from the requested offset or from its start.
 struct ReceivingState {
-  /// What a message of the sender asks for.
+  /// The meaning of a message from the sender.
   enum Event: Sendable {
     case greeted(TransferMessage.Hello)
     case offered(TransferMessage.Offer)
-    /// To be answered by `want`, `check` or `refuse` if it is a file.
+    /// A file has to be answered with `want`, `check` or `refuse`.
     case entry(number: UInt64, TransferEntry)
     case begin(number: UInt64, offset: Int64)
-    /// Contents of the file that was begun, at `offset`.
+    /// Contents of the current file, at `offset`.
     case data(number: UInt64, offset: Int64, FrameSlice)
     case end(number: UInt64, ContentHash)
-    /// `isEcho`: the sender has stopped because of a problem that this side has named.
+    /// `isEcho`: the sender confirms a problem that this side has reported.
     case problem(TransferProblem, isEcho: Bool)
     case complete
   }
@@ -38,18 +38,18 @@ struct ReceivingState {
   private(set) var phase = Phase.greeting
   private var offer = TransferMessage.Offer()
   private var files: [UInt64: File] = [:]
-  /// The file whose contents come now.
+  /// The file whose contents are arriving.
   private var current: UInt64?
   private var entries: UInt64 = 0
   private var counts = TransferMessage.Offer()
   private var names = OfferedNames(.init())
-  /// Files under way that this side has given up on, of which the sender may not know yet.
+  /// Files in transfer that this side has given up on; the sender may not know it yet.
   private var givenUp: Set<UInt64> = []
   private var problems = 0
-  /// Those of them that are not about an entry.
+  /// Problems without an entry.
   private var skipped: UInt64 = 0
 
-  // MARK: - What the sender says
+  // MARK: - Messages of the sender
 
   mutating func heard(_ message: TransferMessage) throws(MalformedMessage) -> Event {
     switch (message, phase) {
@@ -111,7 +111,7 @@ struct ReceivingState {
     case .directory: counts.directories += 1
     case .link: counts.links += 1
     case .file(let size):
-      // Both are at most `Limits.Wire.fileSize`, half of what an Int64 holds.
+      // Neither exceeds `Limits.Wire.fileSize`, half of the range of Int64.
       counts.bytes += size
       counts.files += 1
       guard files.count < Limits.Transfer.ahead else { throw MalformedMessage("files announced too far ahead") }
@@ -124,34 +124,34 @@ struct ReceivingState {
     return entries
   }
 
-  // MARK: - What the receiver does
+  // MARK: - Actions of the receiver
 
-  /// The receiver agrees.
+  /// The receiver accepts the offer.
   mutating func accept() {
     precondition(phase == .asking)
     phase = .receiving
   }
 
-  /// The receiver asks for a file, of which it has `have` bytes.
+  /// The receiver requests a file of which it has the first `have` bytes.
   mutating func want(_ number: UInt64, have: Int64) {
     guard case .examined(let size)? = files[number] else { return }
     files[number] = .wanted(size: size, have: min(have, size))
   }
 
-  /// The receiver asks for the hash of a file.
+  /// The receiver requests the hash of a file.
   mutating func check(_ number: UInt64) {
     if case .examined? = files[number] { files[number] = .checked }
   }
 
-  /// The receiver cannot take a file that it has examined.
+  /// The receiver refuses a file that it has examined.
   mutating func refuse(_ number: UInt64) { files[number] = nil }
 
-  /// The receiver gives up on a file that it has asked for, and tells the sender.
+  /// The receiver gives up on a file that it has requested, and reports that to the sender.
   mutating func giveUp(_ number: UInt64) { if files[number] != nil { givenUp.insert(number) } }
 
-  /// How many entries were offered, and have neither come nor been named as left out.
+  /// The number of offered entries that have neither arrived nor been reported as left out.
   var missing: UInt64 { offer.entries - min(offer.entries, entries + skipped) }
 
-  /// Whether a file is under way; the sender may have given up on it meanwhile.
+  /// Whether a file is in transfer; the sender may have given up on it meanwhile.
   func isUnderWay(_ number: UInt64) -> Bool { files[number] != nil }
 }

@@ -2,16 +2,16 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// The thread that looks at what there is of an entry, in the order in which they come.
+/// The thread that compares each entry with existing files, in order of arrival.
 extension TransferReceiver {
-  /// Runs until there are no more.
+  /// Runs until there are no more entries.
   func examineAll() {
     do throws(TransferFailure) {
       while let (number, entry) = entries.pop(), isWanted { try examine(number, entry) }
     } catch {
       fail(error)
     }
-    // Nobody takes any more of them: who waits for room is not to wait for ever.
+    // No entry is taken any more: release a thread that waits for room.
     entries.close()
     examined.push(())
   }
@@ -36,7 +36,7 @@ extension TransferReceiver {
     let answer: TransferTarget.Answer
     do {
       answer = try target.examine(entry.path, size: size) {
-        // Asked for while contents are hashed.
+        // Called while contents are hashed.
         progress.turn(to: entry.path.bytes, .checking)
         return isWanted
       }
@@ -46,8 +46,8 @@ extension TransferReceiver {
       shared.withLock { $0.state.refuse(number) }
       return try refuse(number, entry.path, EntryRefusal.reason(of: error))
     }
-    // Known before it is asked for, since the answer may be there before this returns. Unless the sender has named it as
-    // left out meanwhile.
+    // Recorded before the request is sent, since the answer may arrive before this returns. The sender may have
+    // reported the file as left out meanwhile.
     switch answer {
     case .want(let beginning):
       let isUnderWay = shared.withLock { shared in

@@ -6,17 +6,17 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// Receives what a `TransferSender` sends: one thread takes what comes and writes contents, another one looks at what
-/// is there already, so that hashing a large file holds up nothing that comes meanwhile.
+/// Receives the files that a `TransferSender` sends. One thread receives messages and writes contents, another one
+/// examines existing files, so that hashing a large file does not delay arriving data.
 package final class TransferReceiver: Sendable {
   /// The user's answer to an offer.
   package enum Decision: Sendable {
     case accept
-    /// The sender is told this.
+    /// The reason that is sent to the sender.
     case decline(String)
   }
 
-  /// A file that was asked for.
+  /// A file that was requested.
   enum Awaited {
     case contents(TransferEntry, TransferTarget.Beginning)
     case hash(TransferEntry, ContentHash)
@@ -43,28 +43,28 @@ package final class TransferReceiver: Sendable {
   private let report: @Sendable (TransferProblem) -> Void
   let shared = Mutex(Shared())
   let entries = BlockingQueue<(UInt64, TransferEntry)>(limit: Limits.Transfer.ahead)
-  /// Says that all entries were examined.
+  /// Signals that all entries were examined.
   let examined = BlockingQueue<Void>(limit: 1)
   private let problems = Atomic<UInt64>(0)
 
-  // Of the examining thread alone until `examined` says so, then of the other one.
+  // Used by the examining thread only until `examined` is signalled, then by the receiving thread only.
   nonisolated(unsafe) var directories = DirectoryTable()
-  // All below: of the receiving thread alone.
+  // All below: used by the receiving thread only.
   private nonisolated(unsafe) var filesystems = FilesystemTable()
   private nonisolated(unsafe) var part: PartFile?
   private nonisolated(unsafe) var hello: TransferMessage.Hello?
   private nonisolated(unsafe) var result = TransferResult()
-  /// Whether the sender was told the result.
+  /// Whether the result was sent.
   private nonisolated(unsafe) var isFinal = false
-  /// Bytes of the present file that the progress has.
+  /// Bytes of the current file that are counted in the progress.
   private nonisolated(unsafe) var accounted: Int64 = 0
 
   /// - Parameters:
   ///   - channel: keeps messages, and has no other user.
-  ///   - claim: who receives, in the sender's eyes.
-  ///   - patience: seconds in which the sender says its first word; it may count for long behind that.
-  ///   - decide: asks the user, on a thread of the transfer, where it may wait.
-  ///   - report: told of each problem of either side, on the transfer's threads.
+  ///   - claim: the name of this side, for the sender.
+  ///   - patience: seconds until the sender's first message; after it the sender may count for long.
+  ///   - decide: asks the user, on a thread of the transfer, where it may block.
+  ///   - report: called for each problem of either side, on the transfer's threads.
   package init(
     into target: TransferTarget, over channel: SessionChannel, claim: [UInt8], progress: TransferProgress,
     patience: Double = Limits.Transfer.opening,
@@ -80,8 +80,8 @@ package final class TransferReceiver: Sendable {
     self.report = report
   }
 
-  /// Receives everything. What has arrived is on disk when it returns; it throws with parts kept for the next time.
-  /// `SessionChannel.reset` from elsewhere ends it.
+  /// Receives all files. When it returns they are on disk; if it throws, part files are kept for the next time.
+  /// `Channel.reset` from another thread ends it.
   package func run() async throws(TransferFailure) -> TransferResult {
     FileThread.start { self.examineAll() }
     let greeting = Task {
@@ -93,12 +93,12 @@ package final class TransferReceiver: Sendable {
     entries.close()
     switch outcome {
     case .success(let result):
-      // The sender is to hear it, but all is here if it does not.
+      // The sender should get the result, but all files are here even if it does not.
       try? await channel.channel.over()
       return result
     case .failure(let failure):
       if case .refused = failure {
-        // It is being told already, by a message.
+        // The sender gets the reason in a message.
         channel.channel.finish(within: Limits.Channel.farewell)
         try? await channel.channel.over()
       } else {
@@ -116,23 +116,23 @@ package final class TransferReceiver: Sendable {
     shared.withLock { $0.failure } ?? .channel(error)
   }
 
-  /// Ends the transfer, and the waits of all threads.
+  /// Ends the transfer and the waits of all threads.
   func fail(_ failure: TransferFailure) {
     shared.withLock { if $0.failure == nil { $0.failure = failure } }
     channel.channel.reset(.failed, failure.wordForPeer)
   }
 
-  /// Whether the transfer still goes on.
+  /// Whether the transfer continues.
   var isWanted: Bool { channel.channel.failure == nil }
 
-  /// An entry cannot be had; the whole transfer cannot if the next would meet the same.
+  /// Gives up on an entry, or on the whole transfer if the next entry would fail with the same error.
   func refuse(_ number: UInt64, _ path: Path, _ error: any Error) throws(TransferFailure) {
     let reason = EntryRefusal.reason(of: error)
     if EntryRefusal.isFatal(error) { throw .local("\(String(pathBytes: path.bytes)): \(reason)") }
     try refuse(number, path, reason)
   }
 
-  /// Names a problem on both sides.
+  /// Reports a problem on both sides.
   func refuse(_ number: UInt64, _ path: Path, _ reason: String) throws(TransferFailure) {
     let problem = TransferProblem(number: number, path: path.bytes, reason: reason)
     note(problem)
@@ -149,12 +149,12 @@ package final class TransferReceiver: Sendable {
   private func receiveAll() throws(TransferFailure) -> TransferResult {
     defer {
       filesystems.close()
-      // Its lock goes with it.
+      // The lock ends with the object.
       part = nil
     }
-    // If the channel is over already, what has come on it says why.
+    // If the channel has failed already, the messages that have arrived on it give the reason.
     try? say(.hello(.init(sends: false, claim: claim)))
-    // What is found there, and directories and links, are to be on disk as well in the end.
+    // Existing files, directories and links have to be on disk at the end as well.
     if let root = try? target.directory.open(.root, [.read]) { note(root) }
     do {
       while let piece = try channel.next() {
@@ -167,7 +167,7 @@ package final class TransferReceiver: Sendable {
     } catch let error as TransferFailure {
       throw error
     } catch let error as SessionChannelError {
-      // When the result was said, the rest is courtesy.
+      // The result was sent; errors after that do not matter.
       if isFinal { return result }
       throw failure(or: error)
     } catch {
@@ -192,7 +192,7 @@ package final class TransferReceiver: Sendable {
     case .data(let number, let offset, let slice):
       progress.move(slice.count)
       accounted += Int64(slice.count)
-      // Without a part it has failed here, and the sender does not know yet.
+      // Without a part file it has failed here, and the sender does not know yet.
       guard let part, part.number == number else { return }
       do throws(Errno) { try part.write(slice, at: offset) } catch {
         self.part = nil
@@ -211,7 +211,7 @@ package final class TransferReceiver: Sendable {
     switch decide(offer, hello?.claim ?? []) {
     case .accept:
       if let shortage = target.shortage(for: offer, while: { isWanted }) {
-        // How much is free is nobody else's business.
+        // Do not reveal free disk space to the sender.
         try say(.decline("not enough space"))
         throw .refused(shortage)
       }
@@ -237,7 +237,7 @@ package final class TransferReceiver: Sendable {
     }
   }
 
-  /// A file that is being sent cannot be had.
+  /// Gives up on a file that is being sent.
   private func giveUp(_ number: UInt64, _ path: Path, _ error: any Error) throws(TransferFailure) {
     shared.withLock { $0.state.giveUp(number) }
     try refuse(number, path, error)
@@ -252,7 +252,7 @@ package final class TransferReceiver: Sendable {
         accounted = 0
         guard ours == hash else { throw EntryRefusal.differs }
       case .contents:
-        // Without a part it was given up on.
+        // Without a part file it was given up.
         guard let part, part.number == number else { return }
         self.part = nil
         if let lack = try part.finish(hash, synchronizing: &filesystems) {
@@ -268,7 +268,7 @@ package final class TransferReceiver: Sendable {
     if case .file(let size) = awaited.entry.kind { result.bytes += size }
   }
 
-  /// A file is dealt with, in whatever way.
+  /// A file is complete or given up.
   private func pass(_ entry: TransferEntry) {
     if case .file(let size) = entry.kind { progress.find(max(0, size - accounted)) }
     accounted = 0
@@ -300,7 +300,7 @@ package final class TransferReceiver: Sendable {
     channel.channel.finish(within: Limits.Transfer.farewell)
   }
 
-  /// The filesystem of an open directory is to be on disk in the end.
+  /// Has the filesystem of an open directory synced at the end.
   private func note(_ directory: borrowing Descriptor) {
     guard let device = try? target.directory.attributes(of: directory).identity.device else { return }
     try? filesystems.note(device, directory)
@@ -308,7 +308,7 @@ package final class TransferReceiver: Sendable {
 }
 
 extension SessionChannel {
-  /// Says the end, and gives up on a peer that does not say its own in time.
+  /// Ends this direction of the channel, and gives up on a peer that does not end its own in time.
   func finish(within seconds: Double) {
     finish()
     Task { [weak self] in

@@ -3,22 +3,22 @@ import P2PFSExport
 import SystemPackage
 import P2PFSWire
 
-/// Whether an offer fits.
+/// Whether an offer fits on the disk.
 extension TransferTarget {
-  /// Whether `offer` fits onto the disk, as far as that is known beforehand; else what to tell the user. It looks at what
-  /// is there already, so it is for an offer that the user wants.
+  /// nil if `offer` fits on the disk, as far as that is known beforehand; otherwise the text for the user. It examines
+  /// existing files, so call it only for an offer that the user has accepted.
   func shortage(for offer: TransferMessage.Offer, while isWanted: () -> Bool) -> String? {
     guard let statistics = try? directory.statistics(at: .root) else { return nil }
     let free = statistics.availableBlocks.multipliedReportingOverflow(by: statistics.fragmentSize)
     guard !free.overflow, free.partialValue < UInt64(offer.bytes) else { return nil }
-    // Some of it may be there from before; of what is not named we cannot know.
+    // Some of the files may be there already; those that are not named are unknown.
     guard offer.tops == UInt64(offer.names.count) else { return nil }
     guard let present = bytesPresent(of: offer.names, while: isWanted) else { return nil }
     guard present < UInt64(offer.bytes) - free.partialValue else { return nil }
     return "not enough space: \(offer.bytes) bytes are offered, \(free.partialValue) are free"
   }
 
-  /// Bytes of files below these names; nil if that is too much to look at.
+  /// Bytes of the files below these names; nil if there are too many to examine.
   private func bytesPresent(of names: [[UInt8]], while isWanted: () -> Bool) -> UInt64? {
     var bytes: UInt64 = 0
     var seen = 0
@@ -32,7 +32,7 @@ extension TransferTarget {
       guard let attributes = try? directory.attributes(at: path) else { continue }
       switch attributes.type {
       case .regular:
-        // What it takes on disk: a hole takes nothing.
+        // The space on disk: a hole needs none.
         let (sum, overflow) = bytes.addingReportingOverflow(min(attributes.blocks &* 512, UInt64(attributes.size)))
         guard !overflow else { return nil }
         bytes = sum

@@ -5,61 +5,62 @@ import Glibc
 package import SystemPackage
 import P2PFSWire
 
-/// The directory into which a transfer goes, with what is there already.
+/// The directory into which files are received, with its existing contents.
 ///
-/// Files grow under a name of their own (`PartName`) and get theirs when they are complete and checked. Used by the
-/// thread that examines entries and by the one that writes contents: what both touch is each in one place only.
+/// Files are written under a name of their own (`PartName`) and renamed when they are complete and verified. Used by
+/// the examining thread and by the writing thread; no state is shared between them.
 ///
-/// Others may have names beside ours, as in /tmp. So a part is one that this user owns and nobody else may write, by its
-/// open file and not by its name; and whether a name leads to what was received is looked at once it has it.
+/// Other users may create names beside ours, as in /tmp. So a part file is one that this user owns and no other may
+/// write, judged by its open file and not by its name; and after the rename the name is checked to lead to the received
+/// file.
 package final class TransferTarget: Sendable {
   let directory: ConfinedDirectory
   let overwrites: Bool
-  /// What the user takes from the permissions of everything that is made: the sender's are a wish.
+  /// The umask of the user, applied to everything that is created: the permissions of the sender are a request.
   private let umask: UInt32
 
   /// The directory at `path` (`String.pathBytes`).
   /// - Parameters:
-  ///   - overwrites: whether files that are there and differ are replaced.
-  ///   - umask: nil: the process' own.
-  /// - Throws: what is wrong with it.
+  ///   - overwrites: whether existing files that differ are replaced.
+  ///   - umask: nil: that of the process.
+  /// - Throws: why the directory cannot be used.
   package init(_ path: String, overwrites: Bool, umask: UInt32? = nil) throws(Errno) {
     directory = try ConfinedDirectory(path.filePath)
     self.overwrites = overwrites
-    self.umask = umask ?? Umask.ofProcess
+    self.umask = umask ?? ProcessUmask.ofProcess
   }
 
   /// The permissions that an entry gets.
   func mode(of entry: TransferEntry) -> UInt32 { entry.mode & ~umask }
 
-  /// What to ask the sender about a file that is offered.
+  /// The receiver's answer to an offered file.
   enum Answer {
-    /// It is wanted, from where it ends here.
+    /// Request it from the end of the existing data.
     case want(Beginning)
-    /// A file of this size is there: it is the same if the sender's hash is this one.
+    /// A file of this size exists: it is the same if the sender's hash is this one.
     case check(ContentHash)
   }
 
-  /// What there is of a file already.
+  /// The existing data of a file.
   struct Beginning: Sendable {
-    /// Where the file grows.
+    /// The path of the part file.
     var part: Path
     var have: Int64 = 0
-    /// Of these bytes; more are to be appended, by one thread.
+    /// The digest of these bytes; more are appended by one thread.
     var digest: Digest?
-    /// What the digest says of these bytes alone.
+    /// The hash of these bytes alone.
     var hash: ContentHash?
-    /// The file that has them.
+    /// The file that contains them.
     var device: UInt64 = 0
     var inode: UInt64 = 0
-    /// It is the whole file, under its own name.
+    /// Whether it is the whole file, under its own name.
     var isInPlace = false
   }
 
   // MARK: - Examining
 
-  /// Looks at what there is of the file at `path`, and hashes it while that `isWanted`.
-  /// - Throws: an `Errno` or a `EntryRefusal`, why it cannot be had; `ECANCELED` if it is not wanted any more.
+  /// Finds the existing data of the file at `path`, and hashes it as long as `isWanted` returns true.
+  /// - Throws: an `Errno` or an `EntryRefusal` if the file cannot be received; `ECANCELED` if `isWanted` returned false.
   func examine(_ path: Path, size: Int64, while isWanted: () -> Bool) throws -> Answer {
     guard !PartName.isIn(path) else { throw EntryRefusal.isForParts }
     let existing = try attributes(at: path)
@@ -71,12 +72,12 @@ package final class TransferTarget: Sendable {
     default: throw EntryRefusal.isElse
     }
     let isThere = existing?.type == .regular && existing?.size == size
-    // Of an empty file there is nothing to go on from.
+    // An empty file has no data to resume from.
     if isThere, !overwrites || size == 0 {
       let file = try directory.open(path, [.read])
       return .check(try digest(of: file, size, while: isWanted).hash)
     }
-    // A part first: what an interruption has left is more likely to be the sender's than what is to be replaced.
+    // The part file first: data left by an interruption is more likely the sender's than a file that is to be replaced.
     let (part, found) = try part(for: path)
     var beginning = Beginning(part: part)
     if let found, isPart(found), found.size > 0, found.size <= size, let file = try openOwn(part, [.read]) {
@@ -104,7 +105,7 @@ package final class TransferTarget: Sendable {
     return digest
   }
 
-  /// The attributes of what is there; nil if nothing is.
+  /// The attributes of an existing file; nil if there is none.
   func attributes(at path: Path) throws(Errno) -> Attributes? {
     do throws(Errno) { return try directory.attributes(at: path) } catch {
       guard error == .noSuchFileOrDirectory else { throw error }
@@ -114,13 +115,14 @@ package final class TransferTarget: Sendable {
 
   // MARK: - Directories and links
 
-  /// Marks a directory of ours that must be writable until it is filled, and is not to be in the end: the sticky bit,
-  /// which means nothing here and never travels. So an interruption leaves no doubt about whose permissions they are.
+  /// Marks a directory of ours that is writable while it is being filled, and read-only at the end: the sticky bit,
+  /// which means nothing here and is never sent. So it is clear after an interruption whose permissions they are.
   private static let mark: UInt32 = 0o1000
 
-  /// Makes a directory, or finds it. One that was made here lets us write to it until `DirectoryTable.settle`.
-  /// - Returns: the permissions that it is to have in the end; nil if they are not ours to change.
-  /// - Throws: an `Errno` or a `EntryRefusal`.
+  /// Creates a directory, or finds an existing one. A directory that was created here is writable until
+  /// `DirectoryTable.settle`.
+  /// - Returns: its final permissions; nil if they are not ours to change.
+  /// - Throws: an `Errno` or an `EntryRefusal`.
   func makeDirectory(_ entry: TransferEntry) throws -> UInt32? {
     guard !PartName.isIn(entry.path) else { throw EntryRefusal.isForParts }
     let wanted = mode(of: entry)
@@ -131,7 +133,7 @@ package final class TransferTarget: Sendable {
       guard try !isPlanted(entry.path) else { throw EntryRefusal.isForeign }
       let mode = existing.mode & 0o1777
       guard !isWritable, mode == meanwhile || mode == wanted else { return nil }
-      // As an interruption has left it, or a run that had settled it before the next one brought more.
+      // Left by an interruption, or by a run that had settled it before the next one added files.
       guard mode == meanwhile || (try? change(entry.path, mode: meanwhile)) != nil else { return nil }
       return wanted
     }
@@ -139,12 +141,12 @@ package final class TransferTarget: Sendable {
       guard error == .fileExists else { throw error }
       return nil
     }
-    // Where there are no modes, that is told in the end.
+    // On filesystems without modes this is reported at the end.
     _ = try? change(entry.path, mode: meanwhile)
     return wanted
   }
 
-  /// Whether the directory at `path` is another user's, in a place where everybody may put something.
+  /// Whether the directory at `path` is another user's, in a place where every user may create files.
   private func isPlanted(_ path: Path) throws(Errno) -> Bool {
     let own = try directory.ownership(at: path)
     guard own.user != geteuid(), own.user != 0, let (parent, _) = path.parentAndName else { return false }
@@ -155,8 +157,8 @@ package final class TransferTarget: Sendable {
     _ = try directory.change(path, AttributeChanges(mode: mode))
   }
 
-  /// Makes a symbolic link, or finds it.
-  /// - Throws: an `Errno` or a `EntryRefusal`.
+  /// Creates a symbolic link, or finds an existing one.
+  /// - Throws: an `Errno` or an `EntryRefusal`.
   func makeLink(_ entry: TransferEntry, to target: [UInt8]) throws {
     guard !PartName.isIn(entry.path) else { throw EntryRefusal.isForParts }
     guard let existing = try attributes(at: entry.path) else {

@@ -2,9 +2,9 @@ import P2PFSCore
 import Glibc
 import SystemPackage
 
-/// Reading and writing at a place of an open file.
+/// Positioned reads and writes of an open file.
 enum FileContents {
-  /// pread(2), again if a signal came in between; 0 at the end.
+  /// pread(2), repeated after a signal; 0 at the end of the file.
   static func read(_ file: CInt, into buffer: UnsafeMutableRawBufferPointer, at offset: Int64) throws(Errno) -> Int {
     while true {
       let count = pread(file, buffer.baseAddress, buffer.count, off_t(offset))
@@ -13,13 +13,13 @@ enum FileContents {
     }
   }
 
-  /// Whether nothing can be read at `offset`.
+  /// Whether the file ends at or before `offset`.
   static func isEnd(_ file: CInt, _ offset: Int64) throws(Errno) -> Bool {
     var byte: UInt8 = 0
     return try withUnsafeMutableBytes(of: &byte) { byte throws(Errno) in try read(file, into: byte, at: offset) } == 0
   }
 
-  /// pwrite(2), until all is written.
+  /// pwrite(2), repeated until all bytes are written.
   static func write(_ file: CInt, _ bytes: UnsafeRawBufferPointer, at offset: Int64) throws(Errno) {
     var written = 0
     while written < bytes.count {
@@ -34,7 +34,7 @@ enum FileContents {
   }
 
   /// Hashes the first `count` bytes of a file; false if it has fewer.
-  /// - Throws: `ECANCELED` once `isWanted` says no, which is asked for each buffer.
+  /// - Throws: `ECANCELED` once `isWanted` returns false; it is called for each buffer.
   static func hash(
     _ file: CInt, upTo count: Int64, into digest: Digest, while isWanted: () -> Bool
   ) throws(Errno) -> Bool {

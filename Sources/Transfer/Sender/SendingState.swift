@@ -1,25 +1,25 @@
 import P2PFSCore
 import P2PFSWire
 
-/// What the sender's side of a transfer has come to, without I/O.
+/// The sender's state machine of a transfer, without I/O.
 ///
 /// ```
 /// greeting ──hello──▶ offering ──accept──▶ sending ──complete──▶ completed ──result──▶ over
 ///                         └─────decline──────────────────────────────────────────────▶ over
 /// ```
-/// An entry that is a file is `offered`, then `wanted` by the receiver or to be checked, and settled by the end of its
-/// contents, or by a problem of either side. At most `Limits.Transfer.ahead` files are unsettled.
+/// An entry that is a file is `offered`, then wanted or checked by the receiver, and settled by the end of its contents
+/// or a problem of either side. At most `Limits.Transfer.ahead` files are unsettled.
 struct SendingState {
-  /// What a message of the receiver asks for.
+  /// The meaning of a message from the receiver.
   enum Event: Sendable {
     case greeted(TransferMessage.Hello)
     case accepted
     case declined(String)
-    /// Send the file from `have` on if the hash of what lies before is `hash`, else all of it.
+    /// Send the file from `have` on if the hash of its first `have` bytes is `hash`, otherwise all of it.
     case want(number: UInt64, have: Int64, hash: ContentHash?)
     /// Send the hash of the file.
     case check(number: UInt64)
-    /// `isAnswer`: it takes the place of `want` or `check`.
+    /// `isAnswer`: it answers an entry in place of `want` or `check`.
     case problem(TransferProblem, isAnswer: Bool)
     case result(TransferResult)
   }
@@ -42,10 +42,10 @@ struct SendingState {
   private var counts = TransferMessage.Offer()
   private var problems: UInt64 = 0
 
-  /// How many files are offered and not settled.
+  /// The number of files that are announced and not settled.
   var unsettledCount: Int { unsettled.count }
 
-  // MARK: - What the receiver says
+  // MARK: - Messages of the receiver
 
   mutating func heard(_ message: TransferMessage) throws(MalformedMessage) -> Event {
     switch (message, phase) {
@@ -92,12 +92,12 @@ struct SendingState {
     return file.size
   }
 
-  // MARK: - What the sender does
+  // MARK: - Actions of the sender
 
-  /// What is offered is known, and told. The receiver may have agreed before.
+  /// The sender has counted its files and sent the offer. The receiver may have accepted before.
   mutating func offer(_ offer: TransferMessage.Offer) { self.offer = offer }
 
-  /// The number of the next entry; nil if it is more than was offered. Only with room: `unsettledCount` below
+  /// The number of the next entry; nil if it exceeds the offer. Requires room: `unsettledCount` below
   /// `Limits.Transfer.ahead`.
   mutating func announce(_ entry: TransferEntry) -> UInt64? {
     precondition(phase == .sending)
@@ -119,16 +119,16 @@ struct SendingState {
     return entries
   }
 
-  /// How many entries were offered, and neither announced nor among so many that were `skipped`.
+  /// The number of offered entries that were neither announced nor are among the `skipped` ones.
   func missing(besides skipped: UInt64) -> UInt64 { offer.entries - min(offer.entries, entries + skipped) }
 
   /// Whether the receiver has given up on a file that is being sent.
   func isRefused(_ number: UInt64) -> Bool { unsettled[number]?.isRefused ?? true }
 
-  /// The end of a file has been sent, or a problem instead.
+  /// The end of a file, or a problem in its place, has been sent.
   mutating func settle(_ number: UInt64) { unsettled[number] = nil }
 
-  /// All was sent.
+  /// All requested files have been sent.
   mutating func complete() {
     precondition(phase == .sending && unsettled.isEmpty)
     phase = .completed

@@ -4,9 +4,9 @@ import Glibc
 import SystemPackage
 import P2PFSWire
 
-/// The contents of one file, on the sending thread.
+/// Sends the contents of one file, on the sending thread.
 extension TransferSender {
-  /// What became of a file.
+  /// The outcome for one file.
   enum Outcome {
     case ended(ContentHash)
     case failed(String)
@@ -27,13 +27,13 @@ extension TransferSender {
       else { return .failed(Self.changed) }
       return .ended(digest.hash)
     } catch {
-      // Not the file's fault: the transfer is over.
+      // Not an error of the file: the transfer has ended.
       if error == .canceled { throw end }
       return .failed("\(error)")
     }
   }
 
-  /// Sends a file from where the receiver has it, if what lies before is the same here, else from its start.
+  /// Sends a file from the offset of the receiver if the data before it is the same here, otherwise from the start.
   func contents(
     _ number: UInt64, _ place: TransferSource.Place, have: Int64, hash: ContentHash?
   ) throws(TransferFailure) -> Outcome {
@@ -63,7 +63,7 @@ extension TransferSender {
         offset += Int64(count)
         progress.move(count)
       }
-      // What was sent is the file only if nobody has written to it meanwhile.
+      // The data that was sent is the file only if no process has written to it meanwhile.
       guard try source.isUnchanged(file, place) else { return .failed(Self.changed) }
       return .ended(digest.hash)
     } catch Errno.canceled {

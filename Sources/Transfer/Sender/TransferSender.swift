@@ -6,13 +6,13 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// Sends what a `TransferSource` holds over a channel: one thread walks, reads and sends, another one receives.
+/// Sends the files of a `TransferSource` over a channel: one thread walks, reads and sends, another one receives.
 package final class TransferSender: Sendable {
-  /// How it ended.
+  /// The outcome of the transfer.
   package struct Summary: Sendable {
-    /// What is there and checked, as the receiver says.
+    /// The files that are there and verified, as reported by the receiver.
     package var result: TransferResult
-    /// What was not sent, and what the receiver could not take.
+    /// Files that were not sent, and those that the receiver refused.
     package var problems: UInt64
   }
 
@@ -29,18 +29,18 @@ package final class TransferSender: Sendable {
   private let report: @Sendable (TransferProblem) -> Void
   private let patience: Double
   private let shared = Mutex(Shared())
-  /// What the receiving thread has for the sending one. As many answers as there are unsettled files, and four others.
+  /// Messages from the receiving thread to the sending thread: one for each unsettled file, and four others.
   private let events = BlockingQueue<SendingState.Event>(limit: Limits.Transfer.ahead + 4)
   private let problems = Atomic<UInt64>(0)
-  // Of the sending thread alone.
+  // Used by the sending thread only.
   private nonisolated(unsafe) var places: [UInt64: (TransferSource.Place, TransferEntry)] = [:]
 
   /// - Parameters:
   ///   - channel: keeps messages, and has no other user.
   ///   - count: of this source; it need not have ended, and is stopped with the transfer.
-  ///   - claim: who sends, in the receiver's eyes.
-  ///   - patience: seconds in which the receiver says its first word; its user may take long to agree behind that.
-  ///   - report: told of each problem of either side, on the transfer's threads.
+  ///   - claim: the name of this side, for the receiver.
+  ///   - patience: seconds until the receiver's first message; after it the user may take long to agree.
+  ///   - report: called for each problem of either side, on the transfer's threads.
   package init(
     _ source: TransferSource, _ count: TransferCount, over channel: SessionChannel, claim: [UInt8],
     progress: TransferProgress, patience: Double = Limits.Transfer.opening,
@@ -55,7 +55,7 @@ package final class TransferSender: Sendable {
     self.report = report
   }
 
-  /// Sends everything, and waits for the receiver's word. `SessionChannel.reset` from elsewhere ends it.
+  /// Sends all files, and waits for the result. `Channel.reset` from another thread ends it.
   package func run() async throws(TransferFailure) -> Summary {
     FileThread.start { self.receiveAll() }
     channel.channel.whenOver { [count] in count.stop() }
@@ -70,11 +70,11 @@ package final class TransferSender: Sendable {
     switch outcome {
     case .success(let result):
       channel.channel.finish(within: Limits.Transfer.farewell)
-      // The receiver has said that all is there: how the channel ends does not matter any more.
+      // The receiver has confirmed that all files are there; errors of the channel do not matter any more.
       try? await channel.channel.over()
       return Summary(result: result, problems: problems.load(ordering: .relaxed))
     case .failure(let failure):
-      // A word that it will say itself, or has said; nothing happens if the channel is over.
+      // Sends the reason; does nothing if the channel is closed.
       channel.channel.reset(.failed, failure.wordForPeer)
       throw failure
     }
@@ -119,7 +119,7 @@ package final class TransferSender: Sendable {
     report(problem)
   }
 
-  /// Whether the transfer still goes on.
+  /// Whether the transfer continues.
   var isWanted: Bool { channel.channel.failure == nil }
 
   /// Whether the receiver has given up on a file.
@@ -128,7 +128,7 @@ package final class TransferSender: Sendable {
   // MARK: - The sending thread
 
   private func sendAll() throws(TransferFailure) -> TransferResult {
-    // If the channel is over already, what has come on it says why.
+    // If the channel has failed already, the messages that have arrived on it give the reason.
     try? say(.hello(.init(sends: true, claim: claim)))
     guard case .greeted(let hello) = try nextEvent() else { throw .violated("it did not greet") }
     guard hello.version == TransferMessage.version else { throw .version(hello.version) }
@@ -147,11 +147,11 @@ package final class TransferSender: Sendable {
       let isAnnounced = try announce(step, counted)
       if !isAnnounced { skipped += 1 }
       while let event = events.popIfThere() { try serve(event) }
-      // Of a directory that has come since, nothing was offered.
+      // A directory that appeared after the offer: nothing in it was offered.
       return isAnnounced
     }
     while shared.withLock({ $0.state.unsettledCount > 0 }) { try serve(nextEvent()) }
-    // The receiver counts the same, and says so itself.
+    // The receiver counts the same entries, and reports them itself.
     let missing = shared.withLock { $0.state.missing(besides: skipped) }
     if missing > 0 {
       note(TransferProblem(number: 0, path: [], reason: "\(missing) of what was offered is not there any more"))
@@ -162,7 +162,7 @@ package final class TransferSender: Sendable {
     while true {
       let event = try nextEvent()
       if case .result(let result) = event { return result }
-      // Refusals of the last files settle them before they are looked at here.
+      // Refusals of the last files settle them before they are examined here.
       guard case .problem = event else { throw .violated("it did not say how it ended") }
       try serve(event)
     }
@@ -177,7 +177,7 @@ package final class TransferSender: Sendable {
     }
   }
 
-  /// Why the transfer has ended.
+  /// The reason why the transfer has ended.
   var end: TransferFailure { shared.withLock { $0.failure } ?? .channel(channel.channel.failure ?? .cancelled) }
 
   func say(_ message: TransferMessage) throws(TransferFailure) { try send(message.piece) }
@@ -195,7 +195,7 @@ package final class TransferSender: Sendable {
     return event
   }
 
-  /// Returns false if it was left out.
+  /// Returns false if the entry was left out.
   private func announce(_ step: TransferSource.Step, _ counted: Counted) throws(TransferFailure) -> Bool {
     switch step {
     case .skipped(let path, let reason):
@@ -241,13 +241,13 @@ package final class TransferSender: Sendable {
     switch outcome {
     case .ended(let hash): try say(.end(number: number, hash: hash))
     case .failed(let reason): try skip(number, entry.path.bytes, reason)
-    // The receiver has named it itself.
+    // The receiver has reported it itself.
     case .refused: try say(.problem(TransferProblem(number: number, path: entry.path.bytes, reason: "")))
     }
     pass(entry, counted: progress.done - before)
   }
 
-  /// A file is dealt with, in whatever way.
+  /// A file is complete or given up.
   private func pass(_ entry: TransferEntry, counted: Int64 = 0) {
     if case .file(let size) = entry.kind { progress.find(size - counted) }
     progress.finishFile()

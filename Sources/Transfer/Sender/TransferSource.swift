@@ -6,40 +6,40 @@ import P2PFSSession
 import SystemPackage
 import P2PFSWire
 
-/// What is to be sent: files and directories of this computer, each under the name that the receiver sees.
+/// The files and directories of this computer that are sent, each under the name that the receiver sees.
 ///
-/// All is opened through a `ConfinedDirectory` at the parent of each, so that nothing that changes meanwhile leads
-/// elsewhere. A walk keeps the names of the directories on its way, and nothing of what it has passed.
+/// Everything is opened through a `ConfinedDirectory` at the parent of each, so that no concurrent change leads
+/// elsewhere. A walk keeps the names in the directories on its path, and nothing of those it has passed.
 package final class TransferSource: Sendable {
-  /// Something of the walk.
+  /// A step of the walk.
   enum Step {
     case entry(TransferEntry, Place)
-    /// What is not sent, and why.
+    /// An entry that is not sent, and the reason.
     case skipped(path: [UInt8], reason: String)
   }
 
-  /// Where an entry is on this computer.
+  /// The place of an entry on this computer.
   struct Place: Sendable {
-    /// Which of the paths that were given.
+    /// The index of the given path.
     let item: Int
-    /// Below the item's parent.
+    /// The path below the parent of the item.
     let path: Path
-    /// How it was when it was announced.
+    /// The attributes when the entry was announced.
     let attributes: Attributes
   }
 
   private struct Item {
     let parent: ConfinedDirectory
-    /// Its name on this computer, and what it is called there: another one if a symbolic link was named.
+    /// The name on this computer, and the name for the receiver, which differs if a symbolic link was given.
     let local: Path
     let name: Path
   }
 
   private let items: [Item]
 
-  /// What a user has named (`String.pathBytes`). A path that is a symbolic link stands for what it leads to, under the link's name; one that
-  /// ends in `/`, `.` or `..` gets the real name.
-  /// - Throws: what is wrong with a path, for the user.
+  /// The paths that a user has given (`String.pathBytes`). A path that is a symbolic link stands for its target, under
+  /// the name of the link; one that ends in `/`, `.` or `..` gets the real name.
+  /// - Throws: an error in a path, as text for the user.
   package init(_ paths: [String]) throws(TransferFailure) {
     var items: [Item] = []
     var names: Set<Path> = []
@@ -75,7 +75,7 @@ package final class TransferSource: Sendable {
       type = try found.parent.attributes(at: local).type
       isBarred = try found.parent.isBarred(local)
     } catch {
-      // What ConfinedDirectory says of a directory on such a mount.
+      // The error of ConfinedDirectory for a directory on such a mount.
       throw error == .notPermitted ? ours : failure(error)
     }
     guard !isBarred else { throw ours }
@@ -88,15 +88,16 @@ package final class TransferSource: Sendable {
 
   // MARK: - Walking
 
-  /// Calls `body` for each entry, directories before what is in them. It says whether to go into one, and ends the walk by
-  /// throwing.
+  /// Calls `body` for each entry, a directory before its contents. `body` decides whether to enter a directory, and
+  /// ends the walk by throwing.
   func walk(_ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
     for index in items.indices { try walk(index, body) }
   }
 
   private func walk(_ index: Int, _ body: (Step) throws(TransferFailure) -> Bool) throws(TransferFailure) {
     let item = items[index]
-    // Each level: a directory on this computer and there, and the names in it that are still to be visited, last first.
+    // For each level: a directory on this computer and its path there, and the names in it that are not visited yet,
+    // last first.
     var levels: [(local: Path, name: Path, rest: [[UInt8]])] = []
     func enter(_ local: Path, _ name: Path) throws(TransferFailure) {
       let step = step(index, local, name)
@@ -124,7 +125,7 @@ package final class TransferSource: Sendable {
     try item.parent.names(in: path, limit: Limits.Transfer.entries).reversed()
   }
 
-  /// What is there now.
+  /// The present state of an entry.
   private func step(_ index: Int, _ local: Path, _ name: Path) -> Step {
     let parent = items[index].parent
     func skipped(_ reason: String) -> Step { .skipped(path: name.bytes, reason: reason) }
@@ -153,8 +154,8 @@ package final class TransferSource: Sendable {
     }
   }
 
-  /// Counts what is there now, while that `isWanted`, which is asked for each entry.
-  /// - Throws: if it is more than can be sent at once, or not wanted any more.
+  /// Counts the present files as long as `isWanted` returns true; it is called for each entry.
+  /// - Throws: if there are more entries than one transfer may have, or `isWanted` returned false.
   func count(while isWanted: () -> Bool = { true }) throws(TransferFailure) -> Counted {
     var counted = Counted(names: items.map(\.name.bytes))
     try walk { step throws(TransferFailure) in
@@ -168,8 +169,8 @@ package final class TransferSource: Sendable {
   /// Opens a file of the walk.
   func open(_ place: Place) throws(Errno) -> Descriptor { try items[place.item].parent.open(place.path, [.read]) }
 
-  /// Whether an open file is what was announced, and ends where it says. Files of the kernel, as in /proc, say that they
-  /// have no bytes, and have some.
+  /// Whether an open file is the announced one, and ends at its size. Files of the kernel, as in /proc, have a size of
+  /// 0 and contents all the same.
   func isAnnounced(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
     guard try isUnchanged(file, place) else { return false }
     return try FileContents.isEnd(file.rawValue, place.attributes.size)
@@ -178,7 +179,7 @@ package final class TransferSource: Sendable {
   /// Whether an open file is still as it was announced.
   func isUnchanged(_ file: borrowing Descriptor, _ place: Place) throws(Errno) -> Bool {
     let now = try items[place.item].parent.attributes(of: file)
-    // Not the time of the inode's change: a new link or mode leaves the contents as they are.
+    // Not the change time: a new link or mode leaves the contents unchanged.
     return now.size == place.attributes.size && now.modified == place.attributes.modified
       && now.identity == place.attributes.identity
   }

@@ -60,33 +60,12 @@ package struct Fingerprint: Sendable, Hashable, CustomStringConvertible {
 
   /// Parses 32 pairs of hexadecimal digits with colons between, as RFC 8122 section 5 writes them.
   package init?(parsing text: some StringProtocol) {
-    let pairs = text.utf8.split(separator: UInt8(ascii: ":"), maxSplits: 33, omittingEmptySubsequences: false)
-    guard pairs.count == 32 else { return nil }
-    var bytes: [UInt8] = []
-    for pair in pairs {
-      let digits = Array(pair)
-      guard digits.count == 2, let high = Self.digit(digits[0]), let low = Self.digit(digits[1]) else { return nil }
-      bytes.append(high << 4 | low)
+    let pairs = text.split(separator: ":", maxSplits: 33, omittingEmptySubsequences: false)
+    guard pairs.count == 32, pairs.allSatisfy({ $0.utf8.count == 2 }), let bytes = Hex.decode(pairs.joined()) else {
+      return nil
     }
     self.bytes = bytes
   }
 
-  private static func digit(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case 0x30...0x39: byte - 0x30
-    case 0x41...0x46: byte - 0x41 + 10
-    case 0x61...0x66: byte - 0x61 + 10
-    default: nil
-    }
-  }
-
-  package var description: String {
-    let digits = Array("0123456789ABCDEF".utf8)
-    var text: [UInt8] = []
-    for byte in bytes {
-      if !text.isEmpty { text.append(UInt8(ascii: ":")) }
-      text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-    }
-    return String(decoding: text, as: UTF8.self)
-  }
+  package var description: String { bytes.map { Hex.encode([$0], uppercase: true) }.joined(separator: ":") }
 }

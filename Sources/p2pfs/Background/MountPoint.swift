@@ -44,27 +44,11 @@ struct MountPoint {
     path = String(path: target)
   }
 
-  /// The type of the filesystem mounted here last, as /proc/self/mountinfo has it; nil if none.
-  private var type: String? {
-    guard let file = fopen("/proc/self/mountinfo", "re") else { return nil }
-    defer { fclose(file) }
-    var line: UnsafeMutablePointer<CChar>?
-    var capacity = 0
-    defer { free(line) }
-    var found: String?
-    while getline(&line, &capacity, file) > 0, let text = line.map({ String(path: $0) }) {
-      // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue (proc_pid_mountinfo(5))
-      let fields = text.split(separator: " ")
-      guard fields.count > 6, MountPoint.unescaped(fields[4]).utf8.elementsEqual(path.utf8),
-        let separator = fields.firstIndex(of: "-"), separator + 1 < fields.count
-      else { continue }
-      found = String(fields[separator + 1])
-    }
-    return found
-  }
+  /// The filesystem that was mounted here last; nil if none.
+  private var mounted: MountInfo.Entry? { MountInfo().visible(at: path) }
 
-  var isMounted: Bool { type != nil }
-  var isP2PFS: Bool { type == "fuse.p2pfs" }
+  var isMounted: Bool { mounted != nil }
+  var isP2PFS: Bool { mounted?.type == "fuse.p2pfs" }
 
   /// Unmounts at once, whatever still uses it.
   func detach() throws(Failure) {
@@ -89,25 +73,6 @@ struct MountPoint {
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
     return (status >> 8) & 0xff
-  }
-
-  /// Undoes the octal escapes of /proc/self/mountinfo.
-  private static func unescaped(_ field: Substring) -> String {
-    let bytes = String(field).pathBytes
-    var result: [UInt8] = []
-    var index = 0
-    while index < bytes.count {
-      if bytes[index] == UInt8(ascii: "\\"), index + 3 < bytes.count,
-        let byte = UInt8(String(decoding: bytes[(index + 1)...(index + 3)], as: UTF8.self), radix: 8)
-      {
-        result.append(byte)
-        index += 4
-      } else {
-        result.append(bytes[index])
-        index += 1
-      }
-    }
-    return String(pathBytes: result)
   }
 }
 

@@ -103,12 +103,16 @@ struct ExportCommand: AsyncParsableCommand {
       return MountBack(point, common)
     }
 
+    // Before the port is chosen: the export before may be on its way out, and still have it.
+    let memory = once ? nil : ExportMemory(of: key)
+    // It is let go of when all that the next one takes over is given back.
+    defer { withExtendedLifetime(memory) {} }
     let ownHost = try LocalAddress.shown(address)
     var ownServer: SignalServer?
     var server = try Settings.server(flag: signal, code: given?.server)
     var shown = server
     if server == nil {
-      let wanted = HostedRoom.rememberedPort(of: key).flatMap(UInt16.init(exactly:))
+      let wanted = memory?.port
       let own = try await SignalServer.own(port: wanted)
       if let wanted, wanted != own.port {
         Console.say(
@@ -121,8 +125,14 @@ struct ExportCommand: AsyncParsableCommand {
     }
     guard let server, let shown else { preconditionFailure("one of both was taken") }
 
-    var configuration = HostedRoom.Configuration(directory: key)
-    if let share { configuration.makeResponder = { share.session(for: $0) } }
+    var configuration = HostedRoom.Configuration(memory: memory)
+    if let share {
+      configuration.makeResponder = { share.session(for: $0) }
+      configuration.isShortOfFiles = { share.isShortOfFiles }
+    }
+    if memory == nil, !once {
+      common.say("Another export of the same runs, or nothing can be kept here: this one has a code of its own.")
+    }
     if let forwards {
       configuration.onChannel = { channel, session in
         if !forwards.accept(channel, of: session) { channel.reset(.refused, "it takes no channels of this name") }
@@ -210,7 +220,11 @@ private struct Reporter: Sendable {
     case .away: common.say("A guest's connection is lost; it may come back.")
     case .back(let path): common.say("The guest is back: \(describe(path, 0)).")
     case .left: common.say("A guest has left.")
-    case .signalingLost(let why): Console.say("The signaling server is gone: \(Console.escaped(why)) Trying again.")
+    case .signalingAwaited(let why):
+      Console.say(
+        "There is no signaling server yet at \(server). \(Console.sentence(why)) Trying again, since guests that were "
+          + "here may come back; Ctrl-C ends it.")
+    case .signalingLost(let why): Console.say("The signaling server is gone. \(Console.sentence(why)) Trying again.")
     case .signalingBack: common.say("The signaling server is back.")
     }
   }

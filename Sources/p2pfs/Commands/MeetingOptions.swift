@@ -147,7 +147,8 @@ struct CommandMeeting {
         case .codePaused(let seconds): Console.say(CodePause.text(seconds: seconds))
         case .away: common.say("The connection is lost; making it again.")
         case .back: common.say("Connected again.")
-        case .signalingLost(let why): Console.say("The signaling server is gone: \(Console.escaped(why)) Trying again.")
+        case .signalingLost(let why):
+          Console.say("The signaling server is gone. \(Console.sentence(why)) Trying again.")
         case .signalingBack: common.say("The signaling server is back.")
         }
       }

@@ -6,7 +6,7 @@ extension CompletionKind {
   /// Where p2pfs has mounted something. Names that are no UTF-8 cannot be written by ArgumentParser.
   static var mounted: CompletionKind {
     .custom { _, _, _ in
-      MountTable().entries.filter { $0.type == "fuse.p2pfs" }.compactMap { completion($0.mountpoint) }
+      MountInfo().entries.filter { $0.type == "fuse.p2pfs" }.compactMap { completion($0.mountpoint) }
     }
   }
 

@@ -77,6 +77,9 @@ enum Console {
   /// What a peer or a server named, made safe for a terminal: control characters are shown escaped.
   static func escaped(_ text: String) -> String { text.escaped }
 
+  /// As `escaped`, with a full stop at the end if there is none.
+  static func sentence(_ text: String) -> String { escaped(text) + (text.hasSuffix(".") ? "" : ".") }
+
   private static func write(_ text: String, to descriptor: Int32) {
     var bytes = Array(text.showingBytes.utf8)[...]
     while !bytes.isEmpty {

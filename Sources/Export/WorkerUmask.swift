@@ -5,7 +5,7 @@ import SystemPackage
 
 /// The umask(2) of the program that a request comes from. The kernel applies it, since only that knows the default ACL
 /// of a directory, which takes its place (acl(5)).
-enum Umask {
+enum WorkerUmask {
   /// Whether the workers share one umask, of 0, since each may not have its own (filters of containers).
   static let isShared = Atomic(false)
 

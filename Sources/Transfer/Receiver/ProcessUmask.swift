@@ -1,8 +1,8 @@
 import Glibc
 
-/// The process' mask of permissions.
-enum Umask {
-  /// As /proc tells it: umask(2) can only be asked by changing it, for all threads.
+/// The umask of the process.
+enum ProcessUmask {
+  /// Read from /proc: umask(2) can only be read by changing it, for all threads.
   static var ofProcess: UInt32 {
     guard let file = fopen("/proc/self/status", "re") else { return fallback }
     defer { fclose(file) }
@@ -16,6 +16,6 @@ enum Umask {
     return fallback
   }
 
-  /// What most users have, where /proc is hidden.
+  /// The usual umask, for systems that hide /proc.
   private static let fallback: UInt32 = 0o022
 }

@@ -1,0 +1,49 @@
+import P2PFSCore
+import Logging
+package import P2PFSSession
+
+/// Guests that are away: what they keep, and for how long (`Absences`).
+extension HostedRoom {
+  /// Who is away.
+  func absences(now: Instant = .now) -> Absences {
+    Absences(
+      guests.values.map { guest in
+        let isAway = !guest.session.isOnline
+        return Absences.Guest(
+          identity: guest.session.identity, away: isAway ? guest.awaySince.map { now.seconds(since: $0) } : nil,
+          isHolding: guest.wasOnline, holdsFiles: guest.responder?.holdsSharedFiles ?? false,
+          holdsMemory: guest.allowance != .least)
+      })
+  }
+
+  /// Gives up those that were away for too long, and closes what others had open that were away for long, or that is
+  /// needed.
+  func countAbsences(now: Instant = .now) {
+    let absences = absences(now: now)
+    for guest in absences.dropped.compactMap({ guests[$0] }) {
+      guest.session.end()
+      forget(guest)
+    }
+    for guest in absences.resting.compactMap({ guests[$0] }) { rest(guest) }
+    // One at a time: it may be enough.
+    if configuration.isShortOfFiles?() ?? false, let guest = self.absences(now: now).files.flatMap({ guests[$0] }) {
+      log.debug("the files of a guest that is away are closed, since others need them")
+      rest(guest)
+    }
+    if !absences.dropped.isEmpty { save() }
+  }
+
+  /// Before a guest is taken in: it is to have more than the least memory, if guests that are away can do without.
+  func makeRoom() {
+    while pool.isScarce, let guest = absences().memory.flatMap({ guests[$0] }) { rest(guest) }
+  }
+
+  /// Closes what a guest had open that is away: its place is taken by a session that knows the guest and nothing else,
+  /// with an instance of its own, as if the exporter had been started again.
+  private func rest(_ guest: Guest) {
+    let (identity, since) = (guest.session.identity, guest.awaySince)
+    forget(guest)
+    guest.session.suspend()
+    take(identity, guest.resumption, isResting: true).awaySince = since
+  }
+}
