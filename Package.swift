@@ -139,6 +139,10 @@ let package = Package(
     tests("PipesTests", on("Core", "Wire", "Session", "Pipes") + ["Rig", system]),
     tests("MountTests", on("Core", "Wire", "Session", "Export", "FUSE", "Mount") + ["Rig", log, system]),
     tests("ForwardTests", on("Core", "Wire", "Session", "Forward") + ["Rig", nioCore]),
+    tests(
+      "CommandTests",
+      on("Core", "Pairing", "Signaling", "Transport", "Session", "Meeting", "FUSE", "Mount")
+        + ["Rig", "p2pfs", arguments, system]),
     tests("EndToEndTests", on("Core") + ["Rig", linux, system]),
   ],
   swiftLanguageModes: [.v6]

@@ -87,9 +87,49 @@ static inline int p2pfs_statx(int directory, const char *path, int flags, unsign
   return 0;
 }
 
-/// The numbers of write(2) and pwrite(2), as proc_pid_syscall(5) shows them.
-static inline long p2pfs_write_number(void) { return SYS_write; }
-static inline long p2pfs_pwrite_number(void) { return SYS_pwrite64; }
+/// Whether a system call of that number (proc_pid_syscall(5)) writes a buffer of the length in its third argument.
+static inline int p2pfs_writes(long number) { return number == SYS_write || number == SYS_pwrite64; }
+/// Whether it writes the buffers that a vector names, in its second and third argument.
+static inline int p2pfs_writes_vectors(long number) {
+  return number == SYS_writev || number == SYS_pwritev || number == SYS_pwritev2;
+}
+/// The bytes of the buffers that a vector in the memory of another thread names; -1 if it cannot be read, or is none that
+/// the kernel takes (IOV_MAX).
+static inline int64_t p2pfs_vector_bytes(int thread, uint64_t address, unsigned long count) {
+  struct iovec vector[1024];
+  if (count > sizeof vector / sizeof *vector) return -1;
+  struct iovec here = {vector, count * sizeof *vector}, there = {(void *)(uintptr_t)address, count * sizeof *vector};
+  if (syscall(SYS_process_vm_readv, thread, &here, 1UL, &there, 1UL, 0UL) != (long)here.iov_len) return -1;
+  uint64_t total = 0;
+  for (unsigned long i = 0; i < count; i++) {
+    if (vector[i].iov_len > INT64_MAX - total) return -1;
+    total += vector[i].iov_len;
+  }
+  return (int64_t)total;
+}
+/// The number of bind(2), as proc_pid_syscall(5) shows it.
+static inline long p2pfs_bind_number(void) { return SYS_bind; }
+/// Whether a system call of that number (proc_pid_syscall(5)) opens a file.
+static inline int p2pfs_opens(long number) {
+#ifdef SYS_open
+  if (number == SYS_open || number == SYS_creat) return 1;
+#endif
+  return number == SYS_openat || number == SYS_openat2;
+}
+/// Whether a system call of that number changes attributes of a file that it names by a path.
+static inline int p2pfs_changes_by_path(long number) {
+  switch (number) {
+#ifdef SYS_chmod
+  case SYS_chmod: case SYS_chown: case SYS_lchown: case SYS_utime: case SYS_utimes: case SYS_futimesat:
+#endif
+  case SYS_truncate: case SYS_fchmodat:
+    return 1;
+  default:
+    return 0;
+  }
+}
+/// The numbers of the calls that do so only if they are given a path.
+static inline int p2pfs_may_change_by_path(long number) { return number == SYS_fchownat || number == SYS_utimensat; }
 
 /// CLOCK_BOOTTIME now, in nanoseconds.
 static inline uint64_t p2pfs_boot_nanoseconds(void) {

@@ -254,6 +254,9 @@ package enum Limits {
     /// Seconds for which a side that has everything waits for the other one's confirmation: longer than making a lost
     /// connection again.
     package static let farewell = 30.0
+    /// Seconds after its last start for which the side that shows a code remembers it: a working day, in which somebody
+    /// comes back to what was interrupted.
+    package static let remembered = 43_200.0
     /// Time allowed to deliver the error message before closing.
     package static let word = 1.0
     /// Problems printed on either side; the rest are counted.
@@ -495,6 +498,9 @@ package enum Limits {
 
   /// The mounted filesystem.
   package enum Mount {
+    /// Characters of what shows as the source of a mount, for which the kernel and libfuse have a page: enough for an
+    /// address and a path that one reads.
+    package static let source = 200
     /// Largest read-ahead of one open file: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608
     /// Bytes per read-ahead request: eight pieces, so that few requests cover a long link.
@@ -540,6 +546,16 @@ package enum Limits {
     package static let pinned = 1.0
     /// Seconds in which the kernel repeats another operation than open after ESTALE.
     package static let secondTry = 0.05
+    /// Seconds for which a request may wait before it is looked for processes that are killed and cannot end, since they
+    /// wait for a lock which the kernel holds for that request; and before the next look, if there is one.
+    package static let patience = 0.5
+    package static let relief = 0.1
+    /// Seconds in which a thread that was answered ESTALE for that is not answered so once more, as it may be in the same
+    /// call; those in which it asks again once there is a result (the kernel does at once, but may ask for something else
+    /// first, for which the connection may be gone again); and how many such threads there may be, at some 300 bytes.
+    package static let detour = 10.0
+    package static let settled = 120.0
+    package static let detours = 1_024
     /// Files kept open for such threads at a time; the oldest are closed for further ones.
     package static let pins = 64
     /// Symbolic links created through a mount that are remembered, so that those that lead out of the share can be
@@ -550,8 +566,9 @@ package enum Limits {
     /// Bytes of unsent writes of a killed process that are sent nevertheless: the last lines of a program that logs.
     /// More is an interrupted copy.
     package static let unsentOfKilled = 262_144
-    /// Size of a write at which the kernel may have split it: its largest request, less the start of a page.
-    package static let cutWrite = 1_048_576 - 4_095
+    /// Bytes of an append at which the kernel may have cut it: one for each of the pages of its largest request, since
+    /// each buffer of a writev(2) takes a page at least. Below that nothing is asked of /proc.
+    package static let cutAppend = 256
     /// Filesystems of the peer whose statistics are remembered.
     package static let filesystems = 64
     /// Seconds after a program has set a file's times in which pages that it changed before through a mapping are

@@ -11,7 +11,7 @@ package struct Worker: @unchecked Sendable {
   /// instead of being stopped (termios(3)). `name` has at most 15 bytes.
   package init(_ name: String, _ body: @escaping @Sendable () -> Void) {
     let (thread, result) = Worker.start(name, body)
-    precondition(result == 0, "no thread to be had: \(result)")
+    precondition(result == 0, "pthread_create failed: \(result)")
     self.thread = thread
   }
 
@@ -30,6 +30,8 @@ package struct Worker: @unchecked Sendable {
     sigfillset(&all)
     sigdelset(&all, SIGTTIN)
     sigdelset(&all, SIGTTOU)
+    // Faults of the thread itself: blocked, they would end the process without the backtrace of Swift's handler.
+    for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT] { sigdelset(&all, fault) }
     pthread_sigmask(SIG_SETMASK, &all, &before)
     var thread = pthread_t()
     let start = Unmanaged.passRetained(Start(name: name, body: body))

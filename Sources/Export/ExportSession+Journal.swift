@@ -167,7 +167,7 @@ extension ExportSession {
   /// What cannot be had any more is known as such: all that is asked of the handle ends with the same error, until it is
   /// closed.
   /// - Parameter identity: which file it was; nil: whichever is there.
-  /// - Throws: `ESTALE` if another file is there, `EIO` if none is, or the path is the root's: then it had no name.
+  /// - Throws: `ESTALE` if another file is there, or none; `EIO` if the path is the root's: then it had no name.
   func reopen(
     _ handle: Handle, _ path: Path, _ options: OpenOptions, _ identity: FileIdentity?
   ) throws(Errno) -> Attributes {
@@ -188,7 +188,7 @@ extension ExportSession {
       return attributes
     } catch {
       let isGone = error == .noSuchFileOrDirectory || error == .notDirectory
-      let error = isGone ? Errno.ioError : error
+      let error = isGone ? Errno.staleNFSFileHandle : error
       table.lay(handle, error)
       throw error
     }

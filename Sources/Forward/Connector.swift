@@ -81,7 +81,9 @@ enum Connector {
     case let error as NameLookup.Failure: return error.description
     case let error as NIOCore.ChannelError:
       if case .connectTimeout = error { return "no answer within \(Int(Limits.Forward.connect)) seconds" }
-      return "\(error)"
+      return "the connection was closed"
+    case SocketAddressError.unixDomainSocketPathTooLong: return "the path is too long for a socket"
+    case let error as SocketAddressError.UnknownHost: return "the name \(error.host) is not known"
     default: return "\(error)"
     }
   }

@@ -123,6 +123,3 @@ extension DataChannel: LinkChannel {
     attach(onMessage: { frame, _ in onMessage(frame) }, onClose: { onClose($0 == .channelClosedByPeer) })
   }
 }
-
-/// How the peer is reached, as the transport knows it.
-package typealias ConnectionPath = PeerConnection.Path

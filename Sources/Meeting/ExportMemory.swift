@@ -1,4 +1,5 @@
 import P2PFSCore
+package import P2PFSPairing
 
 /// What an export remembers from one run to the next, claimed by this process: of several exports of one folder at the
 /// same time one has it.
@@ -10,7 +11,7 @@ package final class ExportMemory: Sendable {
   let path: String
   /// What the run before has left; nil if there was none.
   let remembered: SavedExport?
-  private let claim: StateDirectory.SenderIdentity
+  private let claim: StateDirectory.Claim
 
   /// Claims what is remembered of an export.
   /// - Parameters:
@@ -29,6 +30,13 @@ package final class ExportMemory: Sendable {
     self.claim = claim
     // Only now: the export before may have written it last when it ended.
     remembered = StateDirectory.read(path).flatMap(SavedExport.init(parsing:))
+  }
+
+  /// The code of the export that has it now, whoever asks; nil if there is none.
+  package static func code(of key: String) -> Code? {
+    SavedExport.path(for: key).flatMap(StateDirectory.read).flatMap(SavedExport.init(parsing:)).flatMap {
+      try? Code(parsing: $0.code)
+    }
   }
 
   /// The port that the export's own signaling server had last time; nil if there was none.

@@ -1,6 +1,6 @@
 import P2PFSCore
 import Logging
-package import P2PFSSession
+import P2PFSSession
 
 /// Guests that are away: what they keep, and for how long (`Absences`).
 extension HostedRoom {

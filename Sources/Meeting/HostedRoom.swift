@@ -1,68 +1,13 @@
 package import P2PFSCore
 import Logging
-package import P2PFSPairing
-package import P2PFSSession
+import P2PFSPairing
+import P2PFSSession
 package import P2PFSSignaling
 import SystemPackage
-package import P2PFSTransport
+import P2PFSTransport
 
 /// The host of a room and its guests: lets guests in, serves them, and keeps their sessions while they are away.
 package actor HostedRoom {
-  /// What to share, and where to be met.
-  package struct Configuration: Sendable {
-    /// Where it is remembered, so that it can be started again with the same code and guests; nil: nothing is
-    /// remembered.
-    package var memory: ExportMemory?
-    /// Where to be met; nil: at a signaling server of our own.
-    package var server: ServerAddress?
-    /// The code to use; nil: the one remembered, or a new one.
-    package var code: Code?
-    /// Serve one guest, and end when it has left.
-    package var isOnce = false
-    /// The other side may hold the room as well: it is not reserved while the connection to the server is lost, and
-    /// `run` ends with `roomOccupied` if it is taken meanwhile.
-    package var sharesRoom = false
-    /// The other side knows the code already: when it is spent it is not replaced, and `run` ends.
-    package var keepsCode = false
-    /// Counts the wrong guesses at `code`, if it is used elsewhere, too; nil: it is not.
-    package var guesses: GuessCounter?
-    package var ice = ICEConfiguration()
-    package var client = SignalClient()
-    /// Seconds without a guest after which what is under way with it fails.
-    package var timeout = Limits.Session.timeout
-    /// Makes what serves one guest's requests for files; nil: there are none.
-    package var makeResponder: (@Sendable (SessionPlace) -> any Responder)?
-    /// Whether the open files that all guests share run out (`Share.isShortOfFiles`); nil: they never do.
-    package var isShortOfFiles: (@Sendable () -> Bool)?
-    /// Takes the channels that a guest opens (`Session.acceptChannels`); nil: there are none.
-    package var onChannel: (@Sendable (SessionChannel, Session) -> Void)?
-
-    /// A configuration with defaults.
-    package init(memory: ExportMemory? = nil, makeResponder: (@Sendable (SessionPlace) -> any Responder)? = nil) {
-      self.memory = memory
-      self.makeResponder = makeResponder
-    }
-  }
-
-  /// What the user should hear about.
-  package enum Event: Sendable {
-    /// Guests can come, with this code. `isNew`: it takes the place of one that was spent.
-    case ready(Code, isNew: Bool)
-    case wrongCode(left: Int)
-    /// After too many wrong ones `run` ends, since the code is not to be replaced.
-    case codeSpent
-    /// One more code is spent, and a new one is made only after so many seconds.
-    case codePaused(seconds: Double)
-    case arrived(Session, ConnectionPath?)
-    case away
-    case back(ConnectionPath?)
-    case left
-    /// The signaling server cannot be had at first; it is tried on, since there are guests that may come back.
-    case signalingAwaited(String)
-    case signalingLost(String)
-    case signalingBack
-  }
-
   final class Guest {
     let session: Session
     let resumption: ResumptionSecret
@@ -127,7 +72,7 @@ package actor HostedRoom {
     savePath = memory?.path
     let remembered = memory?.remembered
     let code = configuration.code ?? remembered.flatMap { try? Code(parsing: $0.code) } ?? Code.random()
-    var saved = remembered ?? SavedExport(code: code.text, token: RoomToken.random().bytes)
+    var saved = remembered ?? SavedExport(code: code.text, token: (configuration.token ?? RoomToken.random()).bytes)
     if saved.code != code.text {
       saved.code = code.text
       saved.wrongAttempts = 0
@@ -332,8 +277,9 @@ package actor HostedRoom {
     if configuration.isOnce { serving?.cancel() }
     // Before it is served: should this process be killed, the next one knows the guest.
     save()
+    guest.path = await met.link.path()
     await connect(guest, met.link)
-    report(.arrived(guest.session, await met.link.path()))
+    report(.arrived(guest.session, guest.path))
   }
 
   private func connect(_ guest: Guest, _ link: DataChannelLink) async {
@@ -387,12 +333,12 @@ package actor HostedRoom {
       if wasOnline || guest.isRestored { report(.back(guest.path)) }
     case .offline:
       if guest.awaySince == nil { guest.awaySince = Instant.now }
-      if wasOnline { report(.away) }
+      if wasOnline { report(.away(guest.path)) }
     case .expired: break
     case .over:
       forget(guest)
       save()
-      report(.left)
+      report(.left(guest.path))
     }
   }
 

@@ -3,7 +3,7 @@ import Logging
 import P2PFSPairing
 package import P2PFSSession
 import P2PFSSignaling
-import P2PFSTransport
+package import P2PFSTransport
 
 /// The guest's side of a relation with an exporter: meets it by the code, and again without it whenever the
 /// connection is lost, until the session is over.

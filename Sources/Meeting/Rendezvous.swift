@@ -1,7 +1,7 @@
 package import P2PFSCore
 package import P2PFSPairing
 package import P2PFSSession
-import P2PFSSignaling
+package import P2PFSSignaling
 package import P2PFSTransport
 
 /// How two computers meet by a code for one task: a pipe, a transfer. Whichever side comes first waits for the other.
@@ -39,6 +39,10 @@ package struct Rendezvous: Sendable {
   package var ice = ICEConfiguration()
   /// Seconds without the peer after which the task fails.
   package var timeout = Limits.Session.timeout
+  /// What lets this side take the room of its code again: it held it before, and begins by holding it. nil: it did not.
+  package var token: RoomToken?
+  /// Wrong guesses at the code that are left; nil: all.
+  package var attemptsLeft: Int?
   /// Whether a guest waits for a host that is not there yet.
   package var waits = false
   /// Serves the peer's requests for files, if something is shared.
@@ -61,16 +65,18 @@ package struct Rendezvous: Sendable {
   /// - Parameter report: called from tasks; must not block. Also during the life of the peer that is returned.
   package func meet(report: @escaping @Sendable (Event) -> Void) async throws(MeetingError) -> ConnectedPeer {
     let backoff = Backoff()
-    let guesses = GuessCounter()
+    let guesses = GuessCounter(AttemptLimit(left: attemptsLeft))
+    var mayHold = token != nil
     while true {
       backoff.begin()
-      if role != .host, let code {
+      if role != .host, !mayHold, let code {
         do throws(MeetingError) {
           return try await beGuest(code, report)
         } catch {
           guard role == .either, case .signaling(.nobodyThere) = error else { throw error }
         }
       }
+      mayHold = false
       do throws(MeetingError) {
         return try await beHost(guesses, report)
       } catch {
@@ -107,6 +113,7 @@ package struct Rendezvous: Sendable {
     var configuration = HostedRoom.Configuration()
     configuration.guesses = guesses
     configuration.code = code
+    configuration.token = token
     configuration.isOnce = true
     configuration.keepsCode = code != nil
     configuration.sharesRoom = role == .either

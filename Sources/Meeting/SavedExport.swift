@@ -55,8 +55,9 @@ struct SavedExport: Equatable {
     return lines.joined(separator: "\n") + "\n"
   }
 
-  /// Where the memory of the export of `directory` (an absolute path) lies; nil without a home.
-  static func path(for directory: String) -> String? {
+  /// Where the memory of the export of `directory` (an absolute path) lies, or what else is remembered under a text;
+  /// nil without a home.
+  static func path(_ kind: String = "exports", for directory: String) -> String? {
     // FNV-1a, 64 bits: only to tell directories apart, and the name says which is which.
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in directory.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
@@ -64,7 +65,7 @@ struct SavedExport: Equatable {
       let isPlain = (48...57).contains(byte) || (65...90).contains(byte) || (97...122).contains(byte)
       return isPlain ? Character(UnicodeScalar(byte)) : "-"
     }
-    return StateDirectory.path("exports", String(name) + "-" + String(hash, radix: 16))
+    return StateDirectory.path(kind, String(name) + "-" + String(hash, radix: 16))
   }
 
   /// The ports at which guests of this user's exports look for them, whether these run or not: whoever chooses a port

@@ -43,6 +43,13 @@ package enum StateDirectory {
     return String(decoding: bytes, as: UTF8.self)
   }
 
+  /// Seconds since a file was written, by the clock on the wall: below 0 if that was set back. nil if there is none.
+  static func age(_ path: String) -> Double? {
+    var (status, now) = (stat(), timespec())
+    guard path.withPath({ lstat($0, &status) }) == 0, clock_gettime(CLOCK_REALTIME, &now) == 0 else { return nil }
+    return Double(now.tv_sec - status.st_mtim.tv_sec)
+  }
+
   /// Replaces a file in one step, so that a crash leaves the old or the new one.
   static func write(_ text: String, to path: String) throws(Errno) {
     makeParents(of: path)
@@ -84,21 +91,48 @@ package enum StateDirectory {
   /// Claims a file for this process: nil if another one has, or the place cannot be written. The claim ends with the
   /// last reference, and with the process however it ends (flock(2)).
   /// - Parameter patience: seconds in which another process may end. Blocks so long.
-  static func claim(_ path: String, patience: Double = 0) -> SenderIdentity? {
+  static func claim(_ path: String, patience: Double = 0) -> Claim? {
     makeParents(of: path)
-    let descriptor = (path + ".lock").withPath { open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600) }
-    guard descriptor >= 0 else { return nil }
-    let claim = SenderIdentity(descriptor)
     let end = Instant.now.advanced(by: patience)
-    while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
-      guard errno == EWOULDBLOCK, Instant.now < end else { return nil }
-      usleep(50_000)
+    while true {
+      let descriptor = (path + ".lock").withPath { open($0, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600) }
+      guard descriptor >= 0 else { return nil }
+      let claim = Claim(descriptor)
+      while flock(descriptor, LOCK_EX | LOCK_NB) != 0 {
+        guard errno == EWOULDBLOCK, Instant.now < end else { return nil }
+        usleep(50_000)
+      }
+      // Its last owner may have removed it meanwhile (`forget`): then this is not the file that the next one claims.
+      var (mine, named) = (stat(), stat())
+      guard fstat(descriptor, &mine) == 0 else { return nil }
+      if (path + ".lock").withPath({ lstat($0, &named) }) == 0, mine.st_ino == named.st_ino { return claim }
     }
-    return claim
+  }
+
+  /// Removes a file and what it is claimed by. For the owner of the claim, which ends with that.
+  static func forget(_ path: String) {
+    for name in [path, path + ".lock"] { _ = name.withPath { unlink($0) } }
+  }
+
+  /// Removes the files of the directory `kind` that were not written for `seconds`, but for those that are claimed.
+  static func forgetOld(_ kind: String, after seconds: Double) {
+    guard let directory = path(kind, ""), let stream = directory.withPath({ opendir($0) }) else { return }
+    defer { closedir(stream) }
+    while let entry = readdir(stream) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      guard name != ".", name != ".." else { continue }
+      let file = directory + (name.hasSuffix(".lock") ? String(name.dropLast(5)) : name)
+      let ages = [file, file + ".lock"].compactMap(age)
+      if !ages.isEmpty, ages.allSatisfy({ abs($0) > seconds }), let claim = claim(file) {
+        withExtendedLifetime(claim) { forget(file) }
+      }
+    }
   }
 
   /// See `claim`.
-  final class SenderIdentity: Sendable {
+  final class Claim: Sendable {
     private let descriptor: Int32
     fileprivate init(_ descriptor: Int32) { self.descriptor = descriptor }
     deinit { close(descriptor) }

@@ -92,7 +92,7 @@ package struct MountOptions: Sendable, Equatable {
       break
     default:
       if name.hasPrefix("x-") || name == "comment" { return }
-      throw Refused(description: "unknown option: \(name)")
+      throw MountOptions.unknown(name)
     }
   }
 
@@ -123,8 +123,46 @@ package struct MountOptions: Sendable, Equatable {
       throw Refused(description: "\(flag): a value is wanted, \(flag)=…")
     default:
       if flag.hasPrefix("x-") { return }
-      throw Refused(description: "unknown option: \(flag)")
+      throw MountOptions.unknown(flag)
     }
+  }
+
+  /// Says of an option that does not exist what to do instead, if it is one of sshfs or ssh.
+  private static func unknown(_ name: String) -> Refused {
+    let instead: [String: String] = [
+      "Port": "a signaling server's port goes into the code, CODE@HOST:PORT",
+      "port": "a signaling server's port goes into the code, CODE@HOST:PORT",
+      "ServerAliveInterval": "timeout=SECONDS says how long the other side may be away",
+      "ServerAliveCountMax": "timeout=SECONDS says how long the other side may be away",
+      "ConnectTimeout": "timeout=SECONDS says how long the other side may be away",
+      "cache_timeout": "attr_timeout= and entry_timeout= say how long is believed what was heard",
+      "cache_stat_timeout": "attr_timeout= says how long attributes are believed",
+      "cache_dir_timeout": "entry_timeout= says how long names and listings are believed",
+      "cache_link_timeout": "entry_timeout= says how long names and listings are believed",
+      "dcache_timeout": "entry_timeout= says how long names and listings are believed",
+      "dcache_stat_timeout": "attr_timeout= says how long attributes are believed",
+      "dcache_dir_timeout": "entry_timeout= says how long names and listings are believed",
+      "transform_symlinks": "absolute links that lead into the mount show in any case; for others see follow_symlinks",
+      "noauto_cache": "contents are kept only while a file is unchanged", "debug": "-f -v shows more",
+      "sshfs_debug": "-f -v shows more", "loglevel": "-f -v shows more", "LogLevel": "-f -v shows more",
+      "Compression": "nothing is compressed; leave it out",
+    ]
+    let ofSSH: Set = [
+      "IdentityFile", "IdentitiesOnly", "StrictHostKeyChecking", "UserKnownHostsFile", "GlobalKnownHostsFile",
+      "Ciphers", "MACs", "KexAlgorithms", "HostKeyAlgorithms", "PubkeyAuthentication", "PasswordAuthentication",
+      "PreferredAuthentications", "BatchMode", "ProxyCommand", "ProxyJump", "ControlMaster", "ControlPath",
+      "ControlPersist", "ForwardAgent", "TCPKeepAlive", "User", "HostName", "ssh_command", "ssh_protocol",
+      "sftp_server", "directport", "password_stdin", "slave", "passive", "workaround", "max_conns", "delay_connect",
+      "sshfs_sync",
+      "no_readahead", "sync_readdir", "disable_hardlink", "dir_cache", "dcache_max_size", "dcache_clean_interval",
+      "dcache_min_clean_interval", "cache_max_size", "cache_clean_interval", "nomap", "uidfile", "gidfile",
+      "unreliable_append", "buflimit", "vsock",
+    ]
+    if let instead = instead[name] { return Refused(description: "\(name): unknown option; \(instead)") }
+    if ofSSH.contains(name) {
+      return Refused(description: "\(name): unknown option; it is for ssh or sshfs, and has no use here: leave it out")
+    }
+    return Refused(description: "\(name): unknown option")
   }
 
   private static func split(_ text: String) -> [String] {

@@ -15,6 +15,8 @@ final class OpenFile: @unchecked Sendable {
   var requests: [UInt64: UInt64] = [:]
   /// The fate of writes that programs were told to be done.
   var failure = WriteFailure()
+  /// The last piece of the writes of which an fsync has told a program that they failed: closing does not tell it again.
+  var told: UInt64?
   /// Whether something was written since the last flush.
   var isWritten = false
   /// Whether a program has read from it.

@@ -10,15 +10,23 @@ import P2PFSWire
 /// lookup, forget, getattr, access, setattr, readlink, statfs.
 extension PeerFilesystem {
   func lookup(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer) {
+    guard name.count <= Limits.Wire.name else { return _ = request.fail(.fileNameTooLong) }
+    lookup(request, parent: parent, name: Array(name))
+  }
+
+  func lookup(_ request: consuming FUSERequest, parent: UInt64, name: [UInt8]) {
+    if let request = detour(request, parent: parent, name: name) { find(request, parent: parent, name: name) }
+  }
+
+  /// Answers a lookup by what is known, or asks.
+  private func find(_ request: consuming FUSERequest, parent: UInt64, name: [UInt8]) {
     enum Step {
       case entry(FUSEEntry)
       case absent(Double)
-      case ask(Node, Path)
+      case ask(Node, Path, PendingRequest.Relief?)
       case open(Node, Path, OpenOptions)
       case fail(Errno)
     }
-    guard name.count <= Limits.Wire.name else { return _ = request.fail(.fileNameTooLong) }
-    let name = Array(name)
     let now = Instant.now
     let process = request.process
     let step = locked { state -> Step in
@@ -36,7 +44,12 @@ extension PeerFilesystem {
         let isBelieved =
           retry == nil && directory.children[name].map { $0.isTold(name, in: directory, at: now) } ?? false
         if !isBelieved, let known = known(name, in: directory, now, &state) { return known }
-        return .ask(directory, try state.tree.path(of: name, in: directory))
+        let path = try state.tree.path(of: name, in: directory)
+        if let node = directory.children[name] {
+          return .ask(directory, path, relief(byKnown: name, in: directory, node))
+        }
+        let question = Question(kind: .lookup, node: parent, name: name)
+        return .ask(directory, path, state.detours.mayBegin(process, now) ? .retry(question, []) : .refused)
       } catch {
         return .fail(error)
       }
@@ -70,8 +83,8 @@ extension PeerFilesystem {
       if !request.reply(entry: entry) { undo(lookupOf: entry.node) }
     case .absent(let validity): request.reply(absentFor: validity)
     case .fail(let error): request.fail(error)
-    case .ask(let directory, let path):
-      let pending = wait(request)
+    case .ask(let directory, let path, let relief):
+      let pending = wait(request, relief: relief)
       send(.lookup(.path(path))) { [self] reply in
         finishLookup(pending, name, directory, PeerFilesystem.attributes(in: reply), asked: now)
       }
@@ -94,7 +107,13 @@ extension PeerFilesystem {
     _ pending: PendingRequest, _ name: [UInt8], _ directory: Node, _ result: Result<Attributes, Errno>,
     asked: Instant
   ) {
-    guard let request = pending.take() else { return }
+    pending.answer { [self] request in finishLookup(request, name, directory, result, asked: asked) }
+  }
+
+  private func finishLookup(
+    _ request: consuming FUSERequest, _ name: [UInt8], _ directory: Node, _ result: Result<Attributes, Errno>,
+    asked: Instant
+  ) {
     switch result {
     case .success(let attributes):
       let entry = locked { state -> FUSEEntry in
@@ -112,8 +131,15 @@ extension PeerFilesystem {
         return options.entryTimeout
       }
       request.reply(absentFor: validity)
-    case .failure(let error): request.fail(error)
+    case .failure(let error):
+      let thread = request.process
+      request.fail(afterTimeout(error, isOpening: ProcessThread(thread).isOpening))
     }
+  }
+
+  /// The error to answer with: once the peer has been away for too long, opening fails with another one than the rest.
+  func afterTimeout(_ error: Errno, isOpening: @autoclosure () -> Bool = true) -> Errno {
+    error == .ioError && !requester.isOnline && isOpening() ? .socketNotConnected : error
   }
 
   /// How long the cached listing of a directory still says what names there are. Under the lock.
@@ -129,6 +155,10 @@ extension PeerFilesystem {
   // MARK: getattr, access
 
   func getattr(_ request: consuming FUSERequest, node: UInt64, handle: UInt64?) {
+    let thread = request.process
+    if locked({ $0.detours.holds(thread) }) {
+      return hold(request) { [self] request in getattr(request, node: node, handle: handle) }
+    }
     withAttributes(of: node, handle, request) { [self] request, node in
       let (attributes, validity) = locked { _ -> (FUSEAttributes, Double) in
         let validity = node.validity(at: .now, timeout: options.attributeTimeout)
@@ -172,7 +202,9 @@ extension PeerFilesystem {
       let pending = wait(request)
       afterWrites(of: node) { [self] in
         askAttributes(of: node, handle) { [self] error in
-          if let error { return pending.fail(tried(error, by: pending.process)) }
+          // A descriptor whose file is lost says so each time.
+          let isLost = locked { _ in node.files.contains { $0.lost != nil } }
+          if let error { return pending.fail(isLost ? error : tried(error, by: pending.process)) }
           if let request = pending.take() { body(request, node) }
         }
       }
@@ -215,6 +247,7 @@ extension PeerFilesystem {
     guard error == .staleNFSFileHandle else { return error }
     return locked { state in
       let now = Instant.now
+      state.detours.note(stale: process, now)
       if let until = state.staleThreads.removeValue(forKey: process), now < until { return .noSuchFileOrDirectory }
       if state.staleThreads.count > Limits.Mount.pins { state.staleThreads = [:] }
       state.staleThreads[process] = now.advanced(by: Limits.Mount.secondTry)
@@ -262,7 +295,10 @@ extension PeerFilesystem {
       wanted.modified = changes.contains(.modifiedNow) ? .now : .set(Timestamp(attributes.modified))
     }
     guard wanted != AttributeChanges() else { return getattr(request, node: id, handle: handle) }
-    let pending = wait(request)
+    let question = Question(kind: .setattr, node: id, changes: wanted)
+    let thread = request.process
+    guard let request = rejoin(request, question) else { return }
+    let pending = wait(request, relief: handle == nil ? retry(question, [], of: thread) : .refused)
     afterWrites(of: node) { [self, wanted] in sendChanges(pending, node, handle, wanted) }
   }
 
@@ -297,12 +333,11 @@ extension PeerFilesystem {
         let validity = node.validity(at: .now, timeout: options.attributeTimeout)
         return (told(node, now: .now, validity), validity)
       }
-      guard let request = pending.take() else { return }
       if case .failure(let error) = result {
         let isStale = error == .badFileDescriptor && handle == nil
-        return _ = request.fail(tried(isStale ? .staleNFSFileHandle : error, by: pending.process))
+        return pending.fail(tried(isStale ? .staleNFSFileHandle : error, by: pending.process))
       }
-      request.reply(attributes: answer.0, timeout: answer.1)
+      pending.answer { request in request.reply(attributes: answer.0, timeout: answer.1) }
     }
   }
 

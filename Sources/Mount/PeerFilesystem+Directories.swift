@@ -20,7 +20,8 @@ extension PeerFilesystem {
       guard let request = pending.take() else { return }
       switch result {
       // The kernel looks the name of a directory that is gone up again.
-      case .failure(let error): request.fail(error == .noSuchFileOrDirectory ? .staleNFSFileHandle : error)
+      case .failure(.noSuchFileOrDirectory): request.fail(.staleNFSFileHandle)
+      case .failure(let error): request.fail(afterTimeout(error))
       case .success(let listing):
         let handle = locked { state -> UInt64 in
           let handle = state.nextDirectory

@@ -60,6 +60,7 @@ extension PeerFilesystem {
       requester.send(Request.fsync(file.handle, dataOnly: dataOnly).encoded(), on: .bulk) { [self] reply in
         let error = locked { state -> Errno? in
           let error = file.failure.takeForFsync() ?? file.lost ?? reply.error
+          file.told = error == nil ? nil : covered
           if error == nil {
             file.node.endSync(covered)
             state.unsynced.synced(file.node)
@@ -75,11 +76,12 @@ extension PeerFilesystem {
   func flush(_ request: consuming FUSERequest, node: UInt64, handle: UInt64) {
     guard let file = locked({ $0.files[handle] }) else { return _ = request.fail(.badFileDescriptor) }
     endAppend(of: file)
-    let (isWritten, error) = locked { _ -> (Bool, Errno?) in
+    let (isWritten, isTold, error) = locked { _ -> (Bool, Bool, Errno?) in
       defer { file.isWritten = false }
+      let isTold = file.told == file.node.writes.lastNumber
       // A file that the peer does not know any more has nothing to close there.
       let isWritten = file.isWritten && file.lost == nil
-      return (isWritten, isWritten ? nil : file.failure.tellForFlush())
+      return (isWritten, isTold, isWritten ? nil : file.failure.tellForFlush())
     }
     guard isWritten else {
       if let error { request.fail(error) } else { request.succeed() }
@@ -91,7 +93,7 @@ extension PeerFilesystem {
     afterSending(file.node) { [self] in
       requester.send(Request.flush(file.handle).encoded(), on: .bulk) { [self] reply in
         let error = locked { _ -> Errno? in
-          if let error = reply.error { _ = file.failure.note(error) }
+          if let error = reply.error, !isTold { _ = file.failure.note(error) }
           return file.failure.tellForFlush()
         }
         guard let request = pending.take() else { return }

@@ -14,12 +14,14 @@ extension PeerFilesystem {
     let mode = mode & S_IFMT == 0 ? mode | S_IFREG : mode
     guard [S_IFREG, S_IFIFO, S_IFSOCK].contains(mode & S_IFMT) else { return _ = request.fail(.notPermitted) }
     let umask = request.umask
-    make(request, parent, name) { .mknod($0, mode: mode & 0o171777, umask: umask) }
+    let question = Question(kind: .mknod, node: parent, name: Array(name), detail: [mode])
+    make(request, question) { .mknod($0, mode: mode & 0o171777, umask: umask) }
   }
 
   func mkdir(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer, mode: UInt32) {
     let umask = request.umask
-    make(request, parent, name) { .mkdir($0, mode: mode & 0o1777, umask: umask) }
+    let question = Question(kind: .mkdir, node: parent, name: Array(name), detail: [mode])
+    make(request, question) { .mkdir($0, mode: mode & 0o1777, umask: umask) }
   }
 
   func symlink(
@@ -27,10 +29,12 @@ extension PeerFilesystem {
   ) {
     let target = Array(target)
     guard target.count <= Limits.Wire.linkTarget else { return _ = request.fail(.fileNameTooLong) }
-    make(request, parent, name, target: target) { .symlink($0, target: target) }
+    let question = Question(kind: .symlink, node: parent, name: Array(name), otherName: target)
+    make(request, question) { .symlink($0, target: target) }
   }
 
   func link(_ request: consuming FUSERequest, node: UInt64, newParent: UInt64, newName: UnsafeRawBufferPointer) {
+    let question = Question(kind: .link, node: newParent, name: Array(newName), otherNode: node)
     let existing = locked { state -> Result<(Node, Target), Errno> in
       guard let node = state.tree[node] else { return .failure(.staleNFSFileHandle) }
       return state.target(node, nil).map { (node, $0) }
@@ -40,21 +44,25 @@ extension PeerFilesystem {
       let process = request.process
       request.fail(tried(error, by: process))
     case .success(let (node, target)):
-      make(request, newParent, newName, linked: node) { .link(existing: target, $0) }
+      make(request, question, linked: node) { .link(existing: target, $0) }
     }
   }
 
-  /// Makes the entry `name` by a request that is answered with its attributes. `linked` gets a further name; `target`
-  /// is that of a symbolic link.
+  /// Makes the entry that the question names by a request that is answered with its attributes. `linked` gets a further
+  /// name.
   private func make(
-    _ request: consuming FUSERequest, _ parent: UInt64, _ name: UnsafeRawBufferPointer, linked: Node? = nil,
-    target: [UInt8]? = nil, _ operation: (Path) -> Request
+    _ request: consuming FUSERequest, _ question: Question, linked: Node? = nil, _ operation: (Path) -> Request
   ) {
-    let name = Array(name)
-    switch begin(parent, name, linked) {
+    guard let request = rejoin(request, question) else { return }
+    let name = question.name
+    let thread = request.process
+    switch begin(question.node, name, linked) {
     case .failure(let error): request.fail(error)
     case .success(let (directory, path)):
-      let pending = wait(request)
+      let before = NameBefore(directory: question.node, name: name, node: nil)
+      // bind(2), which makes sockets, does not ask again.
+      let isSocket = question.kind == .mknod && question.detail.first.map { $0 & S_IFMT == S_IFSOCK } ?? false
+      let pending = wait(request, relief: isSocket ? .refused : retry(question, [before], of: thread))
       send(operation(path)) { [self] reply in
         let result = PeerFilesystem.attributes(in: reply)
         let entry = locked { state -> FUSEEntry? in
@@ -69,7 +77,7 @@ extension PeerFilesystem {
           let asked = Instant.now
           let node = state.tree.enter(name, in: directory, attributes, asked: asked)
           directory.listing?.set(name, attributes, asked: asked)
-          if let target { state.remember(ownLink: node.remote, target) }
+          if question.kind == .symlink { state.remember(ownLink: node.remote, question.otherName) }
           if attributes.type == .directory {
             cache(CachedListing(asked: asked), of: node, &state)
             state.unsynced.made(node, path)
@@ -82,31 +90,36 @@ extension PeerFilesystem {
   }
 
   private func finish(_ pending: PendingRequest, _ entry: FUSEEntry?, _ result: Result<Attributes, Errno>) {
-    let request = pending.take()
-    if let request {
-      if case .failure(let error) = result { return _ = request.fail(error) }
-      if let entry, !request.reply(entry: entry) { undo(lookupOf: entry.node) }
-    } else if let entry {
+    guard let entry else {
+      if case .failure(let error) = result { pending.fail(error) }
+      return
+    }
+    pending.answer { [self] request in
+      if !request.reply(entry: entry) { undo(lookupOf: entry.node) }
+    } else: { [self] in
       undo(lookupOf: entry.node)
     }
   }
 
   func unlink(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer) {
-    remove(request, parent, name) { .unlink($0) }
+    remove(request, Question(kind: .unlink, node: parent, name: Array(name))) { .unlink($0) }
   }
 
   func rmdir(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer) {
-    remove(request, parent, name) { .rmdir($0) }
+    remove(request, Question(kind: .rmdir, node: parent, name: Array(name))) { .rmdir($0) }
   }
 
   private func remove(
-    _ request: consuming FUSERequest, _ parent: UInt64, _ name: UnsafeRawBufferPointer, _ operation: (Path) -> Request
+    _ request: consuming FUSERequest, _ question: Question, _ operation: (Path) -> Request
   ) {
-    let name = Array(name)
-    switch begin(parent, name) {
+    guard let request = rejoin(request, question) else { return }
+    let name = question.name
+    let thread = request.process
+    switch begin(question.node, name) {
     case .failure(let error): request.fail(error)
     case .success(let (directory, path)):
-      let pending = wait(request)
+      let before = locked { _ in directory.before(name) }
+      let pending = wait(request, relief: before.node == nil ? .refused : retry(question, [before], of: thread))
       send(operation(path)) { [self] reply in
         locked { state in
           directory.endChange(at: .now)
@@ -122,7 +135,7 @@ extension PeerFilesystem {
           state.tree.unlink(name, in: directory)
         }
         if let error = reply.error { return pending.fail(error) }
-        if let request = pending.take() { request.succeed() }
+        pending.answer { request in request.succeed() }
       }
     }
   }
@@ -139,6 +152,10 @@ extension PeerFilesystem {
     case 2: mode = .exchange
     default: return _ = request.fail(.invalidArgument)
     }
+    let question = Question(
+      kind: .rename, node: parent, name: name, otherNode: newParent, otherName: newName, detail: [flags])
+    guard let request = rejoin(request, question) else { return }
+    let thread = request.process
     let found = locked { state -> Result<(Node, Node, Path, Path), Errno> in
       guard let from = state.tree[parent], let to = state.tree[newParent] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
@@ -153,7 +170,8 @@ extension PeerFilesystem {
     switch found {
     case .failure(let error): request.fail(error)
     case .success(let (from, to, path, newPath)):
-      let pending = wait(request)
+      let before = locked { _ in [from.before(name), to.before(newName)] }
+      let pending = wait(request, relief: before[0].node == nil ? .refused : retry(question, before, of: thread))
       send(.rename(path, to: newPath, mode)) { [self] reply in
         locked { state in
           from.endChange(at: .now)
@@ -165,7 +183,7 @@ extension PeerFilesystem {
           to.dropListing(&state)
         }
         if let error = reply.error { return pending.fail(error) }
-        if let request = pending.take() { request.succeed() }
+        pending.answer { request in request.succeed() }
       }
     }
   }
@@ -211,6 +229,11 @@ extension PeerFilesystem {
       }
     }
   }
+}
+
+extension Node {
+  /// What a name in this directory stands for now. Under the lock.
+  func before(_ name: [UInt8]) -> NameBefore { NameBefore(directory: id, name: name, node: children[name]?.id) }
 }
 
 extension PeerFilesystem.State {

@@ -81,7 +81,7 @@ extension PeerFilesystem {
       pending.fail(.staleNFSFileHandle)
     case .failure(let error):
       guard error == .noSuchFileOrDirectory, case .path(let path) = target else {
-        return pending.fail(error == .ioError && !requester.isOnline ? .socketNotConnected : error)
+        return pending.fail(afterTimeout(error))
       }
       let name = locked { _ in node.names.last }
       if forgetName(of: node, path) { return askOpen(pending, node, file.options) }
@@ -206,6 +206,7 @@ extension PeerFilesystem {
     locked { state in
       let now = Instant.now
       if state.retries.count > Limits.Mount.pins { state.retries = state.retries.filter { now < $0.value.until } }
+      state.detours.note(stale: process, now)
       state.retries[process] = OpenRetry(
         place: name.map { ($0.parent.id, $0.bytes) }, options: options, until: now.advanced(by: Limits.Mount.pinned))
     }
@@ -232,11 +233,14 @@ extension PeerFilesystem {
     var options = OpenOptions(flags: flags)
     if flags & O_EXCL != 0 { options.insert(.exclusive) }
     let (process, umask) = (request.process, request.umask)
+    let question = Question(kind: .create, node: parent, name: name, detail: [mode, UInt32(bitPattern: flags)])
+    guard let request = rejoin(request, question) else { return }
     switch begin(parent, name) {
     case .failure(let error): request.fail(error)
     case .success(let (directory, path)):
       locked { $0.retries[process] = nil }
-      let pending = wait(request)
+      let before = NameBefore(directory: parent, name: name, node: nil)
+      let pending = wait(request, relief: retry(question, [before], of: process))
       let handle = requester.newHandle()
       send(.create(handle, path, options, mode: mode & 0o1777, umask: umask)) { [self, options] reply in
         created(pending, handle, options, name, directory, PeerFilesystem.attributes(in: reply))
@@ -248,7 +252,6 @@ extension PeerFilesystem {
     _ pending: PendingRequest, _ handle: Handle, _ options: OpenOptions, _ name: [UInt8], _ directory: Node,
     _ result: Result<Attributes, Errno>
   ) {
-    let request = pending.take()
     let made = locked { state -> (FUSEEntry, OpenFile)? in
       directory.endChange(at: .now)
       guard case .success(let attributes) = result, attributes.type == .regular else {
@@ -267,22 +270,19 @@ extension PeerFilesystem {
     }
     guard let (entry, file) = made else {
       if case .failure(let error) = result {
-        request?.fail(error == .ioError && !requester.isOnline ? .socketNotConnected : error)
+        pending.fail(afterTimeout(error))
       } else {
         send(.close(handle)) { _ in }
-        request?.fail(.ioError)
+        pending.fail(.ioError)
       }
       return
     }
-    guard let request else {
-      close(file)
-      return undo(lookupOf: entry.node)
-    }
     let opened = FUSEOpenFile(handle: handle.rawValue, isDirect: options.contains(.append))
-    if !request.reply(entry: entry, opened: opened) {
+    let lost: @Sendable () -> Void = { [self] in
       close(file)
       undo(lookupOf: entry.node)
     }
+    pending.answer({ request in if !request.reply(entry: entry, opened: opened) { lost() } }, else: lost)
   }
 }
 

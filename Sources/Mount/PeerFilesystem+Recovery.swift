@@ -10,8 +10,8 @@ import P2PFSWire
 /// What happens when the peer's program was started again: open files are opened again, before anything else is asked.
 ///
 /// Each is opened by its name of now, and must be the same file; the peer then answers what is asked of its handle as
-/// before. If it is another file, everything asked of it ends with ESTALE, and if there is none, or it was unlinked,
-/// with EIO: it is the peer that remembers that.
+/// before. If its name is gone, or another file's, everything asked of it ends with ESTALE, and if it was unlinked, with
+/// EIO: it is the peer that remembers that.
 extension PeerFilesystem {
   /// Has `restarted` called. Once, before the kernel asks for anything.
   func watchRestarts() { requester.onRestart { [weak self] in self?.restarted($0) ?? [] } }

@@ -53,7 +53,7 @@ extension PeerFilesystem {
 
   // MARK: Appends
 
-  /// Appends: one append at the peer for one write(2), which the kernel cuts at its largest request. Of a longer one the
+  /// Appends: one append at the peer for one write(2) or writev(2), which the kernel cuts at its largest request. Of a longer one the
   /// beginning is kept until the rest is here, as far as `Limits.Wire.append` goes.
   private func append(
     _ request: consuming FUSERequest, _ file: OpenFile, _ offset: Int64, _ bytes: UnsafeRawBufferPointer, _ flags: Int32
@@ -67,7 +67,7 @@ extension PeerFilesystem {
     let continues = locked { _ in file.append.map { $0.process == process && $0.next == offset } ?? true }
     if !continues { endAppend(of: file) }
     let end = offset + Int64(bytes.count)
-    let total = bytes.count >= Limits.Mount.cutWrite ? ProcessThread(process).writeCount ?? 0 : 0
+    let total = bytes.count >= Limits.Mount.cutAppend ? ProcessThread(process).writeCount ?? 0 : 0
     let most = min(Limits.Wire.append, requester.writeCredit)
     let (group, isKept) = locked { _ -> (AppendGroup, Bool) in
       var group = file.append ?? AppendGroup(process: process, next: offset)

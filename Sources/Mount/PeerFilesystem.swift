@@ -36,6 +36,8 @@ final class PeerFilesystem: FUSEFilesystem {
     var retries: [Int32: OpenRetry] = [:]
     /// Threads that were answered ESTALE on anything else, and until when the kernel's second try is expected.
     var staleThreads: [Int32: Instant] = [:]
+    /// Threads that were answered ESTALE so that the kernel lets go of its locks.
+    var detours = Detours<PendingRequest, @Sendable () -> Void>()
     /// Symbolic links that were made through this mount, with their targets.
     var ownLinks: [RemoteFile: [UInt8]] = [:]
     var hasRefusedLink = false
@@ -76,7 +78,7 @@ final class PeerFilesystem: FUSEFilesystem {
         tree: NodeTree(base: root, attributes: attributes, asked: asked),
         validity: max(options.attributeTimeout, options.entryTimeout)))
     interrupts = InterruptTable(isOnline: { [requester] in requester.isOnline })
-    interrupts.start()
+    interrupts.start(for: self)
     watchRestarts()
   }
 
@@ -90,6 +92,7 @@ final class PeerFilesystem: FUSEFilesystem {
   func end() {
     interrupts.stop()
     mounted.withLock { $0 = nil }
+    for pending in locked({ $0.detours.removeAll() }) { pending.forsake() }
     let handles = state.withLock { state in
       defer {
         state.tree.dismantle()
@@ -108,11 +111,14 @@ final class PeerFilesystem: FUSEFilesystem {
   // MARK: Waiting for the peer
 
   /// Takes the request as one that is answered later.
-  /// - Parameter died: called, once, if the process dies first.
+  /// - Parameters:
+  ///   - relief: how the kernel can be made to let go of the locks that it holds for it meanwhile.
+  ///   - died: called, once, if the process dies first.
   func wait(
-    _ request: consuming FUSERequest, _ kind: PendingRequest.Kind = .answer, died: (@Sendable () -> Void)? = nil
+    _ request: consuming FUSERequest, _ kind: PendingRequest.Kind = .answer, relief: PendingRequest.Relief? = nil,
+    died: (@Sendable () -> Void)? = nil
   ) -> PendingRequest {
-    interrupts.add(request, kind, died: died)
+    interrupts.add(request, kind, relief, died: died)
   }
 
   func interrupted(_ identifier: UInt64) { interrupts.interrupt(identifier) }

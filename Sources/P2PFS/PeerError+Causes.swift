@@ -24,7 +24,9 @@ extension PeerError {
     case .signaling(let error): self.init(error, at: server)
     case .wrongCode(let left):
       let rest = left.map {
-        $0 == 0 ? "; that was the last try, the other side has a new code" : "; \($0) tries are left"
+        $0 == 0
+          ? "; that was the last try, the other side has a new code"
+          : "; \($0) \($0 == 1 ? "try is" : "tries are") left"
       }
       self.init(.wrongCode, "wrong code" + (rest ?? ""))
     case .codeSpent: self.init(.wrongCode, "\(error)")

@@ -29,9 +29,10 @@ package struct Code: Sendable, Equatable {
     }
   }
 
-  /// Reads a code as a person typed it: in any case, with blanks around it.
+  /// Reads a code as a person typed it: in any case, with blanks around it, with blanks or dashes of any kind between its
+  /// words (`CodeSpelling`).
   package init(parsing text: String) throws(CodeError) {
-    let text = text.trimmingBlanks.lowercased()
+    let text = CodeSpelling.plain(text.trimmingBlanks).lowercased()
     guard !text.isEmpty else { throw .empty }
     guard text.utf8.count <= 256 else { throw .tooManyWords }
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)

@@ -27,15 +27,16 @@ package struct PeerAddress: Sendable, Equatable {
     self.path = path
   }
 
-  /// Reads a source as the command line has it; blanks around it are ignored.
+  /// Reads a source as the command line has it; blanks and quotation marks around it are ignored, and the code is read as
+  /// `Code` does.
   package init(parsing text: String) throws(MountSourceError) {
-    let text = text.trimmingBlanks
+    let text = Self.unquoted(text.trimmingBlanks)
     guard !text.isEmpty else { throw .empty }
-    let peerEnd = text.firstIndex { $0 == "@" || $0 == ":" } ?? text.endIndex
+    let peerEnd = text.firstIndex { $0 == "@" || $0 == "＠" || $0 == ":" } ?? text.endIndex
     let peer = try Self.peer(text[..<peerEnd])
     var rest = text[peerEnd...]
     var server: ServerAddress?
-    if rest.first == "@" {
+    if rest.first == "@" || rest.first == "＠" {
       rest = rest.dropFirst()
       let end = Self.endOfServer(rest)
       do { server = try ServerAddress(parsing: String(rest[..<end])) } catch { throw .server(error) }
@@ -52,18 +53,26 @@ package struct PeerAddress: Sendable, Equatable {
     self.init(peer: peer, server: server, path: String(path))
   }
 
+  /// The text without quotation marks around it that came with it from elsewhere.
+  private static func unquoted(_ text: String) -> String {
+    let pairs: [Character: Character] = ["\"": "\"", "'": "'", "“": "”", "‘": "’", "„": "“", "«": "»", "`": "`"]
+    guard let first = text.first, let last = text.last, text.count > 1, pairs[first] == last else { return text }
+    return text.dropFirst().dropLast().trimmingBlanks
+  }
+
   private static func peer(_ text: Substring) throws(MountSourceError) -> Peer {
     guard !text.isEmpty else { throw .noPeer }
+    let text = CodeSpelling.plain(text)
     let digits = text.utf8.allSatisfy { (0x30...0x39).contains($0) }
     if text.contains("-") || digits {
-      do { return .code(try Code(parsing: String(text))) } catch { throw .code(error) }
+      do { return .code(try Code(parsing: text)) } catch { throw .code(error) }
     }
     guard isName(text) else { throw .name }
     return .name(text.lowercased())
   }
 
   /// Letters, digits, dots and underscores, beginning with a letter or a digit.
-  private static func isName(_ text: Substring) -> Bool {
+  private static func isName(_ text: String) -> Bool {
     guard text.utf8.count <= Limits.Pairing.peerName, let first = text.utf8.first else { return false }
     let plain = { (byte: UInt8) in
       (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)

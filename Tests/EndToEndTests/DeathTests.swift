@@ -55,6 +55,39 @@ extension EndToEnd {
       }
     }
 
+    @Test func `who waits for a directory's lock is killed at once, and whoever has it gets its own result`() throws {
+      // A change that waits for the exporter, what it leaves, and a program that waits for the lock meanwhile.
+      let cases = [
+        ("mkdir \"$M/d/new\"", "test -d \"$E/d/new\"", "touch \"$M/d/b\""),
+        ("rm \"$M/d/old\"", "test ! -e \"$E/d/old\"", "mkdir \"$M/d/b\""),
+        ("mv \"$M/d/from\" \"$M/d/to\"", "test -e \"$E/d/to\" -a ! -e \"$E/d/from\"", "rm \"$M/d/kept\""),
+        ("echo x > \"$M/d/made\"", "grep -qx x \"$E/d/made\"", "ls \"$M/d/unknown\""),
+        ("mkdir \"$M/d/other\"", "test -d \"$E/d/other\"", "mv \"$M/d/kept\" \"$M/d/b\""),
+      ]
+      try EndToEnd.pair { pair in
+        try pair.guest("mkdir \"$M/d\"; for f in old from kept; do echo x > \"$M/d/$f\"; done; ls -l \"$M/d\"")
+        for (index, (change, result, other)) in cases.enumerated() {
+          pair.exporter.child.signal(SIGSTOP)
+          defer { pair.exporter.child.signal(SIGCONT) }
+          let first = try pair.start(change)
+          usleep(400_000)
+          let second = try pair.start("exec env --default-signal=INT \(other)")
+          usleep(600_000)
+          #expect(second.isRunning, "\(other)")
+          // Ctrl-C ends a program that does not care for it just so.
+          second.signal(index == 0 ? SIGINT : SIGKILL)
+          #expect(eventually(within: 3) { !second.isRunning }, "\(other)")
+          #expect(first.isRunning, "\(change)")
+          usleep(300_000)
+          pair.exporter.child.signal(SIGCONT)
+          let outcome = try first.wait(seconds: 20)
+          #expect(outcome.status == 0, "\(change): \(outcome)")
+          try pair.host(result)
+          try pair.host("test -e \"$E/d/kept\"")
+        }
+      }
+    }
+
     @Test func `what the exporter did not get is named by umount`() throws {
       try EndToEnd.pair(mount: ["-o", "timeout=60"]) { pair in
         try pair.guest("echo ok > \"$M/first\"")

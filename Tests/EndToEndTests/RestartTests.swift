@@ -50,7 +50,7 @@ extension EndToEnd {
           python3 - "$M" "$E" <<'END'
           import errno, os, sys, time
           mount, export = sys.argv[1:]
-          names = ["same", "renamed", "removed", "other"]
+          names = ["same", "renamed", "removed", "other", "moved"]
           files = {name: os.open(f"{mount}/{name}", os.O_RDWR | os.O_CREAT, 0o444) for name in names}
           for file in files.values():
               os.write(file, b"before\\n"); os.fsync(file)
@@ -67,16 +67,19 @@ extension EndToEnd {
               assert os.pread(file, 7, 0) == b"before\\n", name
               os.pwrite(file, b"after\\n", 7); os.fsync(file); os.close(file)
           assert open(f"{export}/same").read() == open(f"{export}/now").read() == "before\\nafter\\n"
-          for name, error in [("removed", "EIO"), ("other", "ESTALE")]:
+          for name, error in [("removed", "EIO"), ("other", "ESTALE"), ("moved", "ESTALE")]:
               file = files[name]
               found = outcome(lambda: os.fsync(file)), outcome(lambda: os.preadv(file, [bytearray(1)], 1 << 20))
               assert found[0] == error, (name, found)
+              if name == "moved":
+                  found = [outcome(lambda: os.fstat(file)) for _ in range(4)]
+                  assert found == [error] * 4, (name, found)
               os.close(file)
           END
           """)
         #expect(eventually(within: 20) { access(pair.export + "/ready", F_OK) == 0 })
         pair.exporter.child.stop()
-        try pair.host("cd \"$E\"; mv other moved; echo new > other; touch go")
+        try pair.host("cd \"$E\"; mv other another; mv moved elsewhere; echo new > other; touch go")
         let exporter = try Exporter(pair.a.startP2PFS(["export", pair.export]))
         #expect(exporter.code == pair.exporter.code)
         let outcome = try script.wait(seconds: 60)

@@ -113,6 +113,30 @@ import P2PFSTransport
     await server.shutdown()
   }
 
+  @Test func `a side that was killed takes its room again, and one that holds it meanwhile is met`() async throws {
+    let (server, address) = try await startServer()
+    let (code, token) = (Code.random(), RoomToken.random())
+    let killed = try await SignalClient().host(address, room: code.room, token: token)
+    killed.abandon()
+    // The room is reserved for the token: nobody else gets it.
+    var again = side(code, .either, address)
+    again.token = token
+    let (one, other) = try await meet(again, side(code, .either, address))
+    await one.end()
+    await other.end()
+    // The other side came first, and holds the room.
+    let (ready, feed) = AsyncStream.makeStream(of: Void.self)
+    let waiting = Task { [rendezvous = side(code, .either, address)] in
+      try await rendezvous.meet { event in if case .ready = event { feed.yield() } }
+    }
+    for await _ in ready { break }
+    let met = try await again.meet { _ in }
+    #expect(!met.isHost)
+    await met.end()
+    try await waiting.value.end()
+    await server.shutdown()
+  }
+
   @Test func whoIsCancelledLeavesTheRoom() async throws {
     let (server, address) = try await startServer()
     let code = Code.random()

@@ -1,5 +1,4 @@
 import P2PFSCore
-import P2PFSExport
 import Glibc
 import P2PFSPairing
 import Rig
@@ -8,7 +7,6 @@ import P2PFSSignaling
 import Synchronization
 import SystemPackage
 import Testing
-import P2PFSWire
 
 @testable import P2PFSMeeting
 
@@ -130,4 +128,28 @@ import P2PFSWire
     #expect(try await kept([guest], port: nil, now: 12_001) == 12_001)
     #expect(try await kept([guest], port: 12_000, now: 12_001) == 12_000)
   }
+}
+
+/// Listens on loopback, and never answers.
+private final class SilentServer {
+  let address: ServerAddress
+  private let descriptor: CInt
+
+  init() throws {
+    let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var name = sockaddr_in()
+    name.sin_family = sa_family_t(AF_INET)
+    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+    let isListening = withUnsafeMutablePointer(to: &name) { name in
+      name.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
+        bind(number, name, length) == 0 && listen(number, 8) == 0 && getsockname(number, name, &length) == 0
+      }
+    }
+    descriptor = number
+    address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: UInt16(bigEndian: name.sin_port))
+    try #require(isListening)
+  }
+
+  deinit { close(descriptor) }
 }

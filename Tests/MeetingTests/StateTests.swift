@@ -1,6 +1,9 @@
 import CP2PFSLinux
+import P2PFSCore
 import Glibc
+import P2PFSPairing
 import Rig
+import P2PFSSignaling
 import SystemPackage
 import Testing
 
@@ -66,6 +69,57 @@ import Testing
     #expect(stat(path, &status) == 0 && status.st_mode & 0o777 == 0o600)
     chmod(path, 0o644)
     #expect(StateDirectory.read(path) == nil)
+  }
+
+  @Test func `a task that is started again has the code, the token, the port and the guesses of last time`() throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("transfers/send").string
+    let code = Code.random()
+    var first = try #require(SavedTask(at: path)) as SavedTask?
+    #expect(first?.code == nil && first?.port == nil && first?.attemptsLeft == nil)
+    first?.note(code, port: 11986)
+    first?.note(attemptsLeft: 7)
+    let token = first?.token
+    // The same twice at once: the second one has a code of its own.
+    #expect(SavedTask(at: path) == nil)
+    first = nil
+    var second = try #require(SavedTask(at: path)) as SavedTask?
+    #expect(second?.code == code && second?.token == token && second?.port == 11986 && second?.attemptsLeft == 7)
+    // A code that was replaced has all its guesses.
+    let other = Code.random()
+    second?.note(other, port: nil)
+    second = nil
+    var third = try #require(SavedTask(at: path)) as SavedTask?
+    #expect(third?.code == other && third?.attemptsLeft == Limits.Pairing.attempts && third?.port == nil)
+    third?.forget()
+    third = nil
+    #expect(SavedTask(at: path)?.code == nil)
+  }
+
+  @Test func `a code without guesses left is not used again, nor one of days ago`() throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("transfers/send").string
+    SavedTask(at: path).map { task in
+      task.note(.random(), port: nil)
+      task.note(attemptsLeft: 0)
+    }
+    #expect(SavedTask(at: path)?.code == nil)
+    SavedTask(at: path)?.note(.random(), port: nil)
+    #expect(SavedTask(at: path)?.code != nil)
+    var old = [timespec(tv_sec: 1_000_000, tv_nsec: 0), timespec(tv_sec: 1_000_000, tv_nsec: 0)]
+    #expect(utimensat(AT_FDCWD, path, &old, 0) == 0)
+    #expect(SavedTask(at: path)?.code == nil)
+  }
+
+  @Test func `a claim of a file that its owner removed is a claim of the new one`() throws {
+    let place = try TemporaryDirectory()
+    let path = place.path.appending("state").string
+    let first = StateDirectory.claim(path)
+    StateDirectory.forget(path)
+    // Another file by now, which the first claim says nothing of.
+    let second = StateDirectory.claim(path)
+    #expect(first != nil && second != nil)
+    #expect(StateDirectory.claim(path) == nil)
   }
 
   @Test(arguments: ["", "code x", "token 00", "code a b\ntoken 00", "code x\ntoken 0g"])

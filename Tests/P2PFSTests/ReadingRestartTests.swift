@@ -75,27 +75,3 @@ import P2PFSWire
     #expect(error?.errno == ESTALE)
   }
 }
-
-/// Listens on loopback, and never answers.
-private final class SilentServer {
-  let address: ServerAddress
-  private let descriptor: CInt
-
-  init() throws {
-    let number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var name = sockaddr_in()
-    name.sin_family = sa_family_t(AF_INET)
-    name.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let isListening = withUnsafeMutablePointer(to: &name) { name in
-      name.withMemoryRebound(to: sockaddr.self, capacity: 1) { name in
-        bind(number, name, length) == 0 && listen(number, 8) == 0 && getsockname(number, name, &length) == 0
-      }
-    }
-    descriptor = number
-    address = ServerAddress(scheme: .ws, host: "127.0.0.1", port: UInt16(bigEndian: name.sin_port))
-    try #require(isListening)
-  }
-
-  deinit { close(descriptor) }
-}

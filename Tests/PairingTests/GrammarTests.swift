@@ -11,6 +11,9 @@ import Testing
     (" 482153-lusab:/a", " 482153-xxxxx:/a"), ("482153-lusa", "482153-xxxx"),
     ("Unexpected argument '482153-lusab-babad'", "Unexpected argument '482153-xxxxx-xxxxx'"),
     ("482153-lusab 482154-babad", "482153-xxxxx 482154-xxxxx"),
+    ("482153 lusab babad", "482153 xxxxx xxxxx"), ("482153–Lusab–babad@host", "482153–xxxxx–xxxxx@host"),
+    ("482153 - lusab - babad:/x", "482153 - xxxxx - xxxxx:/x"), ("482153-lusab – babad", "482153-xxxxx – xxxxx"),
+    ("'482153 lusab babad'", "'482153 xxxxx xxxxx'"), ("482153 files sent", "482153 files sent"),
     // No codes.
     ("1482153-lusab", "1482153-lusab"), ("x482153-lusab", "x482153-lusab"), ("482153", "482153"),
     ("482153-", "482153-"),
@@ -51,6 +54,48 @@ import Testing
     let code = try Code(parsing: text)
     #expect(code.room == "482153")
     #expect(code.text == "482153-lusab-babad")
+  }
+
+  @Test(
+    "A code is read as people type, dictate and paste it",
+    arguments: [
+      "482153 lusab babad", "482153  lusab   babad", "482153 - lusab - babad", "482153–lusab–babad",
+      "482153—lusab—babad", "482153‐lusab‑babad", "482153−lusab−babad", "482153 – Lusab – BABAD",
+      "\u{feff}482153-lusab-babad\u{200b}",
+      "'482153-lusab-babad'", "“482153-lusab-babad”", "„482153 lusab babad“", "`482153-lusab-babad`\n",
+      "４８２１５３－ｌｕｓａｂ－ｂａｂａｄ", "４８２１５３　ＬＵＳＡＢ　ＢＡＢＡＤ", "482153\u{a0}lusab\u{2009}babad",
+      "482153-lu\u{ad}sab-babad",
+    ])
+  func spellings(_ text: String) throws {
+    #expect(try Code(parsing: text).text == "482153-lusab-babad")
+    #expect(try PeerAddress(parsing: text).peer == .code(try Code(parsing: "482153-lusab-babad")))
+    let whole = try PeerAddress(parsing: text.trimmingBlanks + "@192.168.1.5:/a b")
+    #expect(whole.server?.url == "ws://192.168.1.5:11985" && whole.path == "a b")
+  }
+
+  @Test(
+    "Nothing but the spelling is forgiven",
+    arguments: [
+      "482153 lusab", "48215 3-lusab-babad", "482153-lus ab-babad", "482153-lusab--babad", "482153-1usab-babad",
+      "482153_lusab_babad", "482153lusab-babad", "482153-lusab-babad-", "-482153-lusab-babad", "482153.lusab.babad",
+      "482153-lusab-bаbad", "４８２１５-lusab-babad",
+    ])
+  func noCode(_ text: String) {
+    #expect(throws: CodeError.self) { try Code(parsing: text) }
+  }
+
+  @Test(
+    "Codes are found that the shell has split into words",
+    arguments: [
+      (["mount", "482153", "lusab", "babad@host:/x", "mnt"], ["mount", "482153 lusab babad@host:/x", "mnt"]),
+      (["pipe", "482153", "–", "LUSAB", "-", "babad"], ["pipe", "482153 – LUSAB - babad"]),
+      (["pipe", "482153", "lusab"], ["pipe", "482153", "lusab"]),
+      (["pipe", "482153", "mnt", "babad"], ["pipe", "482153", "mnt", "babad"]),
+      (["mount", "482153-lusab-babad", "mnt"], ["mount", "482153-lusab-babad", "mnt"]),
+      (["x", "482153", "482154", "lusab", "babad", "-f"], ["x", "482153", "482154 lusab babad", "-f"]), ([], []),
+    ])
+  func words(_ arguments: [String], _ joined: [String]) {
+    #expect(CodeSpelling.joining(arguments) == joined)
   }
 
   @Test(

@@ -122,6 +122,52 @@ struct PeerConnectionTests {
     await pair.close()
   }
 
+  @Test func `streams of closed channels are used again, many closed at once, too`() async throws {
+    let pair = try await Pair.connected()
+    for round in 0..<20 {
+      var inboxes: [Inbox] = []
+      var closers: [DataChannel] = []
+      for index in 0..<20 {
+        let (channel, other) = try await pair.channel()
+        #expect(channel.stream < 200, "round \(round)")
+        inboxes.append(Inbox(index % 2 == 0 ? other : channel))
+        closers.append(index % 2 == 0 ? channel : other)
+      }
+      for closer in closers {
+        closer.send(Frame(copying: [7]))
+        closer.close()
+      }
+      for inbox in inboxes {
+        #expect(await inbox.next() == .message([7], .binary))
+        #expect(await inbox.next() == .closed(.channelClosedByPeer))
+      }
+    }
+    await pair.close()
+  }
+
+  @Test func `a connection may be closed at any moment of its making`() async throws {
+    for moment in 0..<40 {
+      let pair = Pair(
+        offerer: PeerConnection(role: .offerer, configuration: loopback),
+        answerer: PeerConnection(role: .answerer, configuration: loopback))
+      let making = Task {
+        try await pair.exchange()
+        try await pair.offerer.connected()
+        let (channel, _) = try await pair.channel()
+        for _ in 0..<20 { channel.send(Frame(copying: [UInt8](repeating: 1, count: 60_000))) }
+      }
+      try await Task.sleep(nanoseconds: UInt64(moment) * 2_000_000)
+      let (first, second) = moment % 2 == 0 ? (pair.offerer, pair.answerer) : (pair.answerer, pair.offerer)
+      await first.close()
+      await second.close()
+      _ = await making.result
+      #expect(await first.ended() == .closed)
+      await #expect(throws: TransportError.self) { try await first.connected() }
+      await #expect(throws: TransportError.self) { try await second.localDescription() }
+      #expect(await first.path == nil)
+    }
+  }
+
   @Test func closingAConnectionLetsArriveWhatWasSent() async throws {
     let pair = try await Pair.connected()
     let (channel, other) = try await pair.channel()

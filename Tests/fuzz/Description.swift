@@ -1,6 +1,7 @@
 import P2PFSTransport
 
-/// Session descriptions (SDP) and candidates from the other side, our own or another WebRTC.
+/// Session descriptions (SDP), candidates and messages that open data channels from the other side, our own or another
+/// WebRTC, and what a signaling server says of STUN and TURN servers.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzDescription(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   let text = String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
@@ -24,6 +25,13 @@ public func fuzzDescription(_ bytes: UnsafePointer<UInt8>?, _ count: Int) -> CIn
   }
   if let candidate = try? Candidate.parse(text) {
     precondition((try? Candidate.parse(candidate.description)) != nil, "what was written does not parse")
+  }
+  let raw = UnsafeRawBufferPointer(start: bytes, count: count)
+  if let message = try? DataChannelEstablishment(parsing: raw), message == .acknowledge {
+    precondition(raw.first == 2, "not an acknowledgement")
+  }
+  if let server = ICEServer(uri: text) {
+    precondition(ICEServer(uri: server.description) == server, "what was written does not parse")
   }
   return 0
 }

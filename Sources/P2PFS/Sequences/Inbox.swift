@@ -26,9 +26,9 @@ final class Inbox: Sendable {
     case .handed: break
     case .over: channel.reset(.refused, "it takes no more channels")
     case .waiting:
-      Task { [weak self] in
+      Task { [weak self, name = channel.name] in
         try? await Task.sleep(for: .seconds(Limits.Library.taking))
-        self?.refuse("it takes no channels of this name") { $0 === channel }
+        self?.refuse("it has no handler for channel \"\(name)\"") { $0 === channel }
       }
     }
   }

@@ -53,7 +53,7 @@ package struct SignalClient: Sendable {
   ) async throws(SignalingError) -> (ClientSocket, isHostThere: Bool, [IceServer]) {
     guard server.scheme == .ws, server.isSchemeAssumed else { return try await dial(server, join) }
     do { return try await dial(server.secured, join) } catch {
-      guard case .notASignalingServer(UpgradeRequest.noTLS) = error else { throw error }
+      guard case .notASignalingServer(SignalingError.noTLS) = error else { throw error }
     }
     return try await dial(server, join)
   }

@@ -22,6 +22,11 @@ package enum SignalingError: Error, Equatable, Sendable {
   case closed(String)
 }
 
+extension SignalingError {
+  /// Why a server that answers without TLS is none that was asked for, in `notASignalingServer`.
+  package static let noTLS = "it does not speak TLS"
+}
+
 extension SignalingError: CustomStringConvertible {
   /// A sentence for the user.
   package var description: String {

@@ -69,13 +69,27 @@ extension SignalServer {
         return nil
       }
       do {
-        let chain = try withText(of: certificateFile) { try NIOSSLCertificate.fromPEMFile($0) }
-        let key = try withText(of: keyFile) { try NIOSSLPrivateKey(file: $0, format: .pem) }
+        let chain = try read(certificateFile, "a certificate") { try NIOSSLCertificate.fromPEMFile($0) }
+        let key = try read(keyFile, "a private key") { try NIOSSLPrivateKey(file: $0, format: .pem) }
         var tls = TLSConfiguration.makeServerConfiguration(
           certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
         tls.minimumTLSVersion = .tlsv12
         return try NIOSSLContext(configuration: tls)
-      } catch { throw .certificate(describe(error)) }
+      } catch let error as SignalServerError {
+        throw error
+      } catch {
+        throw .certificate("the key does not belong to the certificate, or OpenSSL does not take one of them")
+      }
+    }
+
+    /// Reads a PEM file with `what`; says in words what is wrong with it.
+    private func read<Result>(_ path: String, _ what: String, _ body: (String) throws -> Result) throws -> Result {
+      guard path.withPath({ access($0, R_OK) }) == 0 else {
+        throw SignalServerError.certificate("\(path.escaped): \(String(cString: strerror(errno)))")
+      }
+      do { return try withText(of: path, body) } catch {
+        throw SignalServerError.certificate("\(path.escaped) is not a PEM file with \(what)")
+      }
     }
 
     /// Lends a path for NIOSSL, which takes text, to a file whose name may be any bytes (`String.pathBytes`).

@@ -160,8 +160,18 @@ package enum SignalServerError: Error, Equatable, CustomStringConvertible {
   }
 }
 
-/// What an error of NIO says, in short.
+/// What an error of NIO says, in a few words of a user's.
 func describe(_ error: any Error) -> String {
-  if let error = error as? IOError { return String(cString: strerror(error.errnoCode)) }
-  return printable("\(error)")
+  switch error {
+  case let error as IOError: String(cString: strerror(error.errnoCode))
+  case let error as SocketAddressError.UnknownHost: "the name \(printable(error.host)) is not known"
+  case is SocketAddressError: "it is no address of this kind"
+  case ChannelError.connectTimeout: "no answer"
+  case is ChannelError: "the connection was closed"
+  case NIOSSLError.uncleanShutdown: "the connection was cut"
+  case NIOSSLError.failedToLoadCertificate: "a certificate cannot be read"
+  case NIOSSLError.failedToLoadPrivateKey: "a private key cannot be read"
+  case is NIOSSLError, is BoringSSLError: "TLS failed (\(printable("\(error)")))"
+  default: printable("\(error)")
+  }
 }

@@ -65,9 +65,6 @@ final class UpgradeRequest: ChannelInboundHandler, RemovableChannelHandler {
     socket.fail(Self.meaning(of: error, server.host))
   }
 
-  /// Why a server that answers without TLS is none that was asked for.
-  static let noTLS = "it does not speak TLS"
-
   /// What an error means before the WebSocket stands.
   private static func meaning(of error: any Error, _ host: String) -> SignalingError {
     switch error {
@@ -77,7 +74,7 @@ final class UpgradeRequest: ChannelInboundHandler, RemovableChannelHandler {
     case NIOSSLError.handshakeFailed(let reason):
       let text = "\(reason)"
       if text.contains("CERTIFICATE_VERIFY_FAILED") { return .certificate("nobody this machine trusts vouches for it") }
-      if text.contains("WRONG_VERSION_NUMBER") { return .notASignalingServer(noTLS) }
+      if text.contains("WRONG_VERSION_NUMBER") { return .notASignalingServer(SignalingError.noTLS) }
       return .certificate(printable(text))
     case is HTTPParserError, is NIOHTTPClientUpgradeError, is NIOWebSocketUpgradeError:
       return .notASignalingServer("it does not speak HTTP as one")

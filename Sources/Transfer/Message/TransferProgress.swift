@@ -16,6 +16,7 @@ package final class TransferProgress: Sendable {
   private let movedBytes = Atomic<Int64>(0)
   private let doneFiles = Atomic<UInt64>(0)
   private let counting = Atomic<Bool>(false)
+  private let asking = Atomic<Bool>(false)
   private let totals = Mutex<(bytes: Int64, files: UInt64, since: Instant)?>(nil)
   private let turn = Mutex<(Activity, path: [UInt8])>((.moving, []))
 
@@ -36,6 +37,12 @@ package final class TransferProgress: Sendable {
   package internal(set) var isCounting: Bool {
     get { counting.load(ordering: .relaxed) }
     set { counting.store(newValue, ordering: .relaxed) }
+  }
+
+  /// Whether the receiver's user is being asked for agreement to what was offered.
+  package internal(set) var isAsking: Bool {
+    get { asking.load(ordering: .relaxed) }
+    set { asking.store(newValue, ordering: .relaxed) }
   }
 
   func begin(_ bytes: Int64, files: UInt64) { totals.withLock { $0 = (bytes, files, .now) } }

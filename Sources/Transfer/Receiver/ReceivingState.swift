@@ -72,7 +72,7 @@ struct ReceivingState {
       return .begin(number: number, offset: offset)
     case (.data(let slice), .receiving):
       guard let current, case .begun(let size, let position)? = files[current] else {
-        throw MalformedMessage("contents of no file")
+        throw MalformedMessage("file data without a preceding begin")
       }
       guard Int64(slice.count) <= size - position else { throw MalformedMessage("more contents than announced") }
       files[current] = .begun(size: size, position: position + Int64(slice.count))
@@ -81,7 +81,7 @@ struct ReceivingState {
       switch files[number] {
       case .begun(let size, let position)? where position == size: current = nil
       case .checked?: break
-      default: throw MalformedMessage("the end of a file in its middle, or of none")
+      default: throw MalformedMessage("unexpected end-of-file message")
       }
       files[number] = nil
       givenUp.remove(number)

@@ -136,8 +136,10 @@ package final class TransferSender: Sendable {
     let counted = try awaitCount()
     shared.withLock { $0.state.offer(counted.offer) }
     try say(.offer(counted.offer))
+    progress.isAsking = true
+    defer { progress.isAsking = false }
     switch try nextEvent() {
-    case .accepted: break
+    case .accepted: progress.isAsking = false
     case .declined(let why): throw .declined(why)
     default: throw .violated("no answer to the offer")
     }

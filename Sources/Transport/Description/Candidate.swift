@@ -21,7 +21,7 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
   package var relatedAddress: String?
   package var relatedPort: UInt16?
 
-  /// A candidate of these parts; `component` is 1.
+  /// A candidate with these attributes; `component` is 1.
   package init(
     foundation: String, priority: UInt32, address: String, port: UInt16, kind: Kind, relatedAddress: String? = nil,
     relatedPort: UInt16? = nil
@@ -36,7 +36,7 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
     self.relatedPort = relatedPort
   }
 
-  /// Whether it is of one cable only: fe80::/10 or 169.254.0.0/16.
+  /// Whether the address is link-local: in fe80::/10 or 169.254.0.0/16.
   package var isLinkLocal: Bool {
     let address = address.lowercased()
     return ["fe8", "fe9", "fea", "feb", "169.254."].contains { address.hasPrefix($0) }
@@ -95,8 +95,8 @@ package struct Candidate: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-/// How many candidates of each kind one side has told: each kind has places of its own, so that many local addresses do
-/// not take the relays' places. A plain value.
+/// Counts one side's candidates by kind. Each kind has a limit of its own, so that many local addresses cannot crowd out
+/// relays. A plain value.
 struct CandidateCount: Equatable {
   private var counts: [Candidate.Kind: Int] = [:]
 
@@ -111,7 +111,7 @@ struct CandidateCount: Equatable {
   /// Whether there is room for one more.
   func admits(_ kind: Candidate.Kind) -> Bool { counts[kind, default: 0] < CandidateCount.bound(kind) }
 
-  /// Counts one.
+  /// Counts one candidate.
   mutating func add(_ kind: Candidate.Kind) { counts[kind, default: 0] += 1 }
 }
 
@@ -127,7 +127,7 @@ func isICECharacter(_ byte: UInt8) -> Bool {
 }
 
 extension FixedWidthInteger {
-  /// The number written in decimal digits alone: no sign, no space.
+  /// Parses a number of decimal digits only: no sign, no space.
   init?(decimal text: some StringProtocol) {
     guard !text.isEmpty, text.utf8.count <= 20, text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }) else { return nil }
     self.init(text)

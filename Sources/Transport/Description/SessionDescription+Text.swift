@@ -16,8 +16,8 @@ extension SessionDescription {
 
   /// Parses SDP text.
   ///
-  /// It must have one section for data channels that is not rejected; other media sections are passed over.
-  /// Attributes of the session hold for the section unless it has its own. Refused: no SHA-256 fingerprint (MD5 and
+  /// It must have one section for data channels that is not rejected; other media sections are ignored. Attributes of the
+  /// session apply to the section unless it has its own. Refused: no SHA-256 fingerprint (MD5 and
   /// SHA-1 alone are too weak, RFC 8122), two that differ, no ICE credentials, no `setup`, anything over its limit.
   package init(parsing text: String) throws(MalformedDescription) {
     guard text.utf8.count <= Limits.Transport.description else { throw MalformedDescription("too long") }
@@ -30,7 +30,7 @@ extension SessionDescription {
     self = try parser.finished()
   }
 
-  /// Gathers the attributes line by line.
+  /// Collects the attributes line by line.
   private struct Parser {
     struct Attributes {
       var fragment, password, setup, mediaID: Substring?
@@ -97,7 +97,7 @@ extension SessionDescription {
       case "fingerprint":
         let words = value.split(separator: " ")
         guard words.count == 2 else { throw MalformedDescription("fingerprint") }
-        guard words[0].lowercased() == "sha-256" else { return }  // others are passed over, and alone refused
+        guard words[0].lowercased() == "sha-256" else { return }  // ignored; `finished` requires this hash
         guard let fingerprint = Fingerprint(parsing: words[1]) else { throw MalformedDescription("fingerprint") }
         guard into.fingerprint == nil || into.fingerprint == fingerprint else {
           throw MalformedDescription("two fingerprints")
@@ -147,8 +147,8 @@ extension SessionDescription {
 }
 
 extension Substring {
-  /// Itself, if it is printable ASCII, spaces and tabs: all that SDP attributes of ours may hold. Others (session
-  /// names in UTF-8) are let through with `?` for what is not ASCII.
+  /// The line, if it is printable ASCII with spaces and tabs, which is all that the attributes we read may contain. Bytes
+  /// that are not ASCII (session names may be UTF-8) become `?`; with control characters nil.
   fileprivate var asPrintable: Substring? {
     if utf8.allSatisfy({ ($0 >= 0x20 && $0 < 0x7f) || $0 == 0x09 }) { return self }
     guard !utf8.contains(where: { $0 < 0x20 && $0 != 0x09 || $0 == 0x7f }) else { return nil }

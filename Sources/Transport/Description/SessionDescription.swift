@@ -2,15 +2,15 @@ import P2PFSCore
 
 /// A session description or candidate that breaks its format.
 package struct MalformedDescription: Error, Sendable, CustomStringConvertible {
-  /// What is wrong with it.
+  /// The reason.
   package let description: String
   init(_ description: String) { self.description = description }
 }
 
-/// What one side tells the other before they can connect: a session description (SDP) with one section for data
-/// channels, as RFC 8829 and RFC 8841 lay it out. A plain value; reads and writes no other media.
+/// A session description (SDP) with one section for data channels, as RFC 8829 and RFC 8841 define it. Each side sends
+/// one to the other before they can connect. A plain value; reads and writes no other media.
 package struct SessionDescription: Sendable, Equatable {
-  /// The `setup` attribute: who is the DTLS client (RFC 8842 section 5).
+  /// The `setup` attribute: the DTLS role of the description's side (RFC 8842 section 5).
   package enum Setup: String, Sendable {
     /// Offers either role.
     case actpass
@@ -27,13 +27,13 @@ package struct SessionDescription: Sendable, Equatable {
   /// SHA-256 of the certificate.
   package var fingerprint: Fingerprint
   package var setup: Setup
-  /// SCTP port; 5000 unless there is a reason.
+  /// SCTP port.
   package var port: UInt16 = 5000
-  /// Largest message in bytes that the writer takes; 0 for no limit. 64 KiB if absent (RFC 8841 section 6.1).
+  /// Largest message in bytes that the description's side accepts; 0 for no limit. 64 KiB if absent (RFC 8841 section 6.1).
   package var largestMessage: UInt64 = 65_536
-  /// Candidates known at the time of writing; others follow on their own (trickle ICE, RFC 8838).
+  /// Candidates known so far; others follow separately (trickle ICE, RFC 8838).
   package var candidates: [Candidate] = []
-  /// Whether `candidates` is all there will be.
+  /// Whether `candidates` is complete.
   package var isComplete = false
   /// Identification of the media section, repeated in the answer.
   package var mediaID = "0"

@@ -4,8 +4,9 @@ import Glibc
 
 /// The addresses of this computer, and which of them a connection offers. A plain value.
 ///
-/// A computer may have dozens: bridges of containers, virtual networks. libnice takes 64, a peer no more than
-/// `Limits.Transport.candidates` candidates of all kinds, and each costs a socket and checks with all of the peer's.
+/// A computer may have dozens: bridges of containers, virtual networks. libnice gathers up to 64, a peer accepts no more
+/// than `Limits.Transport.candidates` candidates of all kinds, and each costs a socket and a check with each of the
+/// peer's.
 struct LocalNetwork: Equatable {
   /// An address of an interface that is up.
   struct Address: Equatable {
@@ -18,12 +19,12 @@ struct LocalNetwork: Equatable {
 
   /// In the order of the interfaces.
   let addresses: [Address]
-  /// The addresses that packets to the Internet carry, by the routes.
+  /// The source addresses of packets into the Internet, by the routing table.
   let routed: Set<String>
 
   /// The addresses to offer, at most `Limits.Transport.addresses` of each family: those of default routes first, then
-  /// others by the order of their interfaces, and bridges of containers and virtual machines, where seldom somebody is to
-  /// be met, last. Neither loopback nor link-local ones, which mean nothing elsewhere.
+  /// others in the order of their interfaces; last come bridges of containers and virtual machines, where peers are rare.
+  /// No loopback and no link-local addresses: other computers cannot use them.
   var offered: [String] {
     var left = (v4: Limits.Transport.addresses, v6: Limits.Transport.addresses)
     let usable = addresses.filter { !LocalNetwork.isOfOneLink($0.text) }
@@ -44,17 +45,17 @@ struct LocalNetwork: Equatable {
     return isVirtual ? 2 : 1
   }
 
-  /// What the software that makes them calls such interfaces.
+  /// Prefixes of the names that container and virtualization software gives to interfaces.
   private static let virtual = [
     "docker", "br-", "veth", "virbr", "vnet", "cni", "flannel", "cali", "lxcbr", "lxdbr", "podman", "vmnet", "vboxnet",
   ]
 
-  /// Whether a relay in the Internet may be asked to send to `address`, a candidate of the peer: a private IPv4 address
-  /// means another computer there, or none. libnice asks for each candidate that it knows, and coturn gives up the whole
-  /// allocation when one has no route. So the candidate is of use only if it is in a network of ours.
+  /// Whether to give `address`, a candidate of the peer, to libnice while these relays are in use. libnice has every relay
+  /// send to every candidate. For a relay in the Internet a private IPv4 address is another computer, or has no route,
+  /// upon which coturn ends the whole allocation. So a private address is wanted only if it is in a network of ours.
   func isWanted(_ address: String, relays: [String]) -> Bool {
     guard let bytes = ServerAddress.ipv4(address), LocalNetwork.isPrivate(bytes) else { return true }
-    // A relay that is private itself sees what we see; relays are asked for IPv4 addresses alone.
+    // A private relay is in our network and has the same routes. Relays are asked for IPv4 allocations only.
     guard relays.contains(where: { !LocalNetwork.isPrivate(relay: $0) }) else { return true }
     return addresses.contains { own in
       guard let other = ServerAddress.ipv4(own.text) else { return false }
@@ -67,7 +68,7 @@ struct LocalNetwork: Equatable {
     bytes.reduce(0) { $0 << 8 | UInt64($1) } >> UInt64(32 - prefix)
   }
 
-  /// Of a relay given by name nothing is known; by far most are public.
+  /// A relay given by name counts as public, as most are.
   private static func isPrivate(relay: String) -> Bool {
     relay == "localhost" || ServerAddress.ipv4(relay).map(isPrivate) ?? false
   }
@@ -91,42 +92,21 @@ struct LocalNetwork: Equatable {
 }
 
 extension LocalNetwork {
-  /// What this computer has now. Asks the kernel; from any thread.
+  /// The current addresses. Asks the kernel; from any thread.
   static var current: LocalNetwork {
-    var list: UnsafeMutablePointer<ifaddrs>?
-    guard getifaddrs(&list) == 0 else { return LocalNetwork(addresses: [], routed: []) }
-    defer { freeifaddrs(list) }
-    var addresses: [Address] = []
-    var entry = list
-    while let interface = entry?.pointee {
-      entry = interface.ifa_next
-      guard Int32(bitPattern: interface.ifa_flags) & Int32(IFF_UP) != 0, let address = interface.ifa_addr,
-        let name = interface.ifa_name, let bytes = bytes(address), let text = text(of: bytes)
-      else { continue }
-      let mask = interface.ifa_netmask.flatMap { self.bytes($0) } ?? []
-      addresses.append(
-        Address(
-          interface: String(cString: name), text: text, prefix: mask.reduce(0) { $0 + $1.nonzeroBitCount }))
+    let addresses = InterfaceAddress.all.compactMap { address in
+      text(of: address.bytes).map { Address(interface: address.interface, text: $0, prefix: address.prefix) }
     }
-    // Of the ranges for documentation, which nobody has.
+    // Addresses for documentation (RFC 5737, RFC 3849), which stand for any address in the Internet.
     return LocalNetwork(addresses: addresses, routed: Set(["192.0.2.1", "2001:db8::1"].compactMap(source)))
   }
 
-  /// The address that a packet to `address` would carry; nil without a route.
+  /// The source address of packets to `address`; nil without a route.
   private static func source(towards address: String) -> String? {
     guard let target = ServerAddress.ipv4(address) ?? ServerAddress.ipv6(address) else { return nil }
     var source = [UInt8](repeating: 0, count: target.count)
     guard p2pfs_source_address(target.count == 4 ? AF_INET : AF_INET6, target, &source) == 0 else { return nil }
     return text(of: source)
-  }
-
-  /// The four or sixteen bytes of a socket's address: sin_addr and sin6_addr of ip(7) and ipv6(7), behind the family.
-  private static func bytes(_ address: UnsafeRawPointer) -> [UInt8]? {
-    switch Int32(address.load(as: UInt16.self)) {
-    case AF_INET: Array(UnsafeRawBufferPointer(start: address + 4, count: 4))
-    case AF_INET6: Array(UnsafeRawBufferPointer(start: address + 8, count: 16))
-    default: nil
-    }
   }
 
   private static func text(of bytes: [UInt8]) -> String? {

@@ -1,7 +1,7 @@
 import CP2PFSLinux
 import Glibc
 
-/// What the kernel says over rtnetlink(7). Nothing is read beyond the end of what came.
+/// Parses messages of rtnetlink(7). Reads no byte beyond the end of a datagram.
 ///
 /// ```
 /// datagram:  message ‖ message ‖ …                                              each padded to 4 bytes
@@ -11,16 +11,16 @@ import Glibc
 /// ```
 /// Numbers are in the machine's order; lengths include their header.
 enum NetworkMessage {
-  /// The way that a packet takes to one destination.
+  /// The route to one destination.
   struct Route: Equatable {
-    /// The number of the interface that it leaves by, and the addresses of the next router and of its sender.
+    /// Number of the outgoing interface, address of the next router, source address.
     var interface: UInt32 = 0
     var gateway: [UInt8] = []
     var source: [UInt8] = []
   }
 
-  /// Whether a datagram tells that a link, an address or a route has changed; routes that the kernel only remembers for
-  /// one destination are none.
+  /// Whether a datagram reports that a link, an address or a route has changed. Cached routes to single destinations do
+  /// not count.
   static func tellsOfChange(_ datagram: UnsafeRawBufferPointer) -> Bool {
     var tells = false
     forEach(datagram) { type, body in
@@ -36,7 +36,7 @@ enum NetworkMessage {
     return tells
   }
 
-  /// The route that a datagram answers with; nil if it is no route, an error for one.
+  /// The route in an answer to a route query; nil if there is none, as in an error.
   static func route(in datagram: UnsafeRawBufferPointer) -> Route? {
     var found: Route?
     forEach(datagram) { type, body in
@@ -45,7 +45,7 @@ enum NetworkMessage {
       forEachAttribute(UnsafeRawBufferPointer(rebasing: body[routeHeader...])) { type, value in
         switch Int(type) {
         case Int(RTA_OIF.rawValue) where value.count == 4: route.interface = value.loadUnaligned(as: UInt32.self)
-        // A gateway of the other family (RTA_VIA) has two bytes for that before it.
+        // A gateway of another family (RTA_VIA) begins with two bytes for the family.
         case Int(RTA_GATEWAY.rawValue) where value.count <= 16, Int(RTA_VIA.rawValue) where value.count <= 18:
           route.gateway = Array(value)
         case Int(RTA_PREFSRC.rawValue) where value.count <= 16: route.source = Array(value)

@@ -3,46 +3,26 @@ import CP2PFSNice
 import P2PFSCore
 import Glibc
 
-/// How this computer is connected: the addresses that others may reach it at, and the way that its packets take. Two that
-/// are equal need no new connections.
+/// How this computer is connected: its addresses and its routes into the Internet. As long as two states are equal,
+/// existing connections need not be replaced.
 struct NetworkState: Equatable {
-  /// Each with its interface, of interfaces that run.
+  /// Addresses of running interfaces, each followed by the interface's name.
   var addresses: Set<[UInt8]> = []
   /// The routes into the Internet, of IPv4 and IPv6.
   var routes: [NetworkMessage.Route?] = []
 
-  /// How it is now. Asks the kernel; takes less than a millisecond.
+  /// The current state. Asks the kernel; takes less than a millisecond.
   static func now() -> NetworkState {
-    // Of the ranges for documentation, which nobody has: they stand for any address far away. Nothing is sent there.
+    // Addresses for documentation (RFC 5737, RFC 3849), which stand for any address in the Internet. Nothing is sent there.
     NetworkState(
       addresses: currentAddresses(),
       routes: [[192, 0, 2, 1], [0x20, 0x01, 0x0d, 0xb8] + [UInt8](repeating: 0, count: 11) + [1]].map(route))
   }
 
   private static func currentAddresses() -> Set<[UInt8]> {
-    var list: UnsafeMutablePointer<ifaddrs>?
-    guard getifaddrs(&list) == 0 else { return [] }
-    defer { freeifaddrs(list) }
-    var addresses: Set<[UInt8]> = []
-    var entry = list
-    while let interface = entry?.pointee, addresses.count < Limits.Network.addresses {
-      entry = interface.ifa_next
-      let flags = Int32(bitPattern: interface.ifa_flags)
-      guard let address = interface.ifa_addr, flags & Int32(IFF_UP) != 0, flags & Int32(IFF_RUNNING) != 0,
-        flags & Int32(IFF_LOOPBACK) == 0
-      else { continue }
-      let raw = UnsafeRawPointer(address)
-      let bytes: [UInt8]
-      switch Int32(address.pointee.sa_family) {
-      case AF_INET: bytes = Array(UnsafeRawBufferPointer(start: raw + 4, count: 4))
-      case AF_INET6: bytes = Array(UnsafeRawBufferPointer(start: raw + 8, count: 16))
-      default: continue
-      }
-      // Link-local ones come with every interface, and are no candidates.
-      if bytes.count == 16, bytes[0] == 0xfe, bytes[1] & 0xc0 == 0x80 { continue }
-      addresses.insert(bytes + String(cString: interface.ifa_name).utf8)
-    }
-    return addresses
+    // Every interface has a link-local address; it is never a candidate.
+    let usable = InterfaceAddress.all.lazy.filter { $0.isRunning && !$0.isLoopback && !$0.isLinkLocalIPv6 }
+    return Set(usable.prefix(Limits.Network.addresses).map { $0.bytes + $0.interface.utf8 })
   }
 
   private static func route(to address: [UInt8]) -> NetworkMessage.Route? {
@@ -60,14 +40,14 @@ struct NetworkState: Equatable {
   }
 }
 
-/// Finds out that the machine slept, or that this process was stopped, by a clock that goes on meanwhile.
+/// Detects that the machine slept or that this process was stopped, by a clock that keeps running meanwhile.
 struct Wakefulness {
   private var last: Instant
 
-  /// Awake at a point of CLOCK_BOOTTIME.
+  /// Starts awake, at a time of CLOCK_BOOTTIME.
   init(at now: Instant) { last = now }
 
-  /// Whether it slept since the last call, which was `Limits.Network.clock` ago or less if not.
+  /// Whether the machine slept since the last call. Must be called at least every `Limits.Network.clock` seconds.
   mutating func hasSlept(until now: Instant) -> Bool {
     defer { last = now }
     return now.seconds(since: last) > Limits.Network.clock + Limits.Network.slept

@@ -3,17 +3,17 @@ import P2PFSCore
 import Glibc
 import Synchronization
 
-/// Tells when this computer's own network has changed, so that connections can be made anew at once instead of when the
-/// peer has been silent for long.
+/// Reports changes of this computer's own network, so that connections can be replaced at once instead of after a long
+/// silence of the peer.
 ///
-/// One for the process, with a thread of its own, which waits for rtnetlink(7). The kernel's word is only the reason to
-/// look: it does not tell of routes that go with an address or a link, so the state itself is compared.
+/// One for the process, with a thread of its own that waits for messages of rtnetlink(7). A message only triggers a
+/// comparison of `NetworkState`: the kernel does not report routes that vanish together with an address or a link.
 package final class NetworkWatch: Sendable {
-  /// What has happened.
+  /// A change.
   package enum Change: Sendable {
-    /// Addresses, interfaces or the route into the Internet are others.
+    /// Addresses, interfaces or the routes into the Internet changed.
     case network
-    /// The machine slept, or this process was stopped: nothing is known of what was connected before.
+    /// The machine slept or this process was stopped: existing connections may be dead.
     case slept
   }
 
@@ -24,7 +24,7 @@ package final class NetworkWatch: Sendable {
 
   private init() { Worker.detached("network") { [self] in watch() } }
 
-  /// The changes from here on. Who is late hears of the latest only.
+  /// The changes from now on. A slow reader gets only the latest.
   package func changes() -> AsyncStream<Change> {
     let (stream, continuation) = AsyncStream.makeStream(of: Change.self, bufferingPolicy: .bufferingNewest(1))
     let number = listeners.withLock { listeners in
@@ -49,7 +49,7 @@ package final class NetworkWatch: Sendable {
     var state = NetworkState.now()
     var wakefulness = Wakefulness(at: .boot)
     while true {
-      // Without a socket (a sandbox may refuse it) the state is looked at each time.
+      // Without a socket (a sandbox may refuse it) the state is compared each time.
       var hasChanged = wait(socket, seconds: Limits.Network.clock) ? drain(socket, buffer) : socket < 0
       if wakefulness.hasSlept(until: .boot) { tell(.slept) }
       guard hasChanged else { continue }
@@ -62,20 +62,21 @@ package final class NetworkWatch: Sendable {
     }
   }
 
-  /// Whether there is something to read from the socket within the time.
+  /// Whether the socket becomes readable within the time.
   private func wait(_ socket: Int32, seconds: Double) -> Bool {
     var waiting = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
     return poll(&waiting, 1, Int32(seconds * 1000)) > 0
   }
 
-  /// Reads all that the kernel has to say. Returns whether something has changed.
+  /// Reads all waiting messages.
+  /// - Returns: whether one reports a change.
   private func drain(_ socket: Int32, _ buffer: UnsafeMutableRawBufferPointer) -> Bool {
     var hasChanged = false
     for _ in 0..<Limits.Network.messages {
       let count = p2pfs_network_event(socket, buffer.baseAddress, buffer.count)
       if count < 0 {
         if errno == EINTR { continue }
-        // ENOBUFS: it had more to say than the socket holds.
+        // ENOBUFS: messages were lost because the socket's buffer was full.
         return hasChanged || errno != EAGAIN
       }
       if NetworkMessage.tellsOfChange(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)])) { hasChanged = true }
@@ -85,7 +86,7 @@ package final class NetworkWatch: Sendable {
 }
 
 extension Instant {
-  /// The time now of CLOCK_BOOTTIME, which goes on while the machine sleeps.
+  /// The current time of CLOCK_BOOTTIME, which keeps running while the machine sleeps.
   fileprivate static var boot: Instant {
     Instant(nanoseconds: p2pfs_boot_nanoseconds())
   }

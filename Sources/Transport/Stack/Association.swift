@@ -3,63 +3,71 @@ import P2PFSCore
 import DequeModule
 import Glibc
 
-/// What carries SCTP's packets: DTLS, or a layer between the two. "Packet out"; the way in is `Association.input`.
+/// The layer below SCTP. It sends the packets of an association; received ones go to `Association.input`.
 protocol PacketCarrier: AnyObject {
-  /// Takes a packet for the peer. The bytes die when the call returns. Must not call back into the association.
+  /// Sends a packet to the peer. The bytes are valid during the call only. Must not call back into the association.
   func carry(_ packet: UnsafeRawBufferPointer)
 }
 
-/// Who an association reports to. On the transport thread. Must not call back into the association except where said.
+/// The owner of an association, which it reports to. Called on the transport thread, within callbacks of usrsctp: must not
+/// call back into the association.
 protocol AssociationOwner: AnyObject {
-  /// The association is up.
+  /// The association is established.
   func associationUp()
-  /// A message came in.
+  /// A message arrived; the frame is the owner's.
   func association(received frame: Frame, stream: UInt16, protocolID: UInt32)
-  /// The peer has reset these streams of its (incoming), or ours are reset (outgoing); RFC 6525.
+  /// The peer has reset its direction of these streams (incoming), of all if there are none, or has confirmed that ours
+  /// is reset; RFC 6525.
   func association(reset streams: [UInt16], incoming: Bool)
-  /// Something was acknowledged.
+  /// Data was acknowledged.
   func associationAdvanced()
-  /// The peer ended it, or broke a rule. At most once; not after `close`.
+  /// The peer ended the association, or violated the protocol. Not after `close`.
   func associationEnded(_ error: TransportError)
 }
 
-/// One SCTP association (RFC 9260) over packets, with what is in flight bounded by a `BandwidthDelayEstimate`.
-/// On the transport thread only.
+/// One SCTP association (RFC 9260). Data in flight is bounded by a `BandwidthDelayEstimate`. On the transport thread only.
 final class Association {
   private unowned let owner: any AssociationOwner
   private unowned let carrier: any PacketCarrier
-  private let stack: SCTPStack
+  private let stack = SCTPStack.shared
   private let socket: OpaquePointer
   private let port: UInt16
   private let remotePort: UInt16
   private(set) var token: UInt = 0
-  private(set) var isUp = false
-  private var isClosed = false
+  private enum Phase {
+    case connecting
+    case up
+    case closed
+  }
+  private var phase = Phase.connecting
   private var busyUntil = Instant(nanoseconds: 0)
 
-  /// The bound on what is in flight.
+  /// Estimates the bound of `inFlight`.
   private(set) var estimate = BandwidthDelayEstimate()
   /// Bytes given to SCTP that the peer has not acknowledged.
   private(set) var inFlight = 0 {
     didSet { stack.inFlight += inFlight - oldValue }
   }
   private var accepted = 0
-  private var isDry = true
-  /// The packet whose way there and back is being measured.
+  private var isApplicationLimited = true
+  /// The packet whose round trip is being measured.
   private var probe: Probe?
   private var highestSent: UInt32?
   private var deliveredAt = Instant.now
-  /// When the packets that are on their way left, by their first sequence number; what was acknowledged last of them.
+  /// When each unacknowledged packet was sent, by its first sequence number; `lastDeparture` is the time of the last
+  /// acknowledged one.
   private var departures = Deque<(tsn: UInt32, time: Instant)>()
   private var lastDeparture = Instant.now
   private var recovery = LossRecovery()
   private var pacer = Pacer()
-  private var partial: [UInt16: Frame] = [:]
+  /// Messages that are delivered in parts, by stream.
+  private var partial: [UInt16: PartialMessage] = [:]
   private var mtu = 0
   private struct Probe {
     let tsn: UInt32
     let sent: Instant
-    /// Bytes delivered when it left, since when, and when the last of them had left.
+    /// When it was sent: bytes delivered so far, the time of their last acknowledgement, and the departure of the last
+    /// acknowledged packet.
     let delivered: Int
     let deliveredAt: Instant
     let lastDeparture: Instant
@@ -68,12 +76,10 @@ final class Association {
   private static let buffer = Int32(Limits.Transport.flight * 2)
 
   init(
-    owner: any AssociationOwner, carrier: any PacketCarrier, stack: SCTPStack, port: UInt16, remotePort: UInt16,
-    receiveBuffer: Int
+    owner: any AssociationOwner, carrier: any PacketCarrier, port: UInt16, remotePort: UInt16, receiveBuffer: Int
   ) throws(TransportError) {
     self.owner = owner
     self.carrier = carrier
-    self.stack = stack
     self.port = port
     self.remotePort = remotePort
     // The callbacks find the association by its number, which is set below, before any packet can come.
@@ -81,7 +87,7 @@ final class Association {
       let socket = usrsctp_socket(
         AF_CONN, p2pfs_usrsctp_stream(), Int32(IPPROTO_SCTP),
         { _, _, data, length, information, flags, token in
-          guard let association = TransportThread.shared.stack[token] else {
+          guard let association = SCTPStack.shared[token] else {
             free(data)
             return 1
           }
@@ -89,7 +95,7 @@ final class Association {
           return 1
         },
         { _, space, token in
-          TransportThread.shared.stack[token]?.advanced(space: space)
+          SCTPStack.shared[token]?.advanced(space: space)
           return 1
         }, 0, nil)
     else { throw .resources("no SCTP socket") }
@@ -102,7 +108,7 @@ final class Association {
     }
   }
 
-  deinit { precondition(isClosed, "an association must be closed before it goes") }
+  deinit { precondition(phase == .closed, "an association must be closed before it goes") }
 
   private func set<Value>(_ level: Int32, _ option: Int32, _ value: Value) -> Bool {
     withUnsafeBytes(of: value) {
@@ -144,7 +150,8 @@ final class Association {
     return good
   }
 
-  /// Sets what the peer may have here that came out of order or in parts: the window that SCTP tells it. May grow later.
+  /// Sets the receive buffer in bytes, which SCTP announces to the peer as its window: it holds data out of order and
+  /// partial messages. Must not shrink.
   /// - Returns: whether it could be set.
   @discardableResult
   func setReceiveBuffer(_ bytes: Int) -> Bool { set(SOL_SOCKET, SO_RCVBUF, Int32(clamping: bytes)) }
@@ -155,7 +162,7 @@ final class Association {
 
   /// Sends INIT. Both sides do (RFC 8831 section 6.2); SCTP makes one association of it.
   func connect(mtu: Int) throws(TransportError) {
-    stack.hurry()
+    stack.ensureFastTicks()
     var local = address(port)
     var remote = address(remotePort)
     let size = socklen_t(MemoryLayout<sockaddr_conn>.size)
@@ -170,7 +177,7 @@ final class Association {
     setMTU(mtu)
   }
 
-  /// Sets the largest packet, SCTP's header included. What was cut before keeps its size.
+  /// Sets the largest packet, SCTP's header included. Data that is already cut into chunks keeps their size.
   func setMTU(_ bytes: Int) {
     guard bytes != mtu else { return }
     mtu = bytes
@@ -181,11 +188,11 @@ final class Association {
 
   /// A packet from the peer.
   func input(_ packet: UnsafeRawBufferPointer, at now: Instant) {
-    guard !isClosed else { return }
-    stack.hurry()
-    // Acknowledgements go out at the latest 20 ms after data: tick until then.
+    guard phase != .closed else { return }
+    stack.ensureFastTicks()
+    // Delayed acknowledgements leave up to 20 ms after data: tick until then.
     busyUntil = max(busyUntil, now.advanced(by: 0.1))
-    let sack = packet.chunk(3)
+    let sack = SCTPPacket(packet).cumulativeAcknowledgement
     if let sack {
       guard recovery.takes(packet, cumulative: sack, at: now, roundTrip: estimate.roundTrip) else { return }
       while let first = departures.first, Int32(bitPattern: sack &- first.tsn) >= 0 {
@@ -200,15 +207,15 @@ final class Association {
       estimate.addRound(
         roundTrip: now.seconds(since: probe.sent), delivered: accepted - inFlight - probe.delivered,
         over: max(now.seconds(since: probe.deliveredAt), probe.sent.seconds(since: probe.lastDeparture)),
-        isLimited: isDry, at: now)
-      isDry = false
+        isLimited: isApplicationLimited, at: now)
+      isApplicationLimited = false
     }
     if inFlight != before { deliveredAt = now }
   }
 
   /// A packet from usrsctp for the peer.
   func output(_ packet: UnsafeRawBufferPointer) {
-    if let tsn = packet.chunk(0) {
+    if let tsn = SCTPPacket(packet).dataNumber {
       if highestSent.map({ Int32(bitPattern: tsn &- $0) > 0 }) ?? true {
         highestSent = tsn
         let now = Instant.now
@@ -219,39 +226,42 @@ final class Association {
         }
       } else {
         recovery.begin(until: highestSent ?? tsn)
-        // Sent again: which of the two is acknowledged cannot be told (Karn's algorithm).
+        // A retransmission: an acknowledgement could be for either copy (Karn's algorithm).
         if probe?.tsn == tsn { probe = nil }
       }
     }
     carrier.carry(packet)
   }
 
-  /// When a message may be sent.
+  /// The answer to whether a message may be sent.
   enum Admission {
     case now
-    /// When something was acknowledged.
+    /// Not before more is acknowledged.
     case later
-    /// After so many seconds.
+    /// Not before this many seconds have passed.
     case after(Double)
   }
 
-  /// Whether another `count` bytes may be in flight, and at this moment. At least one message always may.
+  /// Whether `count` more bytes may be sent now, by the window and by the pacer. With nothing in flight the window admits
+  /// any message.
   func admits(_ count: Int) -> Admission {
-    guard isUp, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight) else {
+    guard phase == .up, inFlight == 0 || inFlight + count <= estimate.window && stack.admits(count, behind: inFlight)
+    else {
       return .later
     }
     let wait = pacer.take(count, rate: estimate.pace, at: .now)
     return wait == 0 ? .now : .after(wait)
   }
 
-  /// There is room, but nothing to send.
-  func ranDry() { isDry = true }
+  /// Everything queued was sent and there is room for more: the rate measured now may be the application's, not the
+  /// path's.
+  func markApplicationLimited() { isApplicationLimited = true }
 
   /// Gives a message to SCTP. Not within a callback of the owner.
-  /// - Returns: whether it was taken; if not, try again when something was acknowledged.
+  /// - Returns: whether it was taken; if not, try again when data was acknowledged.
   func send(_ bytes: UnsafeRawBufferPointer, stream: UInt16, protocolID: UInt32) -> Bool {
-    guard isUp, !isClosed else { return true }  // nobody is there any more
-    stack.hurry()
+    guard phase == .up else { return true }  // dropped: the association is over
+    stack.ensureFastTicks()
     var information = sctp_sndinfo()
     information.snd_sid = stream
     information.snd_ppid = protocolID.bigEndian
@@ -264,35 +274,38 @@ final class Association {
     return true
   }
 
-  /// Closes our direction of a stream, RFC 6525.
-  /// - Returns: whether the request is on its way; if not (another is), try again.
-  func reset(_ stream: UInt16) -> Bool {
-    guard isUp, !isClosed else { return true }
-    stack.hurry()
+  /// Resets our direction of a stream (RFC 6525) when what was sent on it is acknowledged. SCTP puts the request off
+  /// while another one is under way. Fails only where the peer has no such stream, or cannot reset any. Not within a
+  /// callback of the owner.
+  func reset(_ stream: UInt16) {
+    guard phase == .up else { return }
+    stack.ensureFastTicks()
     busyUntil = Instant.now.advanced(by: 5)
-    return p2pfs_reset_outgoing_stream(socket, stream) == 0
+    _ = p2pfs_reset_outgoing_stream(socket, stream)
   }
 
-  /// Aborts the association and gives it back. Not within a callback.
+  /// Aborts the association and frees it. Not within a callback.
   func close() {
-    guard !isClosed else { return }
-    isClosed = true
+    guard phase != .closed else { return }
+    phase = .closed
     inFlight = 0
     usrsctp_close(socket)
     stack.remove(token)
   }
 
   /// Whether its timers need 10 ms resolution.
-  func isBusy(at now: Instant) -> Bool { !isUp || inFlight > 0 || now < busyUntil }
+  func isBusy(at now: Instant) -> Bool { phase == .connecting || inFlight > 0 || now < busyUntil }
 
-  /// Whether data is on its way and some was acknowledged within the last 100 ms.
-  func isProgressing(at now: Instant) -> Bool { isUp && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
+  /// Whether data is in flight and some was acknowledged within the last 100 ms.
+  func isProgressing(at now: Instant) -> Bool { phase == .up && inFlight > 0 && now.seconds(since: deliveredAt) < 0.1 }
 
-  /// Round trip in seconds, smoothed as SCTP does; 0 if not known.
+  /// SCTP's smoothed round trip in seconds; 0 if not known.
   var roundTrip: Double {
     var status = sctp_status()
     var size = socklen_t(MemoryLayout<sctp_status>.size)
-    guard !isClosed, usrsctp_getsockopt(socket, Int32(IPPROTO_SCTP), SCTP_STATUS, &status, &size) == 0 else { return 0 }
+    guard phase != .closed, usrsctp_getsockopt(socket, Int32(IPPROTO_SCTP), SCTP_STATUS, &status, &size) == 0 else {
+      return 0
+    }
     return Double(status.sstat_primary.spinfo_srtt) / 1e3
   }
 
@@ -303,11 +316,11 @@ final class Association {
 
   private func received(_ data: UnsafeMutableRawPointer?, _ length: Int, _ information: sctp_rcvinfo, _ flags: Int32) {
     guard let data else {
-      // The socket cannot be read any more: the peer is gone.
-      if !isClosed { owner.associationEnded(.closedByPeer) }
+      // End of file on the socket: the peer is gone.
+      if phase != .closed { owner.associationEnded(.closedByPeer) }
       return
     }
-    guard !isClosed else { return free(data) }
+    guard phase != .closed else { return free(data) }
     if flags & Int32(MSG_NOTIFICATION) != 0 {
       notified(UnsafeRawBufferPointer(start: data, count: length))
       free(data)
@@ -315,12 +328,16 @@ final class Association {
     }
     let stream = information.rcv_sid
     var frame = Frame(adopting: data, count: length)
-    if let begun = partial.removeValue(forKey: stream) { frame = begun.appending(frame) }
-    guard frame.count <= Limits.Wire.message + 1 else {
-      return owner.associationEnded(.violation("a message of more than 64 KiB"))
+    var isTooLong = frame.count > Limits.Wire.message
+    if !partial.isEmpty, var message = partial.removeValue(forKey: stream) {
+      isTooLong = !message.append(frame)
+      frame = message.frame
+    }
+    guard !isTooLong else {
+      return owner.associationEnded(.violation("a message of more than \(Limits.Wire.message) bytes"))
     }
     guard flags & Int32(MSG_EOR) != 0 else {
-      partial[stream] = frame
+      partial[stream] = PartialMessage(frame)
       return
     }
     owner.association(received: frame, stream: stream, protocolID: UInt32(bigEndian: information.rcv_ppid))
@@ -333,7 +350,7 @@ final class Association {
       guard bytes.count >= MemoryLayout<sctp_assoc_change>.size else { return }
       switch Int32(bytes.loadUnaligned(as: sctp_assoc_change.self).sac_state) {
       case SCTP_COMM_UP:
-        isUp = true
+        phase = .up
         owner.associationUp()
       case SCTP_COMM_LOST, SCTP_SHUTDOWN_COMP, SCTP_CANT_STR_ASSOC: owner.associationEnded(.closedByPeer)
       default: break
@@ -342,37 +359,11 @@ final class Association {
       let event = bytes.baseAddress!.assumingMemoryBound(to: sctp_stream_reset_event.self)
       let flags = Int32(event.pointee.strreset_flags)
       guard flags & (SCTP_STREAM_RESET_DENIED | SCTP_STREAM_RESET_FAILED) == 0 else { return }
-      let count = min(p2pfs_reset_event_count(event), UInt32(bytes.count / 2))
+      let count = p2pfs_reset_event_count(event)
+      guard bytes.count >= MemoryLayout<sctp_stream_reset_event>.size + Int(count) * 2 else { return }
       let streams = (0..<count).map { p2pfs_reset_event_stream(event, $0) }
       owner.association(reset: streams, incoming: flags & SCTP_STREAM_RESET_INCOMING_SSN != 0)
     default: break
     }
-  }
-}
-
-extension Frame {
-  /// A frame with the other's message behind its own.
-  fileprivate func appending(_ other: Frame) -> Frame {
-    let whole = Frame(capacity: count + other.count)
-    memcpy(whole.base, base, count)
-    memcpy(whole.base + count, other.base, other.count)
-    whole.count = count + other.count
-    return whole
-  }
-}
-
-extension UnsafeRawBufferPointer {
-  /// The transmission sequence number in the packet's first chunk of a type: DATA (0), or what SACK (3) acknowledges.
-  /// Looks at the first four chunks only; later ones are of no interest to a measurement.
-  fileprivate func chunk(_ type: UInt8) -> UInt32? {
-    var offset = 12
-    for _ in 0..<4 {
-      guard offset + 8 <= count else { return nil }
-      if self[offset] == type { return UInt32(bigEndian: loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)) }
-      let length = Int(UInt16(bigEndian: loadUnaligned(fromByteOffset: offset + 2, as: UInt16.self)))
-      guard length >= 4 else { return nil }
-      offset += (length + 3) & ~3
-    }
-    return nil
   }
 }

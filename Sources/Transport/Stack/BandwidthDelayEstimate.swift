@@ -3,7 +3,7 @@ package import P2PFSCore
 /// How many bytes may be in flight: the bandwidth-delay product of the path, measured all the time.
 ///
 /// SCTP's congestion control finds a limit by overrunning the bottleneck's queue, and recovers from that in seconds.
-/// So what it is given is bounded by the largest delivery rate of late × the smallest round trip of late, as BBR
+/// So the data it gets is bounded by the largest delivery rate of late × the smallest round trip of late, as BBR
 /// does (draft-cardwell-iccrg-bbr-congestion-control), times a gain that leaves room for acknowledgements in clumps
 /// and for finding out that the path has become faster. What exceeds the product stands in the
 /// bottleneck's queue, so even in startup the gain stays below the 2 that a queue of one product would hold.

@@ -2,10 +2,10 @@ import CP2PFSOpenSSL
 
 /// A self-signed ECDSA P-256 certificate with its key, made for one connection (RFC 8827 section 6.5).
 final class Certificate {
-  // Owned; freed in deinit. OpenSSL counts references for whoever uses them longer.
+  // Owned; freed in deinit. OpenSSL counts references, so its own objects may use them longer.
   let key: OpaquePointer
   let certificate: OpaquePointer
-  /// What the description announces.
+  /// The certificate's fingerprint, which the session description announces.
   let fingerprint: Fingerprint
 
   /// Makes a new one, valid for 30 days from yesterday, so that clocks may differ.

@@ -14,16 +14,11 @@ private enum ProtocolID {
 extension Connection {
   /// Opens a channel on the lowest free stream of ours: even ones are the DTLS client's, RFC 8832 section 6.
   func open(label: String, protocol name: String) throws(TransportError) -> DataChannel {
-    if let ended { throw ended }
-    guard isUp else { throw .wrongState("not connected yet") }
+    try state.requireUp()
     guard max(label.utf8.count, name.utf8.count) <= Limits.Transport.label else { throw .wrongState("label too long") }
-    var stream: UInt16 = isClient ? 0 : 1
-    while channels[stream] != nil || closingChannels[stream] != nil { stream += 2 }
-    guard channels.count < Limits.Transport.channels, stream < Limits.Transport.channels * 2 else {
-      throw .wrongState("too many channels")
-    }
+    let stream = try streams.free(isClient: state.isClient == true)
     let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
-    channels[stream] = channel
+    streams.open(channel, on: stream)
     establish(channel, .open(channelType: 0, label: label, protocol: name))
     return channel
   }
@@ -40,17 +35,17 @@ extension Connection {
     ready.append(channel)
   }
 
-  /// Gives SCTP what it has room for, a message of each channel in turn.
+  /// Gives messages to SCTP as long as it admits them, one of each channel in turn.
   func pump() {
-    guard ended == nil else { return }
+    guard state.ended == nil else { return }
     outbox.take(into: &taken)
     for (channel, item) in taken {
       if case .abort = item.content { abort(channel, item.frame) } else { channel.outgoing.append(item) }
       makeReady(channel)
     }
     taken.removeAll(keepingCapacity: true)
-    guard isUp, let association else { return }
-    if !resets.isEmpty { resets.removeAll { association.reset($0) } }
+    guard state.sends, let association else { return }
+    for stream in streams.takeResets() { association.reset(stream) }
     while let channel = ready.first {
       guard let item = channel.outgoing.first else {
         ready.removeFirst()
@@ -67,7 +62,7 @@ extension Connection {
       ready.removeFirst()
       if channel.outgoing.isEmpty { channel.isReady = false } else { ready.append(channel) }
     }
-    association.ranDry()
+    association.markApplicationLimited()
   }
 
   private func abort(_ channel: DataChannel, _ last: Frame) {
@@ -78,7 +73,7 @@ extension Connection {
     channel.outgoing.append(.init(content: .close, frame: Frame(capacity: 0)))
   }
 
-  /// A message of a channel does not wait any more.
+  /// A queued message was given to SCTP, or dropped.
   private func left(_ item: DataChannel.Outgoing, of channel: DataChannel) {
     outbox.left(item.frame.count)
     channel.handedOver(item.frame.count)
@@ -89,6 +84,7 @@ extension Connection {
     pacing?.set(after: seconds)
   }
 
+  /// Gives an entry of a channel's queue to SCTP.
   /// - Returns: whether it was taken.
   private func hand(_ item: DataChannel.Outgoing, of channel: DataChannel, to association: Association) -> Bool {
     let bytes = item.frame.bytes
@@ -97,14 +93,17 @@ extension Connection {
     switch item.content {
     case .establishment: return association.send(bytes, stream: channel.stream, protocolID: ProtocolID.establishment)
     case .close:
-      closeOurs(channel, error: .closed)
+      if streams[channel.stream] === channel, streams.close(channel.stream) != nil {
+        channel.delivery.end(.closed)
+        markDirty()  // for the reset
+      }
       return true
     case .abort: preconditionFailure("it was resolved when it was taken")
     case .message(.binary): kind = isEmpty ? ProtocolID.emptyBinary : ProtocolID.binary
     case .message(.text): kind = isEmpty ? ProtocolID.emptyText : ProtocolID.text
     }
-    if channels[channel.stream] === channel {
-      // SCTP has no empty messages: one byte stands for none.
+    if streams[channel.stream] === channel {
+      // SCTP has no empty messages: RFC 8831 section 6.6 sends one byte instead.
       let sent =
         isEmpty
         ? withUnsafeBytes(of: UInt8(0)) { association.send($0, stream: channel.stream, protocolID: kind) }
@@ -117,25 +116,11 @@ extension Connection {
 
   // MARK: Closing, RFC 8831 section 6.7
 
-  /// Resets our direction of a channel's stream.
-  private func closeOurs(_ channel: DataChannel, error: TransportError) {
-    guard channels[channel.stream] === channel else { return }
-    channels[channel.stream] = nil
-    closingChannels[channel.stream, default: (false, false)].ours = false
-    resets.append(channel.stream)
-    channel.delivery.end(error)
-    markDirty()
-  }
-
-  func association(reset streams: [UInt16], incoming: Bool) {
-    for stream in streams {
-      if incoming {
-        if let channel = channels[stream] { closeOurs(channel, error: .channelClosedByPeer) }
-        closingChannels[stream]?.theirs = true
-      } else {
-        closingChannels[stream]?.ours = true
-      }
-      if let state = closingChannels[stream], state.ours, state.theirs { closingChannels[stream] = nil }
+  func association(reset numbers: [UInt16], incoming: Bool) {
+    if incoming {
+      for channel in streams.resetByPeer(numbers) { channel.delivery.end(.channelClosedByPeer) }
+    } else {
+      for stream in numbers { streams.resetConfirmed(stream) }
     }
     markDirty()
   }
@@ -143,20 +128,19 @@ extension Connection {
   // MARK: Receiving
 
   func association(received frame: Frame, stream: UInt16, protocolID: UInt32) {
-    guard ended == nil else { return }
+    guard state.ended == nil else { return }
     switch protocolID {
     case ProtocolID.establishment: established(frame, stream)
     case ProtocolID.text: deliver(frame, .text, stream)
     case ProtocolID.binary: deliver(frame, .binary, stream)
     case ProtocolID.emptyText: deliver(Frame(capacity: 0), .text, stream)
     case ProtocolID.emptyBinary: deliver(Frame(capacity: 0), .binary, stream)
-    default: break  // not a data channel's: RFC 8831 section 6.6 leaves it to us
+    default: break  // not a data channel's; ignored
     }
   }
 
   private func deliver(_ frame: Frame, _ kind: DataChannel.Kind, _ stream: UInt16) {
-    guard let channel = channels[stream] else { return }  // closed by us while it was on its way
-    guard frame.count <= Limits.Wire.message else { return end(.violation("a message of \(frame.count) bytes")) }
+    guard let channel = streams[stream] else { return }  // closed by us meanwhile
     if !channel.delivery.deliver(frame, kind) { end(.violation("more messages than are kept for channel \(stream)")) }
   }
 
@@ -166,11 +150,11 @@ extension Connection {
       return end(.violation(error.description))
     }
     guard case .open(_, let label, let name) = message else { return }
-    let isTheirs = (stream % 2 == 0) != isClient
-    guard isTheirs, channels[stream] == nil else { return end(.violation("channel \(stream) opened twice")) }
-    guard channels.count < Limits.Transport.channels else { return end(.violation("too many channels")) }
+    if let violation = streams.violation(ofOpening: stream, isClient: state.isClient == true) {
+      return end(.violation(violation))
+    }
     let channel = DataChannel(label: label, protocol: name, stream: stream, outbox: outbox, kept: kept)
-    channels[stream] = channel
+    streams.open(channel, on: stream)
     establish(channel, .acknowledge)
     incoming.yield(channel)
   }

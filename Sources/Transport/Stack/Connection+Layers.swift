@@ -3,59 +3,22 @@ import Glibc
 import Synchronization
 
 extension Connection: ICEOwner {
-  func ice(gathered candidate: Candidate) {
-    // The peer takes no more of a kind.
-    guard ended == nil, localCount.admits(candidate.kind) else { return }
-    localCount.add(candidate.kind)
-    local?.candidates.append(candidate)
-    if isDescribed { candidates.yield(candidate) }
-  }
+  func ice(gathered candidate: Candidate) { perform(state.gathered(candidate)) }
+  func iceGatheringDone() { perform(state.gatheringDone()) }
+  func iceSelectedPair() { perform(state.pairSelected()) }
+  func iceFailed() { perform(state.pathFailed()) }
 
-  func iceGatheringDone() {
-    isGathered = true
-    local?.isComplete = true
-    if isDescribed { candidates.finish() }
-  }
-
-  func iceSelectedPair() {
-    guard ended == nil else { return }
+  /// Sends over the pair that ICE has selected from here on.
+  func usePath() {
     direct = ice?.directSocket()
-    // A relay's path is not known: stay below what IPv6 guarantees, TURN's header included.
+    // The path of a relay is not known: stay below the 1280 bytes that IPv6 guarantees, TURN's header included.
     payload = direct?.payload ?? 1_200
     association?.setMTU(payload - DTLS.overhead)
-    guard !isSelected else { return }
-    isSelected = true
-    // Not within libnice's signal.
-    thread.enqueue { [weak self] in self?.beginDTLS() }
-  }
-
-  private func beginDTLS() {
-    guard ended == nil, dtls == nil, let certificate, let remote else { return }
-    do {
-      let dtls = try DTLS(owner: self, certificate: certificate, isClient: isClient, expecting: remote.fingerprint)
-      self.dtls = dtls
-      dtls.begin(on: thread)
-      for datagram in earlyDatagrams { datagram.withUnsafeBytes { dtls.receive($0) } }
-      earlyDatagrams = []
-    } catch {
-      end(error)
-    }
-  }
-
-  func iceFailed() {
-    // Before the connection is up the deadline decides: the peer may still learn of our candidates and call first.
-    if isUp { end(.pathLost) }
   }
 
   func ice(received datagram: UnsafeRawBufferPointer) {
-    guard ended == nil else { return }
-    // DTLS has the first bytes 20 to 63, RFC 7983.
-    guard let first = datagram.first, (20...63).contains(first) else { return }
-    guard let dtls else {
-      if earlyDatagrams.count < Limits.Transport.earlyDatagrams { earlyDatagrams.append(Array(datagram)) }
-      return
-    }
-    dtls.receive(datagram)
+    guard state.received(datagram) == .dtls else { return }
+    dtls?.receive(datagram)
     markDirty()
     receivedInRow += 1
     // libnice reads on as long as there is something to read; acknowledgements must not wait for that.
@@ -68,18 +31,32 @@ extension Connection: ICEOwner {
 }
 
 extension Connection: DTLSOwner {
+  /// Starts DTLS, which gets the datagrams that came before it.
+  func handshake(_ isClient: Bool, _ fingerprint: Fingerprint, _ received: [[UInt8]]) {
+    guard let certificate else { return }
+    do {
+      let dtls = try DTLS(owner: self, certificate: certificate, isClient: isClient, expecting: fingerprint)
+      self.dtls = dtls
+      dtls.begin(on: thread)
+      for datagram in received { datagram.withUnsafeBytes { dtls.receive($0) } }
+    } catch {
+      end(error)
+    }
+  }
+
   func dtls(send datagram: UnsafeRawBufferPointer) {
     batch.add(datagram)
     if direct != nil, batch.isFull { flush() }
     markDirty()
   }
 
-  func dtlsConnected() {
-    guard ended == nil, let remote, let local else { return }
+  func dtlsConnected() { perform(state.verified()) }
+
+  /// Starts SCTP.
+  func associate(_ port: UInt16, _ remotePort: UInt16) {
     do {
       let association = try Association(
-        owner: self, carrier: self, stack: thread.stack, port: local.port, remotePort: remote.port,
-        receiveBuffer: configuration.receiveBuffer)
+        owner: self, carrier: self, port: port, remotePort: remotePort, receiveBuffer: configuration.receiveBuffer)
       self.association = association
       try association.connect(mtu: payload - DTLS.overhead)
     } catch {
@@ -101,7 +78,7 @@ extension Connection: PacketCarrier {
 }
 
 extension Connection: AssociationOwner {
-  func associationUp() { cameUp() }
+  func associationUp() { perform(state.associated()) }
   func associationAdvanced() { markDirty() }
   func associationEnded(_ error: TransportError) { end(error) }
 }

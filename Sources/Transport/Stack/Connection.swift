@@ -5,84 +5,72 @@ import Synchronization
 
 /// The inside of a `PeerConnection`: ICE below, DTLS on it, SCTP on that, and the channels on top.
 ///
-/// ```
-/// idle ─local description→ gathering ─remote description→ checking ─pair selected→ DTLS ─verified→ SCTP ─→ up
-///   └──────────────────────────────── any error, or close ──────────────────────────────────→ ended → torn down
-/// ```
-/// `end` may happen within a callback of a library; the tear-down is a job of its own, outside of all of them.
-// @unchecked: everything but `lastHeard`, `isFailing`, `outbox` and the streams belongs to the transport thread.
+/// It owns the layers, tells `ConnectionState` what they report, and executes the actions that come back.
+// @unchecked: everything but the constants, `lastHeard`, `isFailing` and `outbox` belongs to the transport thread.
 final class Connection: @unchecked Sendable {
-  let role: PeerConnection.Role
   let configuration: ICEConfiguration
   let thread = TransportThread.shared
   /// When the last record that decrypted came in, nanoseconds of the monotonic clock; 0 before the first.
   let lastHeard = Atomic<UInt64>(0)
   /// Whether the kernel refused to send the last datagram.
   let isFailing = Atomic<Bool>(false)
+  /// What is known, and what may happen next.
+  var state: ConnectionState
 
+  /// Takes messages of the channels from any thread. Set once, by init.
   private(set) var outbox: Outbox!
   let candidates: AsyncStream<Candidate>.Continuation
   let incoming: AsyncStream<DataChannel>.Continuation
 
-  // Descriptions
-  var certificate: Certificate?
-  var local: SessionDescription?
-  var remote: SessionDescription?
-  var isGathered = false
-  var isDescribed = false
-  var isClient = false
-  var localCount = CandidateCount()
-  var earlyCandidates: [Candidate] = []
-  var remoteEnded = false
-
   // Layers
+  var certificate: Certificate?
   var ice: ICEAgent?
   var dtls: DTLS?
   var association: Association?
-  var isSelected = false
-  var earlyDatagrams: [[UInt8]] = []
+  /// Largest datagram in bytes on the selected path.
   var payload = 1_200
 
   // Sending
   var batch = DatagramBatch()
+  /// The socket of a direct path; nil while there is none or a relay is used.
   var direct: DirectSocket?
+  /// Sends again what the socket had no room for.
   var retry: Timer?
+  /// Sends what the pacer holds back.
   var pacing: Timer?
-  var isDirty = false
+  /// Whether `endTurn` will be called.
+  private var isDirty = false
+  /// Datagrams received since the last acknowledgements could leave.
   var receivedInRow = 0
 
   // Channels
-  var channels: [UInt16: DataChannel] = [:]
+  var streams = StreamTable<DataChannel>()
   let kept = KeptMessages()
+  /// Channels with something to send, the next one first.
   var ready = Deque<DataChannel>()
+  /// What was just taken from the outbox; empty but within `pump`.
   var taken: [(DataChannel, DataChannel.Outgoing)] = []
-  var resets: [UInt16] = []
-  var closingChannels: [UInt16: (ours: Bool, theirs: Bool)] = [:]
-  var openedBefore: [DataChannel] = []
 
-  // Life
-  var isUp = false
-  private(set) var ended: TransportError?
-  private var isTornDown = false
-  private var isLingering = false
+  // Waiting
   private var deadline: Timer?
+  /// Those who wait until it is up, and until it is torn down.
   private var waiting: [CheckedContinuation<Result<Void, TransportError>, Never>] = []
   private var waitingForEnd: [CheckedContinuation<TransportError, Never>] = []
 
   init(
-    role: PeerConnection.Role, configuration: ICEConfiguration, candidates: AsyncStream<Candidate>.Continuation,
+    role: ConnectionRole, configuration: ICEConfiguration, candidates: AsyncStream<Candidate>.Continuation,
     incoming: AsyncStream<DataChannel>.Continuation
   ) {
-    self.role = role
     self.configuration = configuration
     self.candidates = candidates
     self.incoming = incoming
+    state = ConnectionState(role: role, servers: configuration.servers)
     outbox = Outbox(
       wake: { [weak self] in self?.markDirty() },
       overrun: { [weak self] in self?.end(.wrongState("more is queued than a connection may hold")) })
   }
 
-  deinit { precondition(isTornDown || ice == nil, "a connection must be closed before it goes") }
+  deinit { precondition(ice == nil, "a connection must be closed before it goes") }
 
   /// Has `endTurn` called.
   func markDirty() {
@@ -93,45 +81,11 @@ final class Connection: @unchecked Sendable {
 
   // MARK: Life
 
-  /// Starts the time within which the connection must be up.
-  func startDeadline() {
-    deadline = Timer(on: thread) { [weak self] in
-      guard let self, !isUp else { return }
-      end(isSelected ? .handshakeTimeout : .noPath(tried: tried))
-    }
-    deadline?.set(after: Limits.Transport.connecting)
-  }
-
-  /// What was tried to find a path.
-  private var tried: String {
-    func kinds(_ candidates: [Candidate]) -> String {
-      let counts = Dictionary(grouping: candidates, by: \.kind).mapValues(\.count)
-      let order: [(Candidate.Kind, String)] = [
-        (.host, "local"), (.srflx, "reflexive"), (.prflx, "learned"), (.relay, "relayed"),
-      ]
-      let parts = order.compactMap { kind, name in counts[kind].map { "\($0) \(name)" } }
-      return parts.isEmpty ? "no addresses" : parts.joined(separator: ", ")
-    }
-    let servers = configuration.servers.map(\.description).joined(separator: ", ")
-    return "\(kinds(local?.candidates ?? [])) here, \(kinds(remote?.candidates ?? [])) there; "
-      + (servers.isEmpty ? "no STUN or TURN server" : "servers \(servers)")
-  }
-
-  /// Everything is up.
-  func cameUp() {
-    guard ended == nil, !isUp else { return }
-    isUp = true
-    deadline = nil
-    for continuation in waiting { continuation.resume(returning: .success(())) }
-    waiting = []
-    markDirty()
-  }
-
   /// Calls back when it is up, or will never be.
   func whenUp(_ continuation: CheckedContinuation<Result<Void, TransportError>, Never>) {
-    if let ended {
+    if let ended = state.ended {
       continuation.resume(returning: .failure(ended))
-    } else if isUp {
+    } else if state.sends {
       continuation.resume(returning: .success(()))
     } else {
       waiting.append(continuation)
@@ -140,58 +94,90 @@ final class Connection: @unchecked Sendable {
 
   /// Calls back when it is over and torn down.
   func whenEnded(_ continuation: CheckedContinuation<TransportError, Never>) {
-    if isTornDown, let ended { continuation.resume(returning: ended) } else { waitingForEnd.append(continuation) }
+    if let error = state.endedAndTornDown {
+      continuation.resume(returning: error)
+    } else {
+      waitingForEnd.append(continuation)
+    }
   }
 
   /// Closes it: what is queued and in flight has a moment to be acknowledged first.
   func close() {
-    guard ended == nil, !isLingering else { return }
-    guard isUp, let association, association.inFlight > 0 || !ready.isEmpty || !taken.isEmpty || isDirty else {
-      return end(.closed)
-    }
-    isLingering = true
-    deadline = Timer(on: thread) { [weak self] in self?.end(.closed) }
-    deadline?.set(after: Limits.Transport.linger)
-    markDirty()
-  }
-
-  /// Ends a lingering close when nothing is left.
-  func endLingering() {
-    guard isLingering, ready.isEmpty, association?.inFlight == 0 else { return }
-    end(.closed)
+    let isSending = isDirty || !ready.isEmpty || (association?.inFlight ?? 0) > 0
+    perform(state.close(isSending: isSending, at: .now))
   }
 
   /// Ends the connection. May be called within a library's callback.
-  func end(_ error: TransportError) {
-    guard ended == nil else { return }
-    ended = error
-    deadline = nil
+  func end(_ error: TransportError) { perform(state.end(error)) }
+
+  func perform(_ actions: [ConnectionState.Action]) { for action in actions { perform(action) } }
+
+  func perform(_ action: ConnectionState.Action?) {
+    switch action {
+    case nil: break
+    case .announce(let candidate): candidates.yield(candidate)
+    case .finishCandidates: candidates.finish()
+    case .startChecks(let remote):
+      ice?.setRemote(fragment: remote.fragment, password: remote.password)
+      for candidate in remote.candidates { ice?.add(candidate) }
+      if remote.isComplete { ice?.endOfRemoteCandidates() }
+    case .check(let candidate): ice?.add(candidate)
+    case .endRemoteCandidates: ice?.endOfRemoteCandidates()
+    case .usePath: usePath()
+    case .scheduleHandshake:
+      thread.enqueue { [weak self] in
+        guard let self else { return }
+        perform(state.startHandshake())
+      }
+    case .handshake(let isClient, let fingerprint, let received): handshake(isClient, fingerprint, received)
+    case .associate(let port, let remotePort): associate(port, remotePort)
+    case .reportUp:
+      for continuation in waiting { continuation.resume(returning: .success(())) }
+      waiting = []
+      markDirty()
+    case .drain: markDirty()
+    case .wake(let time): wake(at: time)
+    case .end(let error): finish(error)
+    }
+  }
+
+  private func wake(at time: Instant) {
+    if deadline == nil {
+      deadline = Timer(on: thread) { [weak self] in
+        guard let self else { return }
+        perform(state.timedOut(at: .now))
+      }
+    }
+    deadline?.set(after: max(0, time.seconds(since: .now)))
+  }
+
+  /// Tells everybody that it is over.
+  private func finish(_ error: TransportError) {
     outbox.close()
     for continuation in waiting { continuation.resume(returning: .failure(error)) }
     waiting = []
-    for channel in channels.values { channel.delivery.end(error) }
+    for channel in streams.all { channel.delivery.end(error) }
     candidates.finish()
     incoming.finish()
     // Strongly: the layers live until they are torn down.
-    thread.enqueue { self.tearDown() }
+    thread.enqueue { self.tearDown(error) }
   }
 
-  private func tearDown() {
-    guard !isTornDown else { return }
-    isTornDown = true
+  private func tearDown(_ error: TransportError) {
     association?.close()  // ABORT, through DTLS
     dtls?.close()  // close_notify
     flush()
     association = nil
     dtls = nil
+    deadline = nil
     retry = nil
     pacing = nil
     direct = nil
     ice?.close()
     ice = nil
-    channels = [:]
+    streams = StreamTable()
     ready = []
-    let error = ended ?? .closed
+    state.tearDown()
     for continuation in waitingForEnd { continuation.resume(returning: error) }
     waitingForEnd = []
   }
@@ -201,10 +187,10 @@ extension Connection: EndOfTurn {
   func endTurn() {
     isDirty = false
     receivedInRow = 0
-    guard ended == nil else { return }
+    guard state.ended == nil else { return }
     pump()
     flush()
-    endLingering()
+    if ready.isEmpty, association?.inFlight == 0 { perform(state.drained()) }
   }
 
   /// Sends the batch: by our own system calls on a direct path, through libnice on a relayed one.

@@ -2,22 +2,22 @@ import CP2PFSOpenSSL
 import P2PFSCore
 import Glibc
 
-/// Who a DTLS connection reports to.
+/// The owner of a DTLS connection, which it reports to. Called on the transport thread.
 protocol DTLSOwner: AnyObject {
-  /// A datagram to be sent to the peer. The bytes die when the call returns.
+  /// Sends a datagram to the peer. The bytes are valid during the call only.
   func dtls(send datagram: UnsafeRawBufferPointer)
-  /// The handshake is done and the peer is who it announced to be.
+  /// The handshake is done, and the peer's certificate has the announced fingerprint.
   func dtlsConnected()
-  /// A decrypted packet. The bytes die when the call returns.
+  /// A packet arrived and was decrypted. The bytes are valid during the call only.
   func dtls(received packet: UnsafeRawBufferPointer)
-  /// It is over. Called at most once; not after `close`.
+  /// The connection failed, or the peer closed it. Called at most once; not after `close`.
   func dtlsEnded(_ error: TransportError)
 }
 
-/// One DTLS 1.2 connection (RFC 6347) over datagrams that somebody else carries. Runs on the transport thread.
+/// One DTLS 1.2 connection (RFC 6347) over datagrams that its owner sends and receives. On the transport thread only.
 ///
-/// The peer's certificate is compared with its announced fingerprint while the handshake runs, so that no byte of a
-/// stranger is ever passed up.
+/// The peer's certificate is compared with the announced fingerprint during the handshake, so data of an unverified peer
+/// is never passed to the owner.
 final class DTLS {
   /// What a record adds to a packet: 13 bytes of header, 8 of nonce, 16 of tag (AES-GCM, RFC 5288).
   static let overhead = 37
@@ -30,11 +30,17 @@ final class DTLS {
   /// The datagram that the read BIO gives to OpenSSL next.
   private var incoming = UnsafeRawBufferPointer(start: nil, count: 0)
   private let plaintext = UnsafeMutableRawBufferPointer.allocate(byteCount: 16_384, alignment: 16)
+  private enum Phase {
+    case handshaking
+    case connected
+    case ended
+  }
+  private var phase = Phase.handshaking
+  /// Whether the peer showed another certificate than it announced.
   private var mismatch = false
-  private var ended = false
-  private(set) var isConnected = false
 
-  /// Makes a connection that has not begun.
+  /// Creates a connection; `begin` starts the handshake.
+  /// - Throws: `resources`.
   init(owner: any DTLSOwner, certificate: Certificate, isClient: Bool, expecting fingerprint: Fingerprint)
     throws(TransportError)
   {
@@ -51,7 +57,7 @@ final class DTLS {
       throw .resources("no DTLS context")
     }
     p2pfs_dtls_only_1_2(context)
-    // We have no media, but aiortc refuses a handshake that does not agree on a profile for it (RFC 5764).
+    // No media is sent, but aiortc refuses a handshake without a negotiated SRTP profile (RFC 5764).
     SSL_CTX_set_tlsext_use_srtp(context, "SRTP_AEAD_AES_128_GCM:SRTP_AES128_CM_SHA1_80")
     p2pfs_dtls_set_options(context)
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
@@ -94,15 +100,11 @@ final class DTLS {
 
   /// A datagram from the peer.
   func receive(_ datagram: UnsafeRawBufferPointer) {
-    guard !ended else { return }
     incoming = datagram
     defer { incoming = UnsafeRawBufferPointer(start: nil, count: 0) }
-    if !isConnected {
-      handshake()
-      if !isConnected { return }
-    }
+    if phase == .handshaking { handshake() }
     // A datagram may hold several records, and the handshake's last one may be followed by data.
-    while !ended {
+    while phase == .connected {
       let count = SSL_read(ssl, plaintext.baseAddress, 16_384)
       if count > 0 {
         owner.dtls(received: UnsafeRawBufferPointer(rebasing: plaintext[..<Int(count)]))
@@ -116,7 +118,7 @@ final class DTLS {
       case SSL_ERROR_ZERO_RETURN: return end(.closedByPeer)
       default:
         ERR_clear_error()
-        // Records that do not verify are dropped inside OpenSSL; what comes here is an alert of the peer.
+        // OpenSSL drops records that do not authenticate; an error here is an alert of the peer.
         return end(.closedByPeer)
       }
     }
@@ -124,23 +126,23 @@ final class DTLS {
 
   /// Sends a packet of at most 16 KiB as one record. Dropped if the handshake is not done.
   func send(_ packet: UnsafeRawBufferPointer) {
-    guard isConnected, !ended else { return }
+    guard phase == .connected else { return }
     if SSL_write(ssl, packet.baseAddress, Int32(packet.count)) <= 0 { ERR_clear_error() }
   }
 
-  /// Says close_notify; nothing is reported any more.
+  /// Sends close_notify. The owner is not called any more, except to send that.
   func close() {
-    guard !ended else { return }
-    ended = true
+    guard phase != .ended else { return }
+    if phase == .connected { SSL_shutdown(ssl) }
+    phase = .ended
     retransmission = nil
-    if isConnected { SSL_shutdown(ssl) }
     ERR_clear_error()
   }
 
   private func handshake() {
     let result = SSL_do_handshake(ssl)
     if result == 1 {
-      isConnected = true
+      phase = .connected
       retransmission?.cancel()
       owner.dtlsConnected()
       return
@@ -162,7 +164,7 @@ final class DTLS {
   }
 
   private func retransmit() {
-    guard !ended, !isConnected else { return }
+    guard phase == .handshaking else { return }
     if p2pfs_dtls_handle_timeout(ssl) < 0 {
       ERR_clear_error()
       return end(.handshakeTimeout)
@@ -171,8 +173,8 @@ final class DTLS {
   }
 
   private func end(_ error: TransportError) {
-    guard !ended else { return }
-    ended = true
+    guard phase != .ended else { return }
+    phase = .ended
     retransmission = nil
     owner.dtlsEnded(error)
   }
@@ -186,8 +188,8 @@ final class DTLS {
     return true
   }
 
-  /// A BIO that reads the one datagram at hand and writes to the owner.
-  // Made once, never changed.
+  /// The methods of a BIO that reads the datagram in `incoming` and writes to the owner.
+  // Created once, never changed.
   private nonisolated(unsafe) static let method: OpaquePointer = {
     let method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "datagrams")!
     BIO_meth_set_create(method) { bio in

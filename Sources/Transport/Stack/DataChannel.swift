@@ -4,35 +4,35 @@ import Synchronization
 
 /// One ordered, reliable data channel of a `PeerConnection` (RFC 8831).
 ///
-/// `send`, `close` and `queuedBytes` are for any thread. What comes in is reported on the transport thread.
+/// `send`, `close` and `queuedBytes` may be used on any thread. Messages are delivered on the transport thread.
 package final class DataChannel: Sendable {
-  /// What a message holds.
+  /// The type of a message.
   package enum Kind: Sendable, Equatable {
     case binary
-    /// UTF-8. Not verified.
+    /// UTF-8, not validated.
     case text
   }
 
-  /// What was agreed to be its name.
+  /// The name given by the side that opened it.
   package let label: String
-  /// What is spoken on it; often empty.
+  /// The subprotocol (RFC 8832 section 5.1); often empty.
   package let `protocol`: String
   /// The SCTP stream it uses in both directions.
   package let stream: UInt16
   let outbox: Outbox
   let queued = Atomic<Int>(0)
-  // Belongs to the transport thread.
+  // The following belong to the transport thread.
   nonisolated(unsafe) var delivery: Delivery
   nonisolated(unsafe) var outgoing = Deque<Outgoing>()
   nonisolated(unsafe) var isReady = false
 
-  /// What waits to be given to SCTP.
+  /// An entry of the queue towards SCTP.
   struct Outgoing {
     enum Content {
       case message(Kind)
       case establishment
       case close
-      /// In the place of all that is before it: the frame, as a binary message, and `close`.
+      /// Drops all messages queued before; the frame, as a binary message, and `close` take their place.
       case abort
     }
     let content: Content
@@ -47,23 +47,24 @@ package final class DataChannel: Sendable {
     delivery = Delivery(kept)
   }
 
-  /// Queues a message of at most 65,535 bytes (empty ones too), which goes out after those queued before on this
-  /// channel; messages of different channels take turns. Never blocks. Dropped if the channel is closed.
+  /// Queues a message of 0 to 65,535 bytes. Messages of one channel are sent in order; channels take turns.
+  /// Never blocks. Dropped if the channel is closed.
   package func send(_ frame: Frame, kind: Kind = .binary) {
     precondition(frame.count <= Limits.Wire.message, "a message of \(frame.count) bytes")
     outbox.add(Outgoing(content: .message(kind), frame: frame), of: self)
   }
 
-  /// Bytes accepted by `send` and not yet handed to SCTP, whose own share is bounded by the path.
+  /// Bytes accepted by `send` and not yet given to SCTP. SCTP's own buffer is bounded by the path's window.
   package var queuedBytes: Int { queued.load(ordering: .relaxed) }
 
-  /// Says who is told what arrives. Once; what came before is kept until then, up to `Limits.Transport.keptBytes` for all
-  /// channels of the connection.
+  /// Sets the handlers, once. Messages that arrive before are kept, up to `Limits.Transport.keptBytes` for all channels of
+  /// the connection.
   ///
-  /// All are called on the transport thread and must not block. A message's frame is the receiver's own.
+  /// Handlers are called on the transport thread and must not block. The receiver owns a message's frame.
   /// - Parameters:
   ///   - drainedBelow: `onDrained` is called each time `queuedBytes` falls from this many or more to fewer.
-  ///   - onClose: the channel is gone, as the last call: `.closed` by us, `.channelClosedByPeer`, or the connection's error.
+  ///   - onClose: called last, when the channel is closed: `.closed` by us, `.channelClosedByPeer`, or the connection's
+  ///     error.
   package func attach(
     onMessage: @escaping @Sendable (Frame, Kind) -> Void, drainedBelow: Int = 0,
     onDrained: @escaping @Sendable () -> Void = {}, onClose: @escaping @Sendable (TransportError) -> Void = { _ in }
@@ -73,31 +74,31 @@ package final class DataChannel: Sendable {
     TransportThread.shared.enqueue { self.delivery.attach(receiver) }
   }
 
-  /// Closes the channel after what was queued before: our direction of its stream is reset, the peer then resets its
+  /// Closes the channel after the messages queued before: our direction of its stream is reset, then the peer resets its
   /// own (RFC 8831 section 6.7). From any thread.
   package func close() {
     outbox.add(Outgoing(content: .close, frame: Frame(capacity: 0)), of: self)
   }
 
-  /// As `close`, but what was queued and not handed to SCTP yet is dropped: `last`, a binary message, takes its place.
+  /// As `close`, but queued messages that SCTP does not have yet are dropped; `last`, a binary message, replaces them.
   package func close(dropping last: Frame) {
     precondition(last.count <= Limits.Wire.message, "a message of \(last.count) bytes")
     outbox.add(Outgoing(content: .abort, frame: last), of: self)
   }
 
-  /// A queued message was handed to SCTP, or dropped. On the transport thread.
+  /// A queued message was given to SCTP, or dropped. On the transport thread.
   func handedOver(_ count: Int) {
     let after = queued.subtract(count, ordering: .relaxed).newValue
     delivery.drained(from: after + count, to: after)
   }
 }
 
-/// How much all channels of one connection keep that nobody listens to yet. On the transport thread.
+/// Counts the messages kept for channels without handlers, over all channels of a connection. On the transport thread.
 final class KeptMessages {
   private var count = 0
   private var bytes = 0
 
-  /// - Returns: false if it is too much.
+  /// - Returns: false if that is over the limit.
   func add(_ size: Int) -> Bool {
     count += 1
     bytes += size
@@ -110,7 +111,7 @@ final class KeptMessages {
   }
 }
 
-/// What came in on a channel, and to whom it goes. On the transport thread.
+/// Delivers the messages of a channel to its handlers, and keeps them until there are any. On the transport thread.
 struct Delivery {
   struct Receiver: Sendable {
     let onMessage: @Sendable (Frame, DataChannel.Kind) -> Void
@@ -137,7 +138,7 @@ struct Delivery {
     if let ended { receiver.onClose(ended) }
   }
 
-  /// - Returns: false if too much is kept for nobody.
+  /// - Returns: false if too many messages are kept.
   mutating func deliver(_ frame: Frame, _ kind: DataChannel.Kind) -> Bool {
     if let receiver {
       receiver.onMessage(frame, kind)
@@ -159,8 +160,7 @@ struct Delivery {
   }
 }
 
-/// The way from any thread into a connection: what the channels' `send` has accepted and the transport thread has not
-/// seen yet.
+/// Thread-safe queue of outgoing messages, from any thread to the transport thread.
 final class Outbox: Sendable {
   private struct State {
     var items: [(DataChannel, DataChannel.Outgoing)] = []
@@ -173,7 +173,7 @@ final class Outbox: Sendable {
   private let overrun: @Sendable () -> Void
 
   /// - Parameters:
-  ///   - wake: called on the transport thread after the outbox has turned non-empty.
+  ///   - wake: called on the transport thread after the queue has become non-empty.
   ///   - overrun: called on the transport thread when more is queued than `Limits.Transport.queuedBytes`.
   init(wake: @escaping @Sendable () -> Void, overrun: @escaping @Sendable () -> Void) {
     self.wake = wake
@@ -182,27 +182,28 @@ final class Outbox: Sendable {
 
   func add(_ item: DataChannel.Outgoing, of channel: DataChannel) {
     let count = item.frame.count
-    let isFirst = state.withLock { state in
-      guard !state.isClosed else { return false }
+    let isFirst: Bool? = state.withLock { state in
+      guard !state.isClosed else { return nil }
       state.items.append((channel, item))
       channel.queued.add(count, ordering: .relaxed)
       return state.items.count == 1
     }
+    guard let isFirst else { return }
     if total.add(count, ordering: .relaxed).newValue > Limits.Transport.queuedBytes {
       TransportThread.shared.enqueue(overrun)
     }
     if isFirst { TransportThread.shared.enqueue(wake) }
   }
 
-  /// Takes what has gathered, leaving the memory of `items`, which must be empty.
+  /// Takes all queued messages by swapping them with `items`, which must be empty: its memory is used again.
   func take(into items: inout [(DataChannel, DataChannel.Outgoing)]) {
     state.withLock { swap(&$0.items, &items) }
   }
 
-  /// `count` bytes have left.
+  /// `count` bytes were given to SCTP, or dropped.
   func left(_ count: Int) { total.subtract(count, ordering: .relaxed) }
 
-  /// Drops everything from now on.
+  /// Drops all queued messages and everything added later.
   func close() {
     state.withLock {
       $0.isClosed = true

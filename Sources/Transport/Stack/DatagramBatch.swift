@@ -2,7 +2,7 @@ import CP2PFSNice
 import P2PFSCore
 import Glibc
 
-/// The datagrams of one turn, one after the other in one buffer, so that runs of equal length can leave by one
+/// The datagrams of one turn of the transport thread in one buffer, so that runs of equal length can be sent by one
 /// system call.
 struct DatagramBatch: ~Copyable {
   private(set) var bytes: UnsafeMutableRawBufferPointer
@@ -51,16 +51,16 @@ struct DatagramBatch: ~Copyable {
   }
 }
 
-/// The socket of a selected direct pair, and where it sends to.
+/// The socket of a selected direct pair, with the peer's address.
 final class DirectSocket {
-  private let socket: UnsafeMutablePointer<GSocket>  // a reference of ours: libnice may let go of it
+  private let socket: UnsafeMutablePointer<GSocket>  // our own reference: libnice may release its
   private let descriptor: Int32
   private var address: [UInt8]
   private var segments = true
-  /// Whether the kernel refused the last datagram: its sender's address is gone, or there is no route.
+  /// Whether the kernel refused the last datagram: our address is gone, or there is no route.
   private(set) var isFailing = false
 
-  /// Takes over a reference.
+  /// Takes ownership of a reference to the socket.
   init(_ socket: UnsafeMutablePointer<GSocket>, to address: [UInt8]) {
     self.socket = socket
     descriptor = g_socket_get_fd(socket)
@@ -70,16 +70,16 @@ final class DirectSocket {
 
   deinit { g_object_unref(socket) }
 
-  /// Largest UDP payload on the way: what the route's MTU leaves, at most that of Ethernet. Larger MTUs seen locally
-  /// say nothing of the rest of the path.
+  /// Largest UDP payload in bytes that the route's MTU allows, at most that of Ethernet: a larger local MTU says nothing
+  /// about the rest of the path.
   var payload: Int {
     let isIPv6 = address.count > 16
     let mtu = Int(p2pfs_route_mtu(address, UInt32(address.count)))
     return min(mtu > 0 ? mtu : 1_280, 1_500) - (isIPv6 ? 48 : 28)
   }
 
-  /// Sends the batch. What the kernel has no room for is left in it.
-  /// - Returns: whether all is sent.
+  /// Sends the batch. Datagrams that the kernel has no room for stay in it.
+  /// - Returns: whether the batch is empty now.
   func send(_ batch: inout DatagramBatch) -> Bool {
     var index = 0
     var offset = 0
@@ -103,8 +103,8 @@ final class DirectSocket {
         batch.removeFirst(index)
         return false
       case EINVAL, EIO, EMSGSIZE:
-        // No segmentation on this route (old kernels, fragments needed): one by one from now on. A single datagram that
-        // fails is lost: its sender's address may be gone.
+        // No segmentation on this route (old kernel, fragments needed): send one by one from now on. A single datagram
+        // that fails is lost: our address may be gone.
         if end - index > 1 {
           segments = false
           continue

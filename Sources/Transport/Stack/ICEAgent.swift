@@ -2,17 +2,17 @@ import CP2PFSNice
 import P2PFSCore
 import Glibc
 
-/// Who an ICE agent reports to. All calls come on the transport thread.
+/// The owner of an ICE agent, which it reports to. Called on the transport thread.
 protocol ICEOwner: AnyObject {
   /// A local candidate was gathered.
   func ice(gathered candidate: Candidate)
-  /// There will be no more.
+  /// All local candidates were gathered.
   func iceGatheringDone()
-  /// A pair works, or another, better one was selected.
+  /// A pair was selected: the first, or a better one.
   func iceSelectedPair()
-  /// Every pair failed, or consent of the peer was lost.
+  /// Every pair failed, or the peer's consent expired (RFC 7675).
   func iceFailed()
-  /// A datagram that is not STUN. The bytes die when the call returns.
+  /// A datagram that is not STUN arrived. The bytes are valid during the call only.
   func ice(received datagram: UnsafeRawBufferPointer)
 }
 
@@ -71,15 +71,16 @@ final class ICEAgent {
 
   deinit { precondition(agent == nil, "an ICE agent must be closed before it goes") }
 
-  // Unretained: `close` disconnects everything that holds it before `self` can go, and runs on the same thread.
+  // Unretained: `close` disconnects every callback that holds it before `self` is released, on the same thread.
   private var me: UnsafeMutableRawPointer { Unmanaged.passUnretained(self).toOpaque() }
 
   /// Starts gathering. Host candidates are reported before it returns.
+  /// - Throws: `resources` if there is no local address.
   func gather() throws(TransportError) {
     guard nice_agent_gather_candidates(agent, stream) != 0 else { throw .resources("no local address") }
   }
 
-  /// Our user name fragment and password.
+  /// Our user name fragment and password (RFC 8839 section 5.4).
   var credentials: (fragment: String, password: String) {
     var fragment: UnsafeMutablePointer<CChar>?
     var password: UnsafeMutablePointer<CChar>?
@@ -91,13 +92,13 @@ final class ICEAgent {
     return (fragment.map { String(cString: $0) } ?? "", password.map { String(cString: $0) } ?? "")
   }
 
-  /// Sets the peer's credentials; its candidates may come now.
+  /// Sets the peer's credentials. Must come before its candidates.
   func setRemote(fragment: String, password: String) {
     nice_agent_set_remote_credentials(agent, stream, fragment, password)
   }
 
-  /// Adds a candidate of the peer. Those beyond the limit of their kind, names instead of addresses, link-local ones and
-  /// those that our relays cannot want are passed over.
+  /// Adds a candidate of the peer. Ignored: candidates beyond the limit of their kind, names instead of addresses,
+  /// link-local addresses, and addresses that our relays must not send to (`LocalNetwork.isWanted`).
   func add(_ candidate: Candidate) {
     guard let agent, network.isWanted(candidate.address, relays: relays), remote.admits(candidate.kind) else { return }
     guard let native = nice_candidate_new(candidate.kind.native) else { return }
@@ -161,7 +162,8 @@ final class ICEAgent {
       agent, stream, 1, guint(datagram.count), datagram.baseAddress?.assumingMemoryBound(to: CChar.self))
   }
 
-  /// Ends it. Nothing is reported any more; relays are given back in the background. Not within a callback.
+  /// Closes the agent. The owner is not called any more; TURN allocations are released in the background. Not within a
+  /// callback.
   func close() {
     guard let agent else { return }
     self.agent = nil
@@ -171,11 +173,11 @@ final class ICEAgent {
     nice_agent_close_async(agent, { agent, _, _ in g_object_unref(agent) }, nil)
   }
 
-  /// The relays that libnice is told of.
+  /// The hosts of the TURN servers.
   private var relays: [String] { configuration.servers.filter { $0.kind != .stun }.map(\.host) }
 
-  /// Names the addresses to gather: libnice would take the first of all that there are, and no loopback address, without
-  /// which a machine that has no other would have no candidate at all.
+  /// Sets the addresses to gather. By itself libnice takes the first ones in the kernel's order and never a loopback
+  /// address, so a computer without a network would have no candidate.
   private func addLocalAddresses() {
     var addresses = network.offered
     if configuration.includesLoopback || addresses.isEmpty { addresses.append("127.0.0.1") }
@@ -202,7 +204,7 @@ final class ICEAgent {
         UnsafeMutablePointer<NiceCandidate>?, UnsafeMutableRawPointer?
       ) -> Void
     let gathered: Full = { _, candidate, data in
-      // A link-local address means nothing without the interface, which a candidate cannot name.
+      // A link-local address is of no use without its interface, which a candidate cannot name.
       guard let native = candidate, native.pointee.transport == NICE_CANDIDATE_TRANSPORT_UDP else { return }
       let candidate = Candidate(native)
       guard !candidate.isLinkLocal else { return }
@@ -228,7 +230,7 @@ final class ICEAgent {
 }
 
 extension Candidate {
-  /// What libnice says of one.
+  /// Converts a candidate of libnice.
   init(_ native: UnsafeMutablePointer<NiceCandidate>) {
     let kind = Kind(native.pointee.type)
     self.init(

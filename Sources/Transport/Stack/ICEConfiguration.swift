@@ -2,7 +2,7 @@ import P2PFSCore
 
 /// A STUN or TURN server, RFC 7064 and RFC 7065.
 package struct ICEServer: Sendable, Hashable, CustomStringConvertible {
-  /// What it does, and over what.
+  /// Its service, and the transport to it.
   package enum Kind: Sendable, Hashable {
     case stun
     case turnUDP
@@ -18,7 +18,7 @@ package struct ICEServer: Sendable, Hashable, CustomStringConvertible {
   package var credential: String?
 
   /// Parses `stun:host[:port]` or `turn:host[:port][?transport=udp|tcp]`; nil if it is neither. TURN over TLS
-  /// (`turns:`) is not there.
+  /// (`turns:`) is not supported.
   package init?(uri: String, username: String? = nil, credential: String? = nil) {
     guard uri.utf8.count <= Limits.Transport.line, let colon = uri.firstIndex(of: ":") else { return nil }
     var rest = uri[uri.index(after: colon)...]
@@ -50,7 +50,8 @@ package struct ICEServer: Sendable, Hashable, CustomStringConvertible {
       guard let number = UInt16(decimal: rest.dropFirst()), number != 0 else { return nil }
       port = number
     }
-    guard !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f }) else { return nil }
+    guard !host.isEmpty, host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x5b && $0 != 0x5d })
+    else { return nil }
     self.username = username
     self.credential = credential
   }
@@ -65,15 +66,15 @@ package struct ICEServer: Sendable, Hashable, CustomStringConvertible {
   }
 }
 
-/// How a connection looks for a path, and what it may take.
+/// How a connection looks for a path, and the size of its receive buffer.
 package struct ICEConfiguration: Sendable {
-  /// Servers to ask. libnice asks the first STUN server, and up to eight TURN servers.
+  /// Servers to use. libnice uses the first STUN server and up to eight TURN servers.
   package var servers: [ICEServer]
-  /// Use relayed candidates only: for tests of relays.
+  /// Use relayed candidates only: to test relays.
   package var relayOnly: Bool
-  /// Offer 127.0.0.1 too. It is offered anyway when the machine has no other address.
+  /// Offer 127.0.0.1, too. It is offered anyway when the machine has no other address.
   package var includesLoopback: Bool
-  /// Bytes that the peer may have here that came out of order or in parts (`PeerConnection.grant`).
+  /// Receive buffer in bytes, for data out of order and partial messages (`PeerConnection.grant`).
   package var receiveBuffer = Limits.Transport.flight
 
   /// A configuration; without servers only peers in the same network are reached.

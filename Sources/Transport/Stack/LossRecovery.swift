@@ -1,22 +1,22 @@
 import P2PFSCore
 
-/// Keeps acknowledgements that would harm from SCTP while it recovers from a burst of losses.
+/// Withholds acknowledgements from SCTP that would cause needless retransmissions while it recovers from a burst of losses.
 ///
 /// In fast recovery each acknowledgement that advances counts as a miss of every hole (RFC 9260 section 7.2.4), and
 /// the third miss sends the hole's packet again, whatever the congestion window says. With hundreds of holes, each
 /// filled by a packet that is answered by such an acknowledgement, every hole is sent again dozens of times within one
 /// round trip: a storm that keeps the bottleneck's queue full for seconds. So during recovery acknowledgements with
-/// holes pass at most twice a round trip. They are cumulative: nothing is lost with the others.
+/// holes pass at most twice a round trip. They are cumulative: later ones repeat what the dropped ones said.
 struct LossRecovery: Sendable {
   private var end: UInt32?
   private var last = Instant(nanoseconds: 0)
 
-  /// A packet was sent again; recovery lasts until all up to `highest` is acknowledged.
+  /// A packet was retransmitted; recovery lasts until everything up to `highest` is acknowledged.
   mutating func begin(until highest: UInt32) {
     if end == nil { end = highest }
   }
 
-  /// Whether SCTP is to see a packet with an acknowledgement.
+  /// Whether to pass a packet with an acknowledgement to SCTP.
   mutating func takes(
     _ packet: UnsafeRawBufferPointer, cumulative: UInt32, at now: Instant, roundTrip: Double
   ) -> Bool {
@@ -25,11 +25,7 @@ struct LossRecovery: Sendable {
       self.end = nil
       return true
     }
-    // Only a packet that is one SACK chunk with holes is held back: 12 bytes of header, then type, flags, length,
-    // cumulative number, window, number of holes.
-    guard packet.count >= 28, packet[12] == 3 else { return true }
-    let length = Int(packet[14]) << 8 | Int(packet[15])
-    guard packet[24] | packet[25] != 0, length + 12 >= packet.count else { return true }
+    guard SCTPPacket(packet).isOnlyAcknowledgementWithGaps else { return true }
     guard now.seconds(since: last) >= roundTrip / 2 else { return false }
     last = now
     return true

@@ -3,47 +3,19 @@ import Synchronization
 
 /// One connection to one peer: data channels over SCTP over DTLS over ICE, as WebRTC has them (RFC 8831).
 ///
-/// It serves once: a peer that is to be met again gets a new one. Its methods run on the transport thread.
+/// It is used once: reconnecting needs a new one. Its methods run on the transport thread.
 package actor PeerConnection {
-  /// Who made the first description. The offerer is the controlling side of ICE.
-  package enum Role: Sendable {
-    case offerer
-    case answerer
-  }
-
-  /// The path in use.
-  package struct Path: Sendable, CustomStringConvertible {
-    /// Our candidate of the selected pair, and the peer's.
-    package let local: Candidate
-    package let remote: Candidate
-    /// The address of the TURN server that we send through; nil if we send directly.
-    package let server: String?
-    /// Smoothed round trip in seconds; 0 if not measured yet.
-    package let roundTrip: Double
-    /// Bytes a second at which data was delivered of late; 0 if not measured yet.
-    package let rate: Double
-    /// Largest datagram in bytes.
-    package let payload: Int
-    /// Whether no relay is on the way, as far as we can tell.
-    package var isDirect: Bool { local.kind != .relay && remote.kind != .relay }
-
-    package var description: String {
-      let way = server.map { "relayed by \($0)" } ?? (remote.kind == .relay ? "relayed by the peer" : "direct")
-      return "\(way), \(local.address) (\(local.kind)) to \(remote.address) (\(remote.kind))"
-    }
-  }
-
   package nonisolated var unownedExecutor: UnownedSerialExecutor { TransportThread.shared.asUnownedSerialExecutor() }
 
-  /// Our candidates that are not yet in the description that `localDescription` returned first, as they are
-  /// gathered. Finishes when there will be no more, which the peer should be told, or when the connection ends.
+  /// Our candidates that were gathered after the first `localDescription` returned. Finishes when all are gathered, which
+  /// the peer should be told, or when the connection ends.
   package nonisolated let localCandidates: AsyncStream<Candidate>
   /// Channels that the peer opens. Finishes when the connection ends.
   package nonisolated let incomingChannels: AsyncStream<DataChannel>
   private nonisolated let connection: Connection
 
-  /// A connection that does nothing yet.
-  package init(role: Role, configuration: ICEConfiguration = ICEConfiguration()) {
+  /// Creates a connection that does nothing yet.
+  package init(role: ConnectionRole, configuration: ICEConfiguration = ICEConfiguration()) {
     let candidates = AsyncStream.makeStream(of: Candidate.self)
     let incoming = AsyncStream.makeStream(of: DataChannel.self)
     localCandidates = candidates.stream
@@ -66,52 +38,58 @@ package actor PeerConnection {
   /// Whether the kernel refused to send the last datagram. From any thread.
   package nonisolated var isFailing: Bool { connection.isFailing.load(ordering: .relaxed) }
 
-  /// Our description: the offer, or, once the peer's is set, the answer. The first call starts gathering and returns
-  /// with the host candidates; later ones return the same with what was gathered since.
+  /// Our description: the offer, or the answer once the peer's is set. The first call starts gathering and returns the
+  /// host candidates; later calls return the same with all candidates gathered since.
+  /// - Throws: `wrongState` at an answerer without an offer, `resources`, or why the connection has ended.
   package func localDescription() throws(TransportError) -> SessionDescription { try connection.describe() }
 
-  /// Sets the peer's description, once: of the answerer before `localDescription`, of the offerer after it. From here
-  /// on the connection has 30 s to come up.
+  /// Sets the peer's description, once: at the answerer before `localDescription`, at the offerer after it. From now on
+  /// the connection has 30 s to come up.
+  /// - Throws: `badDescription`, `wrongState`, or why the connection has ended.
   package func setRemote(_ description: SessionDescription) throws(TransportError) {
     try connection.setRemote(description)
   }
 
-  /// Adds a candidate of the peer; before `setRemote` it is kept. Those beyond `Limits.Transport.candidates` and those
-  /// without a literal address are passed over.
+  /// Adds a candidate of the peer; before `setRemote` it is kept. Candidates beyond `Limits.Transport.candidates` and those
+  /// without a literal address are ignored.
   package func add(_ candidate: Candidate) { connection.add(candidate) }
 
   /// The peer has no more candidates.
   package func endOfCandidates() { connection.endOfCandidates() }
 
   /// Returns when channels can be opened: path found, peer verified, association up.
-  /// - Throws: why not; at the latest 30 s after `setRemote`.
+  /// - Throws: why the connection failed; at the latest 30 s after `setRemote`.
   package func connected() async throws(TransportError) {
     let result = await withCheckedContinuation { connection.whenUp($0) }
     try result.get()
   }
 
   /// The path in use; nil if there is none.
-  package var path: Path? {
-    guard connection.ended == nil, let ice = connection.ice, let (local, remote) = ice.selectedPair else { return nil }
-    return Path(
+  package var path: ConnectionPath? {
+    guard connection.state.ended == nil, let ice = connection.ice, let (local, remote) = ice.selectedPair
+    else { return nil }
+    return ConnectionPath(
       local: local, remote: remote, server: ice.selectedServer, roundTrip: connection.association?.roundTrip ?? 0,
       rate: connection.association?.estimate.rate ?? 0, payload: connection.payload)
   }
 
-  /// Lets the peer have `bytes` here that came out of order or in parts; no less than before.
+  /// Sets the receive buffer for data out of order and for partial messages, which SCTP announces as its window. Must not
+  /// shrink.
   package func grant(receiveBuffer bytes: Int) { connection.association?.setReceiveBuffer(bytes) }
 
   /// Opens an ordered, reliable channel; messages may be sent at once.
-  /// `protocol` says what is spoken on it (RFC 8832, section 5.1); what `label` means is up to that.
+  /// `protocol` is the subprotocol (RFC 8832 section 5.1), which defines the meaning of `label`.
+  /// - Throws: `wrongState` if the connection is not up or has too many channels, or why it has ended.
   package func openChannel(label: String, protocol name: String = "") throws(TransportError) -> DataChannel {
     try connection.open(label: label, protocol: name)
   }
 
-  /// Returns when the connection is over and its sockets are closed: why.
+  /// Returns when the connection has ended and its sockets are closed.
+  /// - Returns: why it ended.
   package func ended() async -> TransportError { await withCheckedContinuation { connection.whenEnded($0) } }
 
-  /// Ends the connection: what is queued and in flight has up to a second to arrive, then the peer is told (SCTP ABORT,
-  /// DTLS close_notify). Returns when the sockets are closed.
+  /// Closes the connection: queued and unacknowledged data has up to a second to arrive, then the peer is notified (SCTP
+  /// ABORT, DTLS close_notify). Returns when the sockets are closed.
   package func close() async {
     connection.close()
     _ = await ended()

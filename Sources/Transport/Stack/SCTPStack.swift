@@ -2,29 +2,31 @@ import CP2PFSUsrsctp
 import P2PFSCore
 import Glibc
 
-/// usrsctp, which is one for the process: its options, its clock and the way back from its callbacks. On the
+/// usrsctp, of which a process has one: its options, its clock, and the associations that its callbacks mean. On the
 /// transport thread only.
 ///
-/// Callbacks of usrsctp carry a number instead of a pointer, because timers of an association may outlive it: a
-/// number that is not known any more is dropped.
+/// Callbacks of usrsctp carry a number instead of a pointer, because timers of an association may outlive it: calls
+/// with an unknown number are ignored.
 final class SCTPStack {
-  private let thread: TransportThread
+  /// The stack. It starts at first use.
+  // Used on the transport thread only.
+  nonisolated(unsafe) static let shared = SCTPStack()
+
   private var associations: [UInt: Association] = [:]
   private var nextToken: UInt = 1
   private var lastTick = Instant.now
   private var isFast = false
   private var timer: Timer?
-  /// Bytes that all associations together have given to SCTP and that are not acknowledged.
+  /// Unacknowledged bytes of all associations together.
   var inFlight = 0
 
-  init(thread: TransportThread) {
-    self.thread = thread
+  private init() {
     p2pfs_usrsctp_init { token, bytes, length, _, _ in
       let token = UInt(bitPattern: token)
-      TransportThread.shared.stack.associations[token]?.output(UnsafeRawBufferPointer(start: bytes, count: length))
+      SCTPStack.shared.associations[token]?.output(UnsafeRawBufferPointer(start: bytes, count: length))
       return 0
     }
-    // What is not said here otherwise is as in RFC 9260; the stack's own defaults are those of 2007.
+    // The stack's own defaults are those of 2007; these follow RFC 9260 unless a comment says why not.
     usrsctp_sysctl_set_sctp_ecn_enable(0)  // there is no IP header for it
     usrsctp_sysctl_set_sctp_asconf_enable(0)
     usrsctp_sysctl_set_sctp_auth_enable(0)
@@ -38,7 +40,7 @@ final class SCTPStack {
     // A loss takes a third of a large window instead of half (RFC 3649): with what is in flight bounded at 1.25 of
     // the path's product, one loss then costs nothing.
     usrsctp_sysctl_set_sctp_default_cc_module(UInt32(SCTP_CC_HSTCP))
-    // Bursts are our pacer's business. As usrsctp limits them, each pause of the sender shrinks its window for good.
+    // Our pacer limits bursts. With usrsctp's limits each pause of the sender shrinks its window for good.
     usrsctp_sysctl_set_sctp_max_burst_default(0)
     usrsctp_sysctl_set_sctp_use_cwnd_based_maxburst(0)
     usrsctp_sysctl_set_sctp_fr_max_burst_default(32)
@@ -47,16 +49,17 @@ final class SCTPStack {
     usrsctp_sysctl_set_sctp_rto_initial_default(500)
     usrsctp_sysctl_set_sctp_rto_max_default(3_000)
     usrsctp_sysctl_set_sctp_init_rto_max_default(3_000)
-    // The path's death is ICE's to tell; until then data is kept and sent again. 60 times at most 3 s.
+    // ICE detects the loss of the path; until then data is kept and retransmitted: 60 times, at most 3 s apart.
     usrsctp_sysctl_set_sctp_assoc_rtx_max_default(60)
     usrsctp_sysctl_set_sctp_path_rtx_max_default(60)
     usrsctp_sysctl_set_sctp_init_rtx_max_default(12)
     usrsctp_sysctl_set_sctp_max_retran_chunk(0)  // a burst of losses sends one chunk 30 times within a second
-    timer = Timer(on: thread) { [unowned self] in tick() }
+    timer = Timer(on: .shared) { [unowned self] in tick() }
     timer?.set(after: 1)
   }
 
-  /// Takes in an association; its number.
+  /// Registers an association.
+  /// - Returns: its number.
   func add(_ association: Association) -> UInt {
     let token = nextToken
     nextToken += 1
@@ -65,25 +68,24 @@ final class SCTPStack {
     return token
   }
 
-  /// Forgets an association; what usrsctp still says of it is dropped.
+  /// Removes an association; later callbacks for it are ignored.
   func remove(_ token: UInt) {
     associations[token] = nil
     usrsctp_deregister_address(UnsafeMutableRawPointer(bitPattern: token))
   }
 
-  /// Whether an association that has `flight` bytes in flight may have `count` more: a little each always may, one that
-  /// is alone as much as its path bears, and several together what is left of `Limits.Transport.flightPool`.
+  /// Whether an association with `flight` unacknowledged bytes may send `count` more: `Limits.Transport.sureFlight` is
+  /// always allowed, a single association has no limit here, several share `Limits.Transport.flightPool`.
   func admits(_ count: Int, behind flight: Int) -> Bool {
     flight + count <= Limits.Transport.sureFlight || associations.count == 1
       || inFlight + count <= Limits.Transport.flightPool
   }
 
-  /// The association that a callback means.
+  /// The association with the number that a callback carries.
   subscript(token: UnsafeMutableRawPointer?) -> Association? { associations[UInt(bitPattern: token)] }
 
-  /// Brings usrsctp's clock up to now, and has it tick every 10 ms from here on: something is under way. To be called
-  /// before anything is given to usrsctp.
-  func hurry() {
+  /// Updates usrsctp's clock and has it tick every 10 ms from here on. To be called before anything is given to usrsctp.
+  func ensureFastTicks() {
     guard !isFast else { return }
     advance()
     isFast = true
@@ -92,7 +94,7 @@ final class SCTPStack {
 
   private func tick() {
     advance()
-    // With nothing in flight only slow timers are left; an idle process must not wake up a hundred times a second.
+    // With nothing in flight only slow timers run; an idle process must not wake up a hundred times a second.
     let now = Instant.now
     isFast = associations.values.contains { $0.isBusy(at: now) }
     timer?.set(after: isFast ? 0.01 : 1)

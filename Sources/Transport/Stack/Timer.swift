@@ -1,12 +1,12 @@
 import CP2PFSNice
 import Glibc
 
-/// A one-shot timer on the transport thread. All of it is used on that thread only.
+/// A one-shot timer on the transport thread, used on that thread only.
 final class Timer {
   private let source: UnsafeMutablePointer<GSource>
   fileprivate let fire: () -> Void
 
-  // One for all; GLib keeps the pointer. Never written after its initialization.
+  // Shared by all timers; GLib keeps the pointer. Never written after its initialization.
   private nonisolated(unsafe) static let functions: UnsafeMutablePointer<GSourceFuncs> = {
     let functions = UnsafeMutablePointer<GSourceFuncs>.allocate(capacity: 1)
     functions.initialize(to: GSourceFuncs())
@@ -17,7 +17,7 @@ final class Timer {
     return functions
   }()
 
-  /// A timer, not set yet. `fire` must not hold the timer's owner strongly.
+  /// Creates a timer that is not set. `fire` must not hold the timer's owner strongly.
   init(on thread: TransportThread, fire: @escaping () -> Void) {
     self.fire = fire
     source = g_source_new(Self.functions, guint(MemoryLayout<GSource>.size))
@@ -36,11 +36,11 @@ final class Timer {
     g_source_unref(source)
   }
 
-  /// Has it fire once, `seconds` from now, instead of at any time set before.
+  /// Fires once, `seconds` from now; replaces the time set before.
   func set(after seconds: Double) {
     g_source_set_ready_time(source, g_get_monotonic_time() + Int(seconds * 1e6))
   }
 
-  /// Has it not fire.
+  /// Cancels the time set before.
   func cancel() { g_source_set_ready_time(source, -1) }
 }

@@ -8,9 +8,9 @@ package enum TransportError: Error, Sendable, Equatable, CustomStringConvertible
   case fingerprintMismatch
   /// The DTLS handshake failed; OpenSSL's reason.
   case handshake(String)
-  /// A description that breaks its format or asks for what we do not do.
+  /// A description with a format error, or one that needs a feature we do not have.
   case badDescription(String)
-  /// Called in the wrong order: our bug, or a description that came twice.
+  /// Called in the wrong order: our bug, or a description that arrived twice.
   case wrongState(String)
   /// Closed by our side.
   case closed
@@ -20,9 +20,9 @@ package enum TransportError: Error, Sendable, Equatable, CustomStringConvertible
   case channelClosedByPeer
   /// The path was lost: no consent from the peer for 30 seconds (RFC 7675), or its socket failed.
   case pathLost
-  /// The peer broke a rule or limit.
+  /// The peer violated the protocol or a limit.
   case violation(String)
-  /// A library refused what must not fail: out of memory or descriptors.
+  /// A library call failed that fails only without memory or descriptors.
   case resources(String)
 
   package var description: String {

@@ -1,25 +1,27 @@
 import CP2PFSNice
 import Glibc
+import P2PFSCore
 import Synchronization
 
-/// Something with datagrams to send at the end of the current turn.
+/// An object that sends datagrams at the end of a turn of the transport thread.
 protocol EndOfTurn: AnyObject {
-  /// The turn is over: hand over what has gathered. On the transport thread.
+  /// Sends the datagrams collected in the turn. On the transport thread.
   func endTurn()
 }
 
 /// The one thread that runs libnice, DTLS and SCTP, and the actors that control them.
 ///
-/// There is exactly one, because usrsctp is one for the process. It owns a GMainContext, to which libnice attaches
-/// its sources. A turn of its loop is: wait for and dispatch GLib's sources, run what other threads have enqueued,
-/// then let every connection touched in the turn send its datagrams as one batch. It never blocks elsewhere.
+/// There is exactly one, because usrsctp has one state for the process. It owns a GMainContext, to which libnice attaches
+/// its sources. A turn of its loop is: wait for GLib's sources and dispatch them, run the work that other threads have
+/// enqueued, then let every connection that was active in the turn send its datagrams as one batch. It never blocks
+/// elsewhere.
 package final class TransportThread: SerialExecutor, @unchecked Sendable {
-  // @unchecked: `dirty`, `stack` and `thread` belong to the transport thread; `context` is GLib's and thread-safe.
+  // @unchecked: `dirty` belongs to the transport thread; `context` is GLib's and thread-safe.
 
   /// The thread. It starts at first use and runs as long as the process.
   package static let shared = TransportThread()
 
-  private enum Work: @unchecked Sendable {  // UnownedJob and closures are made for being handed over
+  private enum Work: @unchecked Sendable {  // jobs and closures are passed to the thread once
     case job(UnownedJob)
     case block(@Sendable () -> Void)
   }
@@ -28,20 +30,16 @@ package final class TransportThread: SerialExecutor, @unchecked Sendable {
   let context: OpaquePointer
   private let pending = Mutex<[Work]>([])
   private var dirty: [any EndOfTurn] = []
-  private var thread = pthread_t()
-  /// SCTP's timers and associations. On the transport thread.
-  private(set) lazy var stack = SCTPStack(thread: self)
+  /// The thread's pthread_t; 0 until it runs.
+  private let thread = Atomic<UInt>(0)
 
   private init() {
     context = g_main_context_new()
-    let started = pthread_create(&thread, nil, { TransportThread.run(Unmanaged.fromOpaque($0!)) }, passed())
-    precondition(started == 0, "the transport thread cannot be started")
+    Worker.detached("transport") { self.loop() }
   }
 
-  private func passed() -> UnsafeMutableRawPointer { Unmanaged.passRetained(self).toOpaque() }
-
   /// Whether the caller runs on the transport thread.
-  package var isCurrent: Bool { pthread_equal(pthread_self(), thread) != 0 }
+  package var isCurrent: Bool { thread.load(ordering: .relaxed) == pthread_self() }
 
   /// Runs `work` on the transport thread after what was enqueued before. From any thread; never blocks.
   package func enqueue(_ work: @escaping @Sendable () -> Void) { add(.block(work)) }
@@ -55,7 +53,7 @@ package final class TransportThread: SerialExecutor, @unchecked Sendable {
   /// Lets the Swift runtime verify isolation.
   package func checkIsolated() { precondition(isCurrent, "not on the transport thread") }
 
-  /// Has `owner` called at the end of the current turn. On the transport thread; `owner` calls at most once a turn.
+  /// Calls `owner.endTurn` at the end of the current turn. On the transport thread, at most once a turn for each owner.
   func atEndOfTurn(_ owner: any EndOfTurn) { dirty.append(owner) }
 
   private func add(_ work: Work) {
@@ -63,18 +61,12 @@ package final class TransportThread: SerialExecutor, @unchecked Sendable {
       queue.append(work)
       return queue.count == 1
     }
-    // One wake-up (GLib writes to an eventfd) when the queue turns non-empty; the thread itself looks before it waits.
+    // One wake-up (GLib writes to an eventfd) when the queue becomes non-empty; the thread itself checks before it waits.
     if first, !isCurrent { g_main_context_wakeup(context) }
   }
 
-  private static func run(_ retained: Unmanaged<TransportThread>) -> UnsafeMutableRawPointer? {
-    retained.takeUnretainedValue().loop()
-    return nil
-  }
-
   private func loop() {
-    p2pfs_name_thread("transport")
-    thread = pthread_self()
+    thread.store(pthread_self(), ordering: .relaxed)
     g_main_context_push_thread_default(context)
     var batch: [Work] = []
     while true {
@@ -92,7 +84,7 @@ package final class TransportThread: SerialExecutor, @unchecked Sendable {
     }
   }
 
-  /// Lets everybody who asked for it send. What they cause is served in the same turn.
+  /// Calls everyone registered by `atEndOfTurn`, also those that are registered meanwhile.
   func endTurn() {
     var index = 0
     while index < dirty.count {

@@ -9,7 +9,7 @@ import Glibc
 /// ```
 /// parent -> child   the code, one line (so that it stands in no argument list and no environment; see `Arguments`)
 /// child  -> parent  "say TEXT"  shown as it comes
-///                   "ready TEXT"  shown; the parent exits 0, the child goes on
+///                   "ready TEXT"  shown, if there is any; the parent exits 0, the child goes on
 ///                   "failed STATUS TEXT"  shown; the parent exits with STATUS
 /// ```
 enum Daemon {
@@ -38,7 +38,7 @@ enum Daemon {
       switch word {
       case "say": Console.say(rest)
       case "ready":
-        Console.say(rest)
+        if !rest.isEmpty { Console.say(rest) }
         return ExitStatus.done.rawValue
       case "failed":
         let (status, text) = rest.splitAtSpace

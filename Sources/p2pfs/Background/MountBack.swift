@@ -45,7 +45,7 @@ actor MountBack {
       common.say("Mounted what the guest shares on \(mountpoint.shown).")
     } catch {
       mountedSession = nil
-      Console.say("p2pfs: cannot mount what the guest shares on \(mountpoint.shown): \(error)")
+      Console.say("p2pfs: what the guest shares is not mounted: \(Failure(mounting: error, on: mountpoint).message)")
     }
   }
 
@@ -62,8 +62,8 @@ actor MountBack {
 /// What an unmount loses, in a few words.
 func describe(_ loss: Mount.Loss) -> String {
   var parts: [String] = []
-  if loss.bytes > 0 { parts.append("\(loss.bytes) bytes not written") }
-  if loss.failures > 0 { parts.append("\(loss.failures) files whose writing failed") }
+  if loss.bytes > 0 { parts.append("\(counted(loss.bytes, "byte", "bytes")) not written") }
+  if loss.failures > 0 { parts.append(counted(loss.failures, "file", "files") + " whose writing failed") }
   let names = loss.files.map { Progress.name($0) }.joined(separator: ", ")
   return parts.joined(separator: ", ") + (names.isEmpty ? "" : " (\(names))")
 }

@@ -24,14 +24,28 @@ enum MountUsers {
     return users
   }
 
+  /// Whether the kernel counts a user of the mount, also one that /proc does not show: a mount inside, a process of
+  /// another user. Asked without unmounting (umount2(2), MNT_EXPIRE: the first call only marks); only root may. What looks at it
+  /// in passing is gone the next time.
+  static func isBusy(_ mountpoint: String) -> Bool {
+    for attempt in 0..<4 {
+      if attempt > 0 { usleep(50_000) }
+      let result = mountpoint.withPath { umount2($0, Int32(MNT_EXPIRE)) }
+      guard result != 0, errno == EBUSY else { return false }
+    }
+    return true
+  }
+
   private static func isInside(_ path: String, _ mountpoint: String) -> Bool {
-    path.hasPrefix(mountpoint) && (path.utf8.count == mountpoint.utf8.count || path.hasPrefix(mountpoint + "/"))
+    // By bytes: as text, names that look the same are equal.
+    let (path, place) = (path.pathBytes, mountpoint.pathBytes)
+    return path.starts(with: place) && (path.count == place.count || path[place.count] == UInt8(ascii: "/"))
   }
 
   private static func target(of link: String) -> String? {
     var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
     let count = readlink(link, &buffer, buffer.count)
-    return count > 0 ? String(decoding: buffer[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self) : nil
+    return count > 0 ? String(pathBytes: buffer[..<count].map(UInt8.init(bitPattern:))) : nil
   }
 
   private static func command(_ directory: String) -> String {

@@ -131,11 +131,14 @@ struct ExportCommand: AsyncParsableCommand {
       configuration.isShortOfFiles = { share.isShortOfFiles }
     }
     if memory == nil, !once {
-      common.say("Another export of the same runs, or nothing can be kept here: this one has a code of its own.")
+      let other = ExportMemory.code(of: key).map { ", with the code \($0.text)" } ?? ", or nothing can be kept here"
+      common.say("Another p2pfs export shares the same already\(other). This one has a code of its own.")
     }
     if let forwards {
       configuration.onChannel = { channel, session in
-        if !forwards.accept(channel, of: session) { channel.reset(.refused, "it takes no channels of this name") }
+        if !forwards.accept(channel, of: session) {
+          channel.reset(.refused, "it has no handler for channel \"\(channel.name)\"")
+        }
       }
     }
     configuration.timeout = timeout
@@ -172,6 +175,9 @@ struct ExportCommand: AsyncParsableCommand {
   }
 }
 
+/// The name of the user that this process runs as.
+private var user: String { getpwuid(geteuid()).map { String(cString: $0.pointee.pw_name) } ?? "user \(geteuid())" }
+
 /// Opens a folder for sharing; says what is wrong with it. Returns its absolute path, too.
 func openShare(_ directory: String, isReadOnly: Bool, oneFileSystem: Bool) throws(Failure) -> (Share, String) {
   guard let resolved = directory.withPath({ realpath($0, nil) }) else {
@@ -180,6 +186,13 @@ func openShare(_ directory: String, isReadOnly: Bool, oneFileSystem: Bool) throw
   defer { free(resolved) }
   let path = String(path: resolved)
   do {
+    // Opening it for sharing takes no right to read it.
+    var status = stat()
+    if path.withPath({ stat($0, &status) }) == 0, status.st_mode & S_IFMT == S_IFDIR,
+      path.withPath({ faccessat(AT_FDCWD, $0, R_OK | X_OK, AT_EACCESS) }) != 0
+    {
+      throw Errno(rawValue: errno)
+    }
     return (
       try Share(
         path.filePath, barring: StateDirectory.own, readOnly: isReadOnly, oneFileSystem: oneFileSystem), path
@@ -191,7 +204,15 @@ func openShare(_ directory: String, isReadOnly: Bool, oneFileSystem: Bool) throw
   } catch .resourceBusy {
     throw Failure(.failed, "cannot share \(Console.escaped(directory)): it has the secrets of p2pfs itself")
   } catch .notDirectory {
-    throw Failure(.failed, "cannot share \(Console.escaped(directory)): it is not a folder")
+    throw Failure(
+      .failed,
+      "cannot share \(Console.escaped(directory)): it is not a folder. Share the folder that it is in, or send the file "
+        + "with \"p2pfs send\".")
+  } catch .permissionDenied {
+    throw Failure(
+      .failed,
+      "cannot share \(Console.escaped(directory)): \(user) may not read and enter it (Permission denied). Run this as "
+        + "its owner, or have that changed with chmod(1).")
   } catch {
     throw Failure(.failed, "cannot share \(Console.escaped(directory)): \(error)")
   }
@@ -211,15 +232,15 @@ private struct Reporter: Sendable {
     switch event {
     case .ready(let code, let isNew): announce(code, isNew: isNew)
     case .wrongCode(let left):
-      Console.say("Warning: somebody tried a wrong code. \(left) more wrong tries, and the code is replaced.")
+      Console.say(CodePause.wrongCode(left: left, isGiven: false))
     case .codeSpent: break
     case .codePaused(let seconds): Console.say(CodePause.text(seconds: seconds))
     case .arrived(let session, let path):
-      common.say("A guest has come: \(describe(path, session.roundTrip)).")
+      common.say("\(guest(path)) has come: \(describe(path, session.roundTrip)).")
       back?.mount(session)
-    case .away: common.say("A guest's connection is lost; it may come back.")
-    case .back(let path): common.say("The guest is back: \(describe(path, 0)).")
-    case .left: common.say("A guest has left.")
+    case .away(let path): common.say("\(guest(path)) has lost its connection, and may come back.")
+    case .back(let path): common.say("\(guest(path)) is back: \(describe(path, 0)).")
+    case .left(let path): common.say("\(guest(path)) has left.")
     case .signalingAwaited(let why):
       Console.say(
         "There is no signaling server yet at \(server). \(Console.sentence(why)) Trying again, since guests that were "
@@ -229,7 +250,14 @@ private struct Reporter: Sendable {
     }
   }
 
+  /// When, and who: the address that the guest's packets come from, unless a relay is in between.
+  private func guest(_ path: ConnectionPath?) -> String {
+    "\(LocalTime.now)  A guest" + (addressOfPeer(path).map { " from \(Console.escaped($0))" } ?? "")
+  }
+
   private func announce(_ code: Code, isNew: Bool) {
+    // What a script needs, and nothing else.
+    if common.quiet { return commands(code).forEach { Console.print($0) } }
     if isNew {
       Console.print("After ten wrong tries the code was replaced; what is connected goes on. The new one:\n")
     } else {
@@ -245,17 +273,38 @@ private struct Reporter: Sendable {
       }
       Console.print(Console.escaped(what.joined(separator: " ")) + "  On the other computer:\n")
     }
-    let shown = "\(code.text)@\(server.inCode)"
-    if directory != nil { Console.print("    p2pfs mount \(shown) ~/mnt\n") }
-    if !policy.isEmpty {
-      let examples = policy.examples.map { option, spec in " \(option) \(Shell.quoted(spec))" }.joined()
-      Console.print("    p2pfs forward \(shown)\(examples)\n")
-    }
+    for command in commands(code) { Console.print("    \(command)\n") }
     if isOwnServer, !isNew {
       Console.print(
         "This works in this network. To cross NATs, run \"p2pfs signal\" where both can reach it, and add --signal.")
     }
   }
+
+  /// What is run on the other computer.
+  private func commands(_ code: Code) -> [String] {
+    let shown = "\(code.text)@\(server.inCode)"
+    let examples = policy.examples.map { option, spec in " \(option) \(Shell.quoted(spec))" }.joined()
+    return (directory == nil ? [] : ["p2pfs mount \(shown) ~/mnt"])
+      + (policy.isEmpty ? [] : ["p2pfs forward \(shown)\(examples)"])
+  }
+}
+
+/// The time, as the local clock has it.
+enum LocalTime {
+  /// As in "2026-11-26 13:05:09".
+  static var now: String {
+    var (seconds, parts) = (time(nil), tm())
+    localtime_r(&seconds, &parts)
+    var text = [CChar](repeating: 0, count: 32)
+    let count = strftime(&text, text.count, "%Y-%m-%d %H:%M:%S", &parts)
+    return String(decoding: text[..<count].map(UInt8.init(bitPattern:)), as: UTF8.self)
+  }
+}
+
+/// The address that the packets of a peer come from; nil if they come from a relay, or no path is known.
+func addressOfPeer(_ path: ConnectionPath?) -> String? {
+  guard let path, path.remote.kind != .relay else { return nil }
+  return path.remote.address
 }
 
 /// How a peer is reached, in a few words.

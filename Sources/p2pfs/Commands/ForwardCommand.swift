@@ -107,7 +107,7 @@ struct ForwardCommand: AsyncParsableCommand {
     let isOver = peer.session.status == .over
     await peer.end()
     if Signals.received == SIGINT { throw ExitCode(ExitStatus.interrupted.rawValue) }
-    if isOver, Signals.received == 0 { throw Failure(.noPeer, "the other computer has ended it") }
+    if isOver, Signals.received == 0 { throw Failure(.noPeer, "the other computer closed the connection") }
   }
 
   private func specs(_ texts: [String], of option: String) throws(Failure) -> [ForwardSpec] {

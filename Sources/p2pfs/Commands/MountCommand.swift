@@ -1,6 +1,7 @@
 import ArgumentParser
 import P2PFSCore
 import P2PFSExport
+import P2PFSFUSE
 import Glibc
 import Logging
 import P2PFSMount
@@ -50,13 +51,12 @@ struct MountCommand: AsyncParsableCommand {
 
   @OptionGroup var common: CommonOptions
 
-  func validate() throws {
-    guard (1...2).contains(places.count) else {
-      throw ValidationError("Give a code and a mount point, or P2PFS_CODE and a mount point.")
-    }
-  }
-
   func run() async throws {
+    // Not in `validate`, which would come before what ArgumentParser has to say of options that do not exist.
+    guard (1...2).contains(places.count) else {
+      throw Failure(
+        .usage, "give a code and a mount point, as in: p2pfs mount CODE ~/mnt. See \"p2pfs mount --help\".")
+    }
     if Daemon.isChild {
       let parent = try Daemon.Parent()
       do {
@@ -96,13 +96,13 @@ struct MountCommand: AsyncParsableCommand {
   }
 
   private func source(_ text: String) throws(Failure) -> PeerAddress {
-    do { return try PeerAddress(parsing: text) } catch { throw Failure(.usage, "\(error)") }
+    do { return try PeerAddress(parsing: text) } catch { throw GivenCode.failure(error, in: text) }
   }
 
   private func mountOptions() throws(Failure) -> MountOptions {
     var result = MountOptions()
     for text in options {
-      do { try result.apply(text) } catch { throw Failure(.usage, "-o \(text): \(error)") }
+      do { try result.apply(text) } catch { throw Failure(.usage, "-o \(Console.escaped("\(error)"))") }
     }
     if readOnly { result.isReadOnly = true }
     return result
@@ -121,7 +121,9 @@ struct MountCommand: AsyncParsableCommand {
     }
     let root: Path
     do { root = try Path(source.path.pathBytes) } catch {
-      throw Failure(.usage, "the path :/\(source.path): \(error)")
+      throw Failure(
+        .usage,
+        "\":/\(Console.escaped(source.path))\" is no path inside a share: leave out \".\", \"..\" and empty names")
     }
     let options = try mountOptions()
     let mountpoint = try MountPoint(places[places.count - 1])
@@ -137,7 +139,8 @@ struct MountCommand: AsyncParsableCommand {
       if let parent { parent.say(line) } else { Console.say(line) }
     }
     meeting.onStage = { patience.began($0) }
-    let work = Task { [meeting] () throws -> (JoinedRoom, Mount) in
+    let work = Task { [meeting, options] () throws -> (JoinedRoom, Mount) in
+      var options = options
       let peer: JoinedRoom
       do throws(MeetingError) {
         peer = try await JoinedRoom.meet(meeting, responder: share?.session(), timeout: options.timeout)
@@ -148,6 +151,9 @@ struct MountCommand: AsyncParsableCommand {
         await peer.end()
         throw Failure(.noPeer, "the other computer shares nothing")
       }
+      if options.source == MountOptions().source {
+        options.source = MountCommand.shownSource(address: peer.path.flatMap(addressOfPeer), path: source.path)
+      }
       do {
         return (
           peer,
@@ -156,10 +162,10 @@ struct MountCommand: AsyncParsableCommand {
         )
       } catch let error as Errno where !root.isRoot {
         await peer.end()
-        throw Failure(.notMounted, "the folder :/\(Console.escaped(source.path)) on the other computer: \(error)")
+        throw Failure(root: error, path: source.path)
       } catch {
         await peer.end()
-        throw Failure(.notMounted, "cannot mount on \(mountpoint.shown): \(error)")
+        throw Failure(mounting: error, on: mountpoint)
       }
     }
     let ending = Ending()
@@ -182,7 +188,11 @@ struct MountCommand: AsyncParsableCommand {
         case "where": write(mountpoint.path)
         case "umount":
           let users = MountUsers.of(mountpoint.path)
-          if users.isEmpty { ending.unmount(write) } else { write("busy " + users.joined(separator: ", ")) }
+          if users.isEmpty, !MountUsers.isBusy(mountpoint.path) {
+            ending.unmount(write)
+          } else {
+            write("busy " + users.joined(separator: ", "))
+          }
         case "umount lazy": ending.unmount(write)
         default: break
         }
@@ -194,7 +204,7 @@ struct MountCommand: AsyncParsableCommand {
     }
     defer { unlink(control) }
     let ready = "Mounted on \(mountpoint.shown): \(describe(peer.path, peer.session.roundTrip))."
-    if let parent { parent.ready(ready) } else { common.say(ready) }
+    if let parent { parent.ready(common.quiet ? "" : ready) } else { common.say(ready) }
 
     let kernel = Task {
       await mount.waitUntilEnded()
@@ -214,6 +224,13 @@ struct MountCommand: AsyncParsableCommand {
     kernel.cancel()
     ending.finish(loss.isEmpty ? nil : describe(loss))
     if !loss.isEmpty { throw Failure(.failed, "unmounted, but lost: \(describe(loss))") }
+  }
+
+  /// What mount(8) and df(1) show as the source, as in `p2pfs:192.0.2.7:/photos`: the peer's address, if its packets come
+  /// from there, and the path that was given, cut to `Limits.Mount.source` characters, safe for a terminal.
+  static func shownSource(address: String?, path: String) -> String {
+    let host = address.map { $0.contains(":") ? "[\($0)]:" : "\($0):" } ?? ""
+    return String("p2pfs:\(Console.escaped(host))/\(Console.escaped(path))".unicodeScalars.prefix(Limits.Mount.source))
   }
 
   /// The result of `work`, or, if a signal comes first, the end of the program's way.
@@ -282,6 +299,27 @@ final class Ending: Sendable {
         write("waiting \(bytes) bytes")
       }
       usleep(50_000)
+    }
+  }
+}
+
+extension Failure {
+  /// Why nothing was mounted on a place that is free.
+  init(mounting error: any Error, on mountpoint: MountPoint) {
+    // A `MountError` names the place by itself.
+    let place = error is MountError ? "" : "cannot mount on \(mountpoint.shown): "
+    self.init(.notMounted, place + Console.escaped("\(error)"))
+  }
+
+  /// Why a folder of the share cannot be mounted.
+  init(root error: Errno, path: String) {
+    let place = "\":/\(Console.escaped(path))\""
+    switch error {
+    case .notDirectory:
+      self.init(.notMounted, "\(place) is a file on the other computer: mount the folder that it is in")
+    case .noSuchFileOrDirectory:
+      self.init(.notMounted, "there is no folder \(place) in what the other computer shares: No such file or directory")
+    default: self.init(.notMounted, "the folder \(place) on the other computer cannot be mounted: \(error)")
     }
   }
 }

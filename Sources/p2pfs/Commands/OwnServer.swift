@@ -8,7 +8,8 @@ extension SignalServer {
   /// - Parameter port: the one it had last time, taken if it is free.
   static func own(port: UInt16? = nil) async throws(Failure) -> SignalServer {
     do { return try await embedded(port: port) } catch {
-      throw Failure(.failed, "cannot start a signaling server on this computer: \(error). Name one with --signal.")
+      let why = if case .cannotListen(let why) = error { why } else { "\(error)" }
+      throw Failure(.failed, "cannot start a signaling server on this computer: \(why). Name one with --signal.")
     }
   }
 }

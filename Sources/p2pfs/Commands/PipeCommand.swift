@@ -100,7 +100,7 @@ private final class PipeChannel: Sendable {
   /// Takes the first channel of the right name, and refuses all others.
   func take(_ channel: SessionChannel) {
     guard channel.name == Self.name, !channel.keepsMessages, !isTaken.exchange(true, ordering: .relaxed) else {
-      return channel.reset(.refused, "it runs p2pfs pipe")
+      return channel.reset(.refused, "it runs \"p2pfs pipe\" and accepts no other channel")
     }
     channel.accept()
     feed.yield(channel)

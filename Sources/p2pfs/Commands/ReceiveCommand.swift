@@ -51,13 +51,14 @@ struct ReceiveCommand: AsyncParsableCommand {
   /// Returns whether everything is there.
   private func receive(_ target: TransferTarget, _ given: GivenCode?) async throws(Failure) -> Bool {
     let meeting = try await CommandMeeting(
-      counterpart: "p2pfs send --to", behind: "PATH", code: given, as: .either, options: options, common: common)
+      counterpart: "p2pfs send --to", behind: "PATH", code: given, as: .either, task: "receive\0" + absolute(into),
+      options: options, common: common)
     let door = TaskChannel("p2pfs receive")
     let peer = try await meeting.meet { door.take($0) }
     do throws(Failure) {
       let isWhole = try await receive(target, from: peer, door)
       await peer.leave(afterFailure: false)
-      await meeting.end()
+      await meeting.end(isDone: isWhole)
       return isWhole
     } catch {
       await peer.leave(afterFailure: true)

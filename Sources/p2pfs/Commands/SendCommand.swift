@@ -58,13 +58,14 @@ struct SendCommand: AsyncParsableCommand {
     let server = try Settings.server(flag: options.signal, code: given?.server)
     let isAlone = code != nil && server == nil
     let meeting = try await CommandMeeting(
-      counterpart: "p2pfs receive", code: given, as: isAlone ? .host : .either, options: options, common: common)
+      counterpart: "p2pfs receive", code: given, as: isAlone ? .host : .either,
+      task: "send\0" + paths.map(absolute).joined(separator: "\0"), options: options, common: common)
     let door = TaskChannel("p2pfs send")
     let peer = try await meeting.meet { door.take($0) }
     do throws(Failure) {
       let isWhole = try await send(source, count, to: peer, door)
       await peer.leave(afterFailure: false)
-      await meeting.end()
+      await meeting.end(isDone: isWhole)
       return isWhole
     } catch {
       await peer.leave(afterFailure: true)
@@ -80,11 +81,17 @@ struct SendCommand: AsyncParsableCommand {
     let progress = Progress(isQuiet: common.quiet)
     defer { progress.end() }
     let problems = ProblemReport(progress)
-    // Only whoever looks on wonders.
+    // Only shown on a terminal.
     let waiting = Task {
       if Console.isTerminal { await progress.whileCounting("Counting what is to be sent …", common) }
     }
-    defer { waiting.cancel() }
+    let asking = Task {
+      if Console.isTerminal { await progress.whileAsking("Waiting for the other computer's user to agree …", common) }
+    }
+    defer {
+      waiting.cancel()
+      asking.cancel()
+    }
     do throws(TransferFailure) {
       let sender = TransferSender(
         source, count, over: channel, claim: SenderIdentity.own, progress: progress.transfer,
@@ -112,6 +119,13 @@ struct SendCommand: AsyncParsableCommand {
       throw Failure(error, command: "p2pfs send", peer: peer, hasBegun: progress.transfer.total != nil)
     }
   }
+}
+
+/// A path that names the same file from every directory; as it was given if there is none.
+func absolute(_ path: String) -> String {
+  guard let resolved = path.withPath({ realpath($0, nil) }) else { return path }
+  defer { free(resolved) }
+  return String(path: resolved)
 }
 
 /// Who sends or receives, as the other side is told.

@@ -66,7 +66,7 @@ struct SignalCommand: AsyncParsableCommand {
     let configuration = try configuration()
     let server: SignalServer
     do { server = try await SignalServer.start(configuration) } catch {
-      throw Failure(.failed, "cannot start the signaling server: \(error)")
+      throw Failure(error, listen: listen)
     }
     let address = ServerAddress(scheme: tlsCert == nil ? .ws : .wss, host: shownHost(configuration), port: server.port)
     common.say("Signaling at \(address.url). Ctrl-C ends it.")
@@ -107,7 +107,8 @@ struct SignalCommand: AsyncParsableCommand {
     for uri in uris {
       do { servers += try IceServer.all(uri: uri) } catch {
         throw Failure(
-          .usage, "\(flag) \(uri): give stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp] (\(error))")
+          .usage,
+          "\(flag) \(Console.escaped(uri)): give stun:HOST[:PORT] or turn:HOST[:PORT][?transport=udp|tcp]. \(error)")
       }
     }
     return servers
@@ -115,7 +116,7 @@ struct SignalCommand: AsyncParsableCommand {
 
   /// `ADDR:PORT`, `[V6]:PORT`, `ADDR`, `:PORT` or `PORT`.
   private static func split(_ text: String) throws(Failure) -> (host: String?, port: UInt16) {
-    let wrong = Failure(.usage, "--listen \(text): give ADDR:PORT, as in 0.0.0.0:11985 or [::]:11985")
+    let wrong = Failure(.usage, "--listen \(Console.escaped(text)): give ADDR:PORT, as in 0.0.0.0:11985 or [::]:11985")
     if let port = UInt16(text) { return (nil, port) }
     if text.hasPrefix(":") {
       guard let port = UInt16(text.dropFirst()) else { throw wrong }
@@ -123,5 +124,17 @@ struct SignalCommand: AsyncParsableCommand {
     }
     guard let address = try? ServerAddress(parsing: text) else { throw wrong }
     return (address.host, address.port)
+  }
+}
+
+extension Failure {
+  /// Why a signaling server does not start on this computer. `listen`: where it was told to.
+  init(_ error: SignalServerError, listen: String?) {
+    switch error {
+    case .cannotListen(let why):
+      let place = listen.map { " on \(Console.escaped($0))" } ?? ""
+      self.init(.failed, "the signaling server cannot listen\(place): \(why). Choose another address with --listen.")
+    case .certificate(let why): self.init(.failed, "the signaling server cannot speak TLS: \(Console.escaped(why))")
+    }
   }
 }

@@ -127,7 +127,7 @@ extension Failure {
     case .local(let what): self.init(.failed, Console.escaped(what) + kept)
     case .silent:
       let other = command == "p2pfs send" ? "p2pfs receive" : "p2pfs send"
-      self.init(.failed, "the other computer does not say a word. Does \"\(other)\" run there?")
+      self.init(.failed, "no response from the other computer. Is \"\(other)\" running there?")
     case .channel(.peerGone): self.init(.noPeer, "the other computer is gone." + kept)
     case .channel(.reset(.refused, _)) where peer.session.peerExports:
       self.init(.failed, "the other computer shares a folder: mount it with \"p2pfs mount\".")

@@ -13,7 +13,8 @@ struct UmountCommand: ParsableCommand {
       While the other computer can be reached, waits for what is not yet written there. If it cannot, says what is \
       lost, unmounts all the same, and exits with 1. A mount that is in use stays, as with umount(8), unless --lazy is \
       given. Also clears a mount point whose process has died.
-      """)
+      """,
+    aliases: ["unmount"])
 
   @Flag(name: .shortAndLong, help: "Unmount although it is in use: open files end with errors.")
   var lazy = false
@@ -30,8 +31,17 @@ struct UmountCommand: ParsableCommand {
     }
   }
 
+  /// Said of a mount that is in use. `users`: names and numbers of processes, as far as they can be seen.
+  static func busy(_ mountpoint: MountPoint, users: String) -> Failure {
+    let by = users.isEmpty ? "" : ", used by \(Console.escaped(users))"
+    return Failure(
+      .failed, "cannot unmount \(mountpoint.shown): target is busy\(by). End that first, or detach it with --lazy.")
+  }
+
   private func unmount(_ mountpoint: MountPoint) throws(Failure) {
-    guard mountpoint.isMounted else { throw Failure(.failed, "nothing is mounted on \(mountpoint.shown)") }
+    guard mountpoint.isMounted else {
+      throw Failure(.failed, "nothing is mounted on \(mountpoint.shown)")
+    }
     guard mountpoint.isP2PFS else {
       throw Failure(.failed, "what is mounted on \(mountpoint.shown) is not of p2pfs; use umount(8)")
     }
@@ -47,10 +57,7 @@ struct UmountCommand: ParsableCommand {
       switch word {
       case "waiting": Console.say("Waiting for \(rest) to be written on the other computer…")
       case "busy":
-        throw Failure(
-          .failed,
-          "\(mountpoint.shown) is in use by \(Console.escaped(rest)); end that first, or unmount all the same with --lazy"
-        )
+        throw UmountCommand.busy(mountpoint, users: rest)
       case "lost": lost = rest
       default: break
       }

@@ -3,6 +3,11 @@ import Glibc
 import P2PFSMeeting
 import Synchronization
 
+/// A number and its noun, as in "1 file" and "2 files".
+func counted(_ number: some BinaryInteger, _ one: String, _ many: String) -> String {
+  "\(number) \(number == 1 ? one : many)"
+}
+
 /// What the user reads. Messages go to standard error; only data goes to standard output.
 enum Console {
   /// Whether standard error is a terminal, so that progress makes sense.

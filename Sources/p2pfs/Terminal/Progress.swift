@@ -47,6 +47,19 @@ final class Progress: Sendable {
     }
   }
 
+  /// Says `line` if the receiver's user is still being asked after `Limits.Session.notice`. Returns when it was said, and
+  /// when the task is cancelled.
+  func whileAsking(_ line: String, _ common: CommonOptions) async {
+    var since: Instant?
+    while !Task.isCancelled {
+      try? await Task.sleep(for: .milliseconds(200))
+      since = transfer.isAsking ? since ?? .now : nil
+      if !Task.isCancelled, let since, Instant.now.seconds(since: since) >= Limits.Session.notice {
+        return common.say(line)
+      }
+    }
+  }
+
   /// Says `line` if what is sent is still being counted after `Limits.Transfer.counting`. Returns when it was said, and
   /// when the task is cancelled.
   func whileCounting(_ line: String, _ common: CommonOptions) async {
