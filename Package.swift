@@ -141,7 +141,7 @@ let package = Package(
     tests("ForwardTests", on("Core", "Wire", "Session", "Forward") + ["Rig", nioCore]),
     tests(
       "CommandTests",
-      on("Core", "Pairing", "Signaling", "Transport", "Session", "Meeting", "FUSE", "Mount")
+      on("Core", "Pairing", "Signaling", "Transport", "Session", "Meeting", "FUSE")
         + ["Rig", "p2pfs", arguments, system]),
     tests("EndToEndTests", on("Core") + ["Rig", linux, system]),
   ],

@@ -1,3 +1,4 @@
+import P2PFSMeeting
 import P2PFSCore
 import P2PFSFUSE
 import Glibc

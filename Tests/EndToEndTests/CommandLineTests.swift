@@ -1,3 +1,4 @@
+import Rig
 import P2PFSCore
 import Glibc
 import Testing
