@@ -28,8 +28,9 @@ struct GuestMeetingState {
   private var handshake: GuestHandshake
   private var phase = Phase.exchanging(early: [])
 
-  /// A meeting with a host that is in the room. `offer` describes this side's connection. `waits`: whether a host that leaves is waited for. `patience`: the time
-  /// for the handshake, and then for the connection, in seconds, as far as their own limits are not shorter.
+  /// A meeting with a host that is in the room. `offer` describes this side's connection. `waits`: whether a host that
+  /// leaves is waited for. `patience`: the time for the handshake, and then for the connection, in seconds, as far as
+  /// their own limits are not shorter.
   init(_ credential: Credential, offer: String, waits: Bool, patience: Double) {
     handshake = GuestHandshake(credential, offer: MeetingMessage.description(offer).encoded)
     self.waits = waits
