@@ -43,7 +43,9 @@ final class ExportSession: Responder {
 
   func serve(_ request: Frame, _ exchange: Exchange) {
     let work = Work(session: self, request: (request, exchange))
-    let use = ExportSession.use(of: request, exchange.header)
+    // Off the encoded message, because the order of requests is decided when they arrive.
+    let use = HandleUse(of: request, operation: exchange.header.operation)
+      .map { WorkQueue<Work>.HandleUse(handle: $0.handle, isExclusive: $0.isExclusive) }
     let isSlow = Operation(rawValue: exchange.header.operation)?.isSlow ?? false
     guard !isEnded.load(ordering: .acquiring), share.workers.enqueue(work, use: use, isSlow: isSlow, of: number) else {
       return exchange.fail(.ioError)
@@ -62,35 +64,6 @@ final class ExportSession: Responder {
     let (dropped, isQueued) = share.workers.replace(with: Work(session: self, request: nil), of: number)
     for work in dropped { work.request?.exchange.fail(.ioError) }
     if !isQueued { table.end() }
-  }
-
-  /// Which handle a request speaks of, and whether it must have it alone: read off the message without decoding
-  /// it, because the order is decided when it arrives.
-  private static func use(of request: Frame, _ header: Header) -> WorkQueue<Work>.HandleUse? {
-    guard let operation = Operation(rawValue: header.operation) else { return nil }
-    var body = Header.length
-    switch operation {
-    case .lookup, .setattr, .link:
-      // The target: its kind, 1 for a handle, then the handle.
-      guard request.count > body, request.bytes[body] == 1 else { return nil }
-      body += 1
-    case .list, .create, .open, .reopen, .read, .write, .append, .flush, .fsync, .close, .seek, .allocate: break
-    case .readlink, .symlink, .mkdir, .mknod, .unlink, .rmdir, .rename, .statfs: return nil
-    }
-    var opensAgain = false
-    if operation == .open, request.count >= body + 17, request.bytes[body + 8] == 1 {
-      // What is opened once more must not be closed meanwhile; the new handle is nobody's until the answer.
-      body += 9
-      opensAgain = true
-    }
-    guard request.count - body >= 8 else { return nil }
-    let handle = UInt64(littleEndian: request.bytes.loadUnaligned(fromByteOffset: body, as: UInt64.self))
-    let isShared =
-      switch operation {
-      case .lookup, .link, .read, .fsync, .seek: true
-      default: false
-      }
-    return .init(handle: handle, isExclusive: !(isShared || opensAgain))
   }
 }
 

@@ -70,13 +70,7 @@ package struct GuestMeeting: Sendable {
   ) async throws(MeetingError) -> MeetingResult {
     let offer: SessionDescription
     do { offer = try await connection.localDescription() } catch { throw .transport(error) }
-    let encoded = MeetingMessage.description(offer.text).encoded
-    var handshake = GuestHandshake(credential, offer: encoded)
-    var negotiation: Negotiation?
-    var resumption: ResumptionSecret?
-    /// What we found out about ourselves before the handshake was through.
-    var early: [MeetingMessage] = []
-
+    var state = GuestMeetingState(credential, offer: offer.text, waits: waits, patience: patience)
     let (events, feed) = AsyncStream.makeStream(
       of: NegotiationEvent.self, bufferingPolicy: .bufferingOldest(Limits.Session.meetingEvents))
     let signaling = Task { [waits] in
@@ -91,75 +85,43 @@ package struct GuestMeeting: Sendable {
     }
     let candidates = feed.follow(connection)
     var outcome: Task<Void, Never>?
-    // Until the exporter is there only its arrival is waited for; then the handshake has its time.
-    var deadline: Task<Void, Never>?
-    defer { for task in [signaling, candidates, outcome, deadline] { task?.cancel() } }
-    feed.yield(.hostArrived)
-    // The server's word does not lengthen the time of who does not wait.
-    let handshakeLimit = min(patience, Limits.Session.handshake)
-    if !waits { deadline = feed.limit(seconds: handshakeLimit) }
-
-    for await event in events {
-      switch event {
-      case .hostArrived:
-        guard negotiation == nil else {
-          // It has come back, perhaps from elsewhere: what it has said of itself may not hold any more.
-          if waits, !handshake.hasRiskedGuess { throw .abandoned }
-          continue
+    var limit: Task<Void, Never>?
+    defer { for task in [signaling, candidates, outcome, limit] { task?.cancel() } }
+    var iterator = events.makeAsyncIterator()
+    var actions = state.begin()
+    while true {
+      for action in actions {
+        switch action {
+        case .send(let payload): room.send(payload)
+        case .limit(let seconds):
+          limit?.cancel()
+          limit = feed.limit(seconds: seconds)
+        case .unlimited: limit?.cancel()
+        case .reportConnecting: onStage?(.connecting(servers: servers))
+        case .apply(let message): try await connection.apply(message)
+        case .awaitConnection: outcome = feed.await(connection)
+        case .finish(let resumption):
+          do {
+            return MeetingResult(link: try await DataChannelLink.open(on: connection), resumption: resumption)
+          } catch {
+            throw .transport(error)
+          }
+        case .fail(let error): throw error
+        case .admit: preconditionFailure("only a host admits")
         }
-        do { room.send(try handshake.begin()) } catch { throw MeetingError(error) }
-        guard waits else { continue }
-        deadline?.cancel()
-        deadline = feed.limit(seconds: handshakeLimit)
-      case .hostLeft:
-        // The next one begins anew, unless the code was proved to this one.
-        guard negotiation == nil else { continue }
-        guard !handshake.hasRiskedGuess else { throw .brokenOff(isConfirmed: false) }
-        deadline?.cancel()
-      case .message(let payload) where negotiation == nil:
-        let step: GuestHandshake.Step
-        do { step = try handshake.receive(payload) } catch { throw MeetingError(error) }
-        switch step {
-        case .reply(let answer): room.send(answer)
-        case .established(let paired):
-          onStage?(.connecting(servers: servers))
-          resumption = paired.resumption
-          negotiation = Negotiation(connection, paired) { room.send($0) }
-          for message in early { try negotiation?.say(message) }
-          early = []
-        }
-      case .message(let payload):
-        // What follows the connection's beginning is of no use to us any more if it cannot be read.
-        guard try await negotiation?.hear(payload) ?? false, outcome == nil else { continue }
-        deadline?.cancel()
-        outcome = feed.await(connection)
-        if patience < Limits.Transport.connecting { deadline = feed.limit(seconds: patience) }
-      case .candidate(let candidate):
-        let message = MeetingMessage.candidate(candidate.description)
-        if negotiation == nil { early.append(message) } else { try negotiation?.say(message) }
-      case .endOfCandidates:
-        if negotiation == nil { early.append(.endOfCandidates) } else { try negotiation?.say(.endOfCandidates) }
-      case .connected(.failure(let error)): throw .transport(error)
-      case .connected(.success):
-        guard let resumption else { throw .abandoned }
-        do { return MeetingResult(link: try await DataChannelLink.open(on: connection), resumption: resumption) } catch
-        {
-          throw .transport(error)
-        }
-      case .left:
-        // Once both have described themselves they need the server no longer. But an exporter that has one of its own
-        // may have died with it: who is in a hurry does not wait for that for long.
-        if outcome != nil {
-          deadline?.cancel()
-          if patience < Limits.Transport.connecting { deadline = feed.limit(seconds: patience / 4) }
-          continue
-        }
-        guard !handshake.hasRiskedGuess else { throw .brokenOff(isConfirmed: negotiation != nil) }
-        if let reason = room.closeReason { throw .signaling(reason) }
-        throw .abandoned
       }
+      guard let event = await iterator.next() else { throw state.failure }
+      actions =
+        switch event {
+        case .hostArrived: state.hostArrived()
+        case .hostLeft: state.hostLeft()
+        case .message(let payload): state.received(payload)
+        case .candidate(let candidate): state.found(.candidate(candidate.description))
+        case .endOfCandidates: state.found(.endOfCandidates)
+        case .connected(let result): state.connected(result)
+        case .left: state.left(room.closeReason)
+        }
     }
-    throw handshake.hasRiskedGuess ? .brokenOff(isConfirmed: negotiation != nil) : .abandoned
   }
 }
 

@@ -28,62 +28,21 @@ package struct MeetingResult: Sendable {
   }
 }
 
-/// Brings a peer connection up over a paired, sealed conversation: descriptions and candidates, both ways.
-///
-/// One task owns it; `send` is how a sealed message leaves.
-struct Negotiation {
-  let connection: PeerConnection
-  private var paired: PairedSession
-  private let send: @Sendable ([UInt8]) -> Void
-
-  init(_ connection: PeerConnection, _ paired: PairedSession, send: @escaping @Sendable ([UInt8]) -> Void) {
-    self.connection = connection
-    self.paired = paired
-    self.send = send
-  }
-
-  /// Seals a message and sends it.
-  mutating func say(_ message: MeetingMessage) throws(MeetingError) {
-    do { send(try paired.sender.seal(message.encoded)) } catch { throw .tampered("\(error)") }
-  }
-
-  /// Opens a sealed message and does what it says. Returns whether it was the peer's description.
-  mutating func hear(_ payload: [UInt8]) async throws(MeetingError) -> Bool {
-    let plain: [UInt8]
-    do { plain = try paired.receiver.open(payload) } catch { throw .tampered("\(error)") }
-    switch MeetingMessage(parsing: plain) {
+extension PeerConnection {
+  /// Takes the peer's description, one of its candidates, or the end of them.
+  func apply(_ message: MeetingMessage) async throws(MeetingError) {
+    switch message {
     case .description(let text):
-      try await Negotiation.set(text, on: connection)
-      return true
+      do { try setRemote(try SessionDescription(parsing: text)) } catch let error as TransportError {
+        throw .transport(error)
+      } catch {
+        throw .tampered("\(error)")
+      }
     case .candidate(let text):
       // One that we do not understand is no reason to fail: it may be of a newer kind.
-      if let candidate = try? Candidate.parse(text) { await connection.add(candidate) }
-    case .endOfCandidates: await connection.endOfCandidates()
-    case .refusal(let why): throw .refused(why)
-    case nil: break
-    }
-    return false
-  }
-
-  /// Takes the peer's offer and sends our answer to it.
-  mutating func answer(_ offer: String) async throws(MeetingError) {
-    try await Negotiation.set(offer, on: connection)
-    do {
-      try say(.description(try await connection.localDescription().text))
-    } catch let error as TransportError {
-      throw .transport(error)
-    } catch {
-      throw error as? MeetingError ?? .abandoned
-    }
-  }
-
-  private static func set(_ description: String, on connection: PeerConnection) async throws(MeetingError) {
-    do { try await connection.setRemote(try SessionDescription(parsing: description)) } catch let error
-      as TransportError
-    {
-      throw .transport(error)
-    } catch {
-      throw .tampered("\(error)")
+      if let candidate = try? Candidate.parse(text) { add(candidate) }
+    case .endOfCandidates: endOfCandidates()
+    case .refusal: break
     }
   }
 }

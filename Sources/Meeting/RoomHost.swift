@@ -110,79 +110,65 @@ package struct RoomHost: Sendable {
   private func met(
     _ guest: GuestID, _ events: AsyncStream<NegotiationEvent>, _ feed: AsyncStream<NegotiationEvent>.Continuation
   ) async throws(MeetingError) -> MeetingResult {
-    var handshake = HostHandshake(credential)
-    var negotiation: Negotiation?
-    var resumption: ResumptionSecret?
-    var tasks = [feed.limit(seconds: Limits.Session.handshake)]
-    // Silence must not take the place of who speaks.
+    var state = HostMeetingState(credential)
+    var connection: PeerConnection?
+    var tasks: [Task<Void, Never>] = []
+    var limit: Task<Void, Never>?
+    // Silence must not take the place of a guest that speaks.
     var silence: Task<Void, Never>? = feed.limit(seconds: Limits.Session.firstWord)
-    var isConnecting = false
-    defer { for task in tasks + [silence].compactMap(\.self) { task.cancel() } }
-    for await event in events {
-      if case .message = event {
+    defer { for task in tasks + [limit, silence].compactMap(\.self) { task.cancel() } }
+    var iterator = events.makeAsyncIterator()
+    var actions = state.begin()[...]
+    while true {
+      while let action = actions.popFirst() {
+        switch action {
+        case .send(let payload): room.send(payload, to: guest)
+        case .limit(let seconds):
+          limit?.cancel()
+          limit = feed.limit(seconds: seconds)
+        case .unlimited: limit?.cancel()
+        case .admit(let offer):
+          if let reason = await doorkeeper.refusal() {
+            actions += state.refuse(reason)
+            continue
+          }
+          let made = PeerConnection(role: .answerer, configuration: ice.adding(room.iceServers))
+          connection = made
+          try await made.apply(.description(offer))
+          do { actions += state.answer(try await made.localDescription().text) } catch { throw .transport(error) }
+          tasks.append(feed.follow(made))
+        case .apply(let message): try await connection?.apply(message)
+        case .awaitConnection: if let connection { tasks.append(feed.await(connection)) }
+        case .finish(let resumption):
+          guard let connection else { throw .abandoned }
+          return MeetingResult(link: try await accept(on: connection), resumption: resumption)
+        case .fail(let error): throw error
+        case .reportConnecting: break
+        }
+      }
+      guard let event = await iterator.next() else { throw .abandoned }
+      switch event {
+      case .message(let payload):
         silence?.cancel()
         silence = nil
-      }
-      switch event {
-      case .message(let payload) where negotiation == nil:
-        switch try step(&handshake, payload, of: guest) {
-        case .reply(let answer): room.send(answer, to: guest)
-        case .wrongCode: throw .wrongCode(attemptsLeft: nil)
-        case .established(var paired, let confirmation, let offer):
-          room.send(confirmation, to: guest)
-          if let why = await doorkeeper.refusal() {
-            if let sealed = try? paired.sender.seal(MeetingMessage.refusal(why).encoded) {
-              room.send(sealed, to: guest)
-            }
-            throw .refused(why)
-          }
-          guard case .description(let text) = MeetingMessage(parsing: offer) else { throw .tampered("no offer") }
-          resumption = paired.resumption
-          let connection = PeerConnection(role: .answerer, configuration: ice.adding(room.iceServers))
-          var begun = Negotiation(connection, paired) { [room] in room.send($0, to: guest) }
-          try await begun.answer(text)
-          negotiation = begun
-          isConnecting = true
-          tasks.forEach { $0.cancel() }
-          tasks = [
-            feed.follow(connection), feed.await(connection),
-            feed.limit(seconds: Limits.Transport.connecting + Limits.Session.handshake),
-          ]
-        }
-      case .message(let payload): _ = try await negotiation?.hear(payload)
-      case .candidate(let candidate): try negotiation?.say(.candidate(candidate.description))
-      case .endOfCandidates: try negotiation?.say(.endOfCandidates)
-      case .connected(.failure(let error)): throw .transport(error)
-      case .connected(.success):
-        guard let connection = negotiation?.connection, let resumption else { throw .abandoned }
-        let late = Task {
-          try? await Task.sleep(for: .seconds(Limits.Session.handshake))
-          if !Task.isCancelled { await connection.close() }
-        }
-        defer { late.cancel() }
-        guard let link = await DataChannelLink.accept(on: connection) else { throw .abandoned }
-        return MeetingResult(link: link, resumption: resumption)
-      case .left: if !isConnecting { throw .abandoned }
+        actions = state.received(payload) { doorkeeper.judge($0) }[...]
+      case .candidate(let candidate): actions = state.found(.candidate(candidate.description))[...]
+      case .endOfCandidates: actions = state.found(.endOfCandidates)[...]
+      case .connected(let result): actions = state.connected(result)[...]
+      case .left: actions = state.left()[...]
       case .hostArrived, .hostLeft: break
       }
     }
-    throw .abandoned
   }
 
-  /// One step of the handshake. A guess is judged where all guesses at this code are.
-  private func step(
-    _ handshake: inout HostHandshake, _ payload: [UInt8], of guest: GuestID
-  ) throws(MeetingError) -> HostHandshake.Step {
-    var result = Result<HostHandshake.Step, HandshakeError>.failure(.outOfOrder)
-    let left = doorkeeper.judge {
-      result = Result { () throws(HandshakeError) in try handshake.receive(payload) }
-      if case .success(.wrongCode) = result { return false }
-      return true
+  /// Waits for the guest's channels on a connection that is up.
+  private func accept(on connection: PeerConnection) async throws(MeetingError) -> DataChannelLink {
+    let late = Task {
+      try? await Task.sleep(for: .seconds(Limits.Session.handshake))
+      if !Task.isCancelled { await connection.close() }
     }
-    if let left {
-      room.send(HostHandshake.refusal(attemptsLeft: left), to: guest)
-      throw .wrongCode(attemptsLeft: left)
-    }
-    do { return try result.get() } catch { throw MeetingError(error) }
+    defer { late.cancel() }
+    guard let link = await DataChannelLink.accept(on: connection) else { throw .abandoned }
+    return link
   }
 }

@@ -16,6 +16,12 @@ import Testing
     #expect(info.entries.map(\.isP2PFS) == [false, true])
   }
 
+  @Test func `blanks and other bytes are escaped in it`() {
+    let found = table(#"1 2 3:4 / /a\040b\011c\012d\134e\0\99 rw - t\040u s\040v rw"#)
+    #expect(found.entries.map(\.mountpoint) == ["/a b\tc\nd\\e\\0\\99"])
+    #expect(found.entries.map(\.type) == ["t u"] && found.entries.map(\.source) == ["s v"])
+  }
+
   @Test func `the last mount at a place is the visible one`() {
     let info = table(
       "1 0 0:1 / /a rw - tmpfs one rw", "2 1 0:2 / /a rw - tmpfs two rw", "3 1 0:3 / /a/b rw - tmpfs three rw")

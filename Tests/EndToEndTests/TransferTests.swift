@@ -1,3 +1,4 @@
+import CP2PFSLinux
 import Rig
 import P2PFSCore
 import Glibc

@@ -1,3 +1,4 @@
+import CP2PFSLinux
 import Glibc
 import Synchronization
 

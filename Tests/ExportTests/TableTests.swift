@@ -89,7 +89,7 @@ import Testing
 /// Which devices are mounts of p2pfs.
 @Suite struct MountedDevicesTests {
   private func devices(_ lines: String...) -> [UInt64: Bool] {
-    MountTable.devices(in: Array(lines.joined(separator: "\n").utf8))
+    MountedDevices.devices(in: MountInfo(Array(lines.joined(separator: "\n").utf8)))
   }
 
   @Test func `they are told by their type, or by their source`() {

@@ -220,7 +220,9 @@ func pseudorandom(_ count: Int, seed: UInt64) -> [UInt8] {
     let pair = ChannelPair(accepts: false)
     pair.connect()
     let channel = try pair.here.openChannel("anything")
-    await #expect(throws: SessionChannelError.reset(.refused, "it takes no channels")) { try await channel.opened() }
+    await #expect(throws: SessionChannelError.reset(.refused, "this program accepts no channels")) {
+      try await channel.opened()
+    }
     #expect(throws: SessionChannelError.self) { _ = try channel.send(SessionChannel.piece()) }
   }
 

@@ -10,32 +10,32 @@ import P2PFSWire
   /// One direction of a channel, whose program takes everything at once. What is said arrives a round trip before the
   /// credit for it does.
   private struct Direction {
-    var sender = ChannelState(
+    var sender = ChannelFlow(
       number: 1, keepsMessages: false, isKnownToPeer: true, sendPool: WindowPool(), receivePool: WindowPool())
-    var receiver: ChannelState
+    var receiver: ChannelFlow
     let pool = WindowPool()
 
     init() {
-      receiver = ChannelState(
+      receiver = ChannelFlow(
         number: 1, keepsMessages: false, isKnownToPeer: true, sendPool: WindowPool(), receivePool: pool)
     }
 
     /// Sends all that the window allows and has it taken; returns how much that was.
-    mutating func roundTrip(starves: Bool, takes: Bool = true) throws -> Int {
+    mutating func roundTrip(isLimited: Bool, takes: Bool = true) throws -> Int {
       var bytes = 0
       var credits: [(UInt64, UInt64)] = []
       while sender.hasRoom(for: 32_768) {
         let frame = ChannelMessage.dataFrame(capacity: 32_768)
         frame.count += 32_768
         let position = sender.sent
-        sender.say(frame)
-        _ = try receiver.heard(FrameSlice(frame, ChannelMessage.header..<frame.count), at: position)
+        sender.enqueue(frame)
+        _ = try receiver.receive(FrameSlice(frame, ChannelMessage.header..<frame.count), at: position)
         bytes += 32_768
-        while takes, case .piece(let piece) = receiver.take() {
+        while takes, case .piece(let piece) = receiver.dequeue() {
           if case .credit(let consumed, let limit) = receiver.consume(piece) { credits.append((consumed, limit)) }
         }
       }
-      if starves { sender.starve() }
+      if isLimited { sender.markWindowLimited() }
       for (consumed, limit) in credits { try sender.credit(consumed: consumed, limit: limit) }
       return bytes
     }
@@ -44,24 +44,24 @@ import P2PFSWire
   @Test func theWindowDoublesEachRoundTripThatLeavesTheSenderStarving() throws {
     var direction = Direction()
     var sizes: [Int] = []
-    for _ in 0..<9 { sizes.append(try direction.roundTrip(starves: true)) }
+    for _ in 0..<9 { sizes.append(try direction.roundTrip(isLimited: true)) }
     #expect(sizes[0] < 262_144 && sizes[2] > 400_000, "\(sizes)")
     #expect(sizes[8] > 8_000_000 && sizes[8] <= Int(Limits.Channel.widestWindow), "\(sizes)")
   }
 
   @Test func theWindowStaysWhereTheNetworkIsTheLimit() throws {
     var direction = Direction()
-    for _ in 0..<50 { #expect(try direction.roundTrip(starves: false) <= Int(Limits.Channel.window)) }
+    for _ in 0..<50 { #expect(try direction.roundTrip(isLimited: false) <= Int(Limits.Channel.window)) }
     #expect(direction.pool.take(Limits.Channel.windowPool))
   }
 
   @Test func theWindowStaysWhereTheProgramIsTheLimit() throws {
     var direction = Direction()
-    _ = try direction.roundTrip(starves: true, takes: false)
+    _ = try direction.roundTrip(isLimited: true, takes: false)
     var credits: [(UInt64, UInt64)] = []
     // Half of it is taken, slowly.
     for _ in 0..<3 {
-      guard case .piece(let piece) = direction.receiver.take() else { break }
+      guard case .piece(let piece) = direction.receiver.dequeue() else { break }
       if case .credit(let consumed, let limit) = direction.receiver.consume(piece) { credits.append((consumed, limit)) }
     }
     #expect(credits.allSatisfy { $0.1 <= $0.0 + Limits.Channel.window })

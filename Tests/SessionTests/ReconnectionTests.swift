@@ -25,7 +25,7 @@ import P2PFSWire
       return answers
     }
     // Their answers could fill the backlog, so that the later ones wait.
-    #expect(eventually { pair.exporter.state.withLock { !$0.parked.isEmpty } })
+    #expect(eventually { pair.exporter.state.withLock { !$0.admission.parked.isEmpty } })
     #expect(pair.recorder.count < 10)
     first.client.cut()
     #expect(eventually { !pair.client.isOnline && !pair.exporter.isOnline })
@@ -62,9 +62,7 @@ import P2PFSWire
     }
     #expect(eventually { answers.allSatisfy { $0.replies.count == 1 } })
     pair.exporter.state.withLock { state in
-      #expect(state.executing == 0 && state.executingHere == 0 && state.reserved == 0)
-      #expect(state.begun == RequestBytes() && state.held == RequestBytes())
-      #expect(state.parked.isEmpty)
+      #expect(state.admission.isIdle)
     }
     withExtendedLifetime(links) {}
   }
@@ -80,7 +78,7 @@ import P2PFSWire
       other.send(Session.message(.ping), on: .control)
       session.tick(1)
     }
-    #expect(session.state.withLock { $0.link == nil && $0.next == nil })
+    #expect(session.state.withLock { $0.phase.link == nil && $0.phase.next == nil })
     #expect(session.status == .expired)
     #expect(answers.replies.first?.error == .ioError)
   }
@@ -90,11 +88,11 @@ import P2PFSWire
     let first = pair.connect()
     #expect(eventually { pair.client.isOnline && pair.exporter.isOnline })
     let second = pair.connect()
-    #expect(eventually { pair.client.state.withLock { $0.link === second.client } })
+    #expect(eventually { pair.client.state.withLock { $0.phase.link === second.client } })
     let hello = Hello(session: Pair.identity, flags: [], requests: 10, writeCredit: 0, instance: 1, machine: 0)
       .encoded()
     for frame in [hello, Frame(copying: [9, 9, 9])] { pair.client.received(frame, on: .control, from: first.client) }
-    #expect(pair.client.isOnline && pair.client.state.withLock { $0.link === second.client })
+    #expect(pair.client.isOnline && pair.client.state.withLock { $0.phase.link === second.client })
     let answers = pair.ask(look)
     #expect(eventually { answers.replies.count == 1 })
     withExtendedLifetime((first, second)) {}
@@ -258,6 +256,6 @@ import P2PFSWire
     var expected: [UInt64: Int] = [:]
     for index in 0..<total where !index.isMultiple(of: 3) { expected[UInt64(index % 512), default: 0] += 1 }
     #expect(clerk.state.withLock { $0.done } == expected)
-    exporter.state.withLock { #expect($0.executing == 0 && $0.reserved == 0 && $0.begun == RequestBytes()) }
+    exporter.state.withLock { #expect($0.admission.isIdle) }
   }
 }

@@ -171,13 +171,17 @@ import P2PFSWire
     let answers = Answers()
     client.send(look.encoded(), on: .control) { answers.add($0) }
     // It is connected: no time runs out.
-    for _ in 0..<40 {
+    for _ in 0..<10 {
+      let before = links.0.lastHeard
+      client.ping(links.0)
+      #expect(eventually { links.0.lastHeard > before })
       client.tick(1)
-      usleep(1_000)
     }
-    #expect(client.status == .offline)
+    #expect(client.status == .offline && client.state.withLock { !$0.isNeeded })
     links.0.cut()
     #expect(eventually { !second.isOnline })
+    // Whoever makes connections is told, though the session was not online in between.
+    #expect(eventually { client.needsConnection && client.state.withLock { $0.isNeeded } })
     links = connect(client, second)
     #expect(eventually { exporter.recorder.count == 6 })
     #expect(asked.load(ordering: .relaxed) == 2 && answers.replies.isEmpty)

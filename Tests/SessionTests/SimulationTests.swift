@@ -213,9 +213,7 @@ private final class Talk: @unchecked Sendable {
     #expect(tally.failures == 0)
     let changes = (0..<SimulationTests.requests).filter { !$0.isMultiple(of: 3) }
     #expect(relation.clerk.done == Dictionary(uniqueKeysWithValues: changes.map { (UInt32($0), 1) }))
-    relation.exporter.state.withLock { state in
-      #expect(state.executing == 0 && state.reserved == 0 && state.begun == RequestBytes())
-    }
+    #expect(relation.exporter.state.withLock { $0.admission.isIdle })
     relation.client.end()
     relation.exporter.end()
     return (network.trace, network.events)

@@ -27,8 +27,8 @@ import P2PFSWire
     let answers = pair.ask(look)
     #expect(eventually { answers.replies.count == 1 })
     pair.exporter.connect(other)
-    #expect(eventually { pair.client.state.withLock { $0.link === one } })
-    #expect(eventually { pair.exporter.state.withLock { $0.link === other } })
+    #expect(eventually { pair.client.state.withLock { $0.phase.link === one } })
+    #expect(eventually { pair.exporter.state.withLock { $0.phase.link === other } })
     let more = pair.ask(directory)
     #expect(eventually { more.replies.count == 1 })
     #expect(states.seen.withLock { $0.isEmpty })
@@ -43,8 +43,8 @@ import P2PFSWire
     let answers = (0..<20).map { _ in pair.ask(directory) }
     #expect(eventually { pair.recorder.count == 20 })
     let second = pair.connect()
-    #expect(eventually { pair.exporter.state.withLock { $0.link === second.exporter } })
-    #expect(eventually { pair.client.state.withLock { $0.link === second.client } })
+    #expect(eventually { pair.exporter.state.withLock { $0.phase.link === second.exporter } })
+    #expect(eventually { pair.client.state.withLock { $0.phase.link === second.client } })
     pair.recorder.state.withLock { $0.answersAtOnce = true }
     for (_, exchange) in pair.recorder.state.withLock({ $0.served }) {
       exchange.reply(Frame.reply(to: exchange.header))
@@ -150,7 +150,7 @@ import P2PFSWire
     #expect(pair.client.needsConnection && pair.client.isOnline)
     let second = pair.connect()
     #expect(eventually { !pair.client.needsConnection })
-    #expect(pair.client.state.withLock { $0.link === second.client })
+    #expect(pair.client.state.withLock { $0.phase.link === second.client })
     withExtendedLifetime((first, second)) {}
   }
 

@@ -2,7 +2,7 @@ package import P2PFSCore
 import Synchronization
 import P2PFSWire
 
-/// A channel for a program of tasks: what is sent and what comes in are waited for by suspending.
+/// A channel for tasks: sending and receiving suspend.
 ///
 /// One task may send and one receive at a time; they may be different ones. A task that is cancelled while it waits
 /// gets `SessionChannelError.cancelled`, and the channel goes on.
@@ -17,15 +17,15 @@ package final class AsyncChannel: Sendable {
     channel.attach(onReadable: { [readable] in readable.wake() }, onWritable: { [writable] in writable.wake() })
   }
 
-  /// The next piece or message, which is consumed when the next is asked for; nil at the end.
-  /// The caller hands in the piece before, so that the peer may send as much more.
+  /// The next piece or message; nil at the end. `last`, the one before, is acknowledged, so that the peer may send as
+  /// much more.
   package func next(after last: FrameSlice?) async throws(SessionChannelError) -> FrameSlice? {
     if let last { channel.consumed(last) }
     while !channel.isReceivingComplete {
       switch try channel.receive() {
       case .piece(let piece): return piece
       case .end:
-        // All has come; whether the peer hears that we have it does not matter to the reader.
+        // Everything has arrived; whether the peer learns of that does not matter to the reader.
         channel.consumedEnd()
         return nil
       case .nothing: try await readable.wait()
@@ -94,8 +94,8 @@ extension SessionChannel {
     if let failure { throw failure }
   }
 
-  /// Waits until it is over: returns if it was complete in both directions and the peer knows, otherwise throws why not.
-  /// Ends in bounded time only once everything was said and heard, or the session is over.
+  /// Waits until it is over: returns if it was complete in both directions and the peer knows, otherwise throws why
+  /// not. Ends in bounded time only once everything was said and heard, or the session is over.
   package func over() async throws(SessionChannelError) {
     await withCheckedContinuation { continuation in whenOver { continuation.resume() } }
     if let failure { throw failure }

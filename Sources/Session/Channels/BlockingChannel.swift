@@ -1,17 +1,17 @@
 package import P2PFSCore
 import P2PFSWire
 
-/// A channel for threads of their own: what is sent and what comes in are waited for by blocking. Never to be used on
-/// a thread of Swift concurrency, or of another layer.
+/// A channel for dedicated threads: sending and receiving block. Never to be used on a thread of Swift concurrency, or
+/// of another layer.
 ///
-/// Any threads may send; each piece goes whole. One thread may receive at a time. `SessionChannel.reset` from elsewhere ends
-/// every wait.
+/// Any threads may send; each piece goes whole. One thread may receive at a time. `SessionChannel.reset` from elsewhere
+/// ends every wait.
 package final class BlockingChannel: Sendable {
   package let channel: SessionChannel
   /// Whether it has become so since the last wait for it.
   private let isReadable = Monitor(false)
-  /// How often it has become writable. A count, not a flag: several threads may wait for it, and the first that wakes must
-  /// not take it from the others.
+  /// How often it has become writable. A count, not a flag: several threads may wait for it, and the first that wakes
+  /// must not take it from the others.
   private let writable = Monitor<UInt64>(0)
 
   /// Becomes the one user of `channel`.

@@ -1,200 +1,306 @@
 import P2PFSCore
-import DequeModule
 import P2PFSWire
 
-/// What one side knows of a channel: what it has said and the peer has not taken yet, what has come in, and the
-/// windows of both directions.
+/// The whole life of a channel, on one of its sides: which data channel carries it, how far that is opened, the stream
+/// in both directions (`ChannelFlow`), and its end.
 ///
 /// ```
-///                taken by the peer          limit of the peer
-/// said:      0 ───────┬───────────── sent ───────┬──────▶      what lies between the two bars is kept to be sent again
-/// heard:     0 ───────┬───────────── received ───┬──────▶      what lies between consumed and received is in the inbox
-///                  consumed                    limit
+///               a data channel              ours: at once                 the peer's `open`
+///   detached ──────────────────▶ attached ─────────────────▶ opening ──────────────────────────────▶ open
+///      ▲                            │                                                                ▲ │
+///      │                            └─ the peer's `open` ──▶ unaccepted ── accepted by the program ──┘ │ complete:
+///      │                                                                                               │ send `done`
+///      └───── the data channel is gone ◀── from each of them                                           ▼
+///                                                            over ◀── complete, and the peer's `done` came
+///   any of them ── reset, not opened again in time ──▶ over, with a failure
 /// ```
-/// A plain value, without I/O and clock. What it returns is to be sent in that order, on the present connection.
+/// A plain value without I/O and clock: each event returns the actions that are to be carried out, in order.
 struct ChannelState {
-  /// What came in for the program.
-  enum Arrival {
-    case piece(FrameSlice)
-    case end
+  /// What is to be reported to the program.
+  struct Events: OptionSet {
+    let rawValue: UInt8
+    /// There is something to receive after there was nothing.
+    static let readable = Events(rawValue: 1)
+    /// There may be room after there was none.
+    static let writable = Events(rawValue: 2)
+    /// The peer has accepted, or the channel has failed.
+    static let opened = Events(rawValue: 4)
+    /// The peer has acknowledged everything, or the channel is over.
+    static let taken = Events(rawValue: 8)
+    /// It is over: the last event, once.
+    static let over = Events(rawValue: 16)
   }
 
-  let number: UInt64
-  let keepsMessages: Bool
-  private let sendPool: WindowPool
-  private let receivePool: WindowPool
-
-  // What we say.
-  private(set) var sent: UInt64 = 0
-  private(set) var endSent: UInt64?
-  private var kept = Deque<(end: UInt64, frame: Frame)>()
-  private var peerConsumed: UInt64 = 0
-  private var peerLimit = Limits.Channel.window
-  private var sendWindow = Limits.Channel.window
-  /// Whether the next piece is to say that it waited for the peer's limit, with nothing else on the way.
-  private var isStarved = false
-  /// Whether the peer has answered our opening message, or opened the channel itself.
-  private(set) var isKnownToPeer: Bool
-
-  // What we hear.
-  private var inbox = Deque<FrameSlice>()
-  private(set) var received: UInt64 = 0
-  private var endReceived: UInt64?
-  private(set) var consumed: UInt64 = 0
-  private var granted: UInt64 = Limits.Channel.window
-  private var grantedAt: UInt64 = 0
-  private var window = Limits.Channel.window
-  /// Whether the peer has said so since the last credit.
-  private var isPeerStarved = false
-
-  init(number: UInt64, keepsMessages: Bool, isKnownToPeer: Bool, sendPool: WindowPool, receivePool: WindowPool) {
-    self.number = number
-    self.keepsMessages = keepsMessages
-    self.isKnownToPeer = isKnownToPeer
-    self.sendPool = sendPool
-    self.receivePool = receivePool
+  /// What becomes of the data channel.
+  enum Closing {
+    case none
+    /// The state has let go of it: it closes with its connection.
+    case forget
+    case close
+    /// Unsent data is dropped, and this message sent.
+    case abort(Frame)
   }
 
-  /// Gives back what the windows have taken from the pools. Afterwards only what came in already can be taken.
-  mutating func dispose() {
-    sendPool.give(back: sendWindow - Limits.Channel.window)
-    receivePool.give(back: window - Limits.Channel.window)
-    (sendWindow, window) = (Limits.Channel.window, Limits.Channel.window)
-    kept = []
+  /// To be carried out in this order.
+  struct Actions {
+    var send: [Frame] = []
+    var closing = Closing.none
+    var events: Events = []
   }
 
-  /// All that we have said was taken, its end too.
-  var isSendingComplete: Bool { endSent.map { peerConsumed == $0 + 1 } ?? false }
-  /// All that the peer has said was taken, its end too.
-  var isReceivingComplete: Bool { endReceived.map { consumed == $0 + 1 } ?? false }
-  var isComplete: Bool { isSendingComplete && isReceivingComplete }
+  /// What became of a piece that the program sends.
+  enum Enqueued {
+    /// The window has no room for it.
+    case noRoom
+    /// It was taken, and is to be sent now.
+    case sendNow
+    /// It was taken, and will be sent.
+    case sendLater
+  }
 
-  private static func cost(_ count: Int) -> UInt64 { UInt64(count + Limits.Channel.pieceCost) }
+  private enum Phase {
+    /// No data channel carries it, for `seconds` of connection.
+    case detached(seconds: Double)
+    /// A data channel does, of this connection of the session.
+    case attached(connection: UInt64, Stage)
+    case over(SessionChannelError?)
+  }
 
-  // MARK: - Saying
+  private enum Stage {
+    /// Of the peer's channels: its opening message has not come.
+    case attached
+    /// Of ours: our opening message was sent.
+    case opening
+    /// The peer's opening message has come; the program has not accepted yet.
+    case unaccepted
+    /// Both were exchanged. `done`: seconds since ours was sent.
+    case open(done: Double?)
+  }
 
-  /// Whether a piece of `count` bytes fits into the window now.
-  mutating func hasRoom(for count: Int) -> Bool {
-    let end = sent + Self.cost(count)
-    guard end <= peerLimit else { return false }
-    while end > peerConsumed + sendWindow {
-      guard sendWindow < Limits.Channel.widestWindow, sendPool.take(sendWindow) else { return false }
-      sendWindow *= 2
+  /// Whether this side opened it.
+  let isOurs: Bool
+  private(set) var flow: ChannelFlow
+  private var phase = Phase.detached(seconds: 0)
+  /// Ours: always. Opened by the peer: since the program has accepted it.
+  private var isAccepted: Bool
+  /// Whether the peer has sent `done`, on any connection.
+  private var isPeerDone = false
+  /// Whether a piece had no room, so that the program waits for the window.
+  private var isBlocked = false
+
+  /// A channel that no data channel carries yet.
+  init(number: UInt64, isOurs: Bool, keepsMessages: Bool, sendPool: WindowPool, receivePool: WindowPool) {
+    self.isOurs = isOurs
+    isAccepted = isOurs
+    flow = ChannelFlow(
+      number: number, keepsMessages: keepsMessages, isKnownToPeer: !isOurs, sendPool: sendPool,
+      receivePool: receivePool)
+  }
+
+  // MARK: - How it stands
+
+  var isOver: Bool { if case .over = phase { true } else { false } }
+  /// Why it failed; nil if it did not.
+  var failure: SessionChannelError? { if case .over(let failure) = phase { failure } else { nil } }
+  /// Whether a data channel carries it.
+  var isAttached: Bool { if case .attached = phase { true } else { false } }
+  /// Whether the peer's program has accepted it, or it has failed.
+  var isOpened: Bool { failure != nil || flow.isKnownToPeer }
+  /// Whether the peer has acknowledged everything, or it is over.
+  var isTaken: Bool { isOver || flow.isSendingComplete }
+
+  /// Whether output may be sent at once. The opening message of a new channel of ours need not be answered first.
+  private var maySend: Bool {
+    switch phase {
+    case .attached(_, .open): true
+    case .attached(_, .opening): !flow.isKnownToPeer
+    default: false
     }
-    return true
   }
 
-  /// Takes a piece, made with `ChannelMessage.dataFrame`, for which there is room. It is to be sent if there is a
-  /// connection.
-  mutating func say(_ frame: Frame) {
-    precondition(endSent == nil, "data behind the end")
-    ChannelMessage.number(frame, sent)
-    if isStarved {
-      ChannelMessage.markStarved(frame)
-      isStarved = false
+  // MARK: - The data channel
+
+  /// A connection of the session has a data channel for it; `connection` is its number.
+  /// - Returns: nil if it is not taken.
+  mutating func attach(connection: UInt64) -> Actions? {
+    switch phase {
+    case .over: return nil
+    case .attached(let present, _) where connection <= present: return nil
+    case .attached, .detached: break
     }
-    sent += Self.cost(frame.count - ChannelMessage.header)
-    kept.append((sent, frame))
-  }
-
-  /// There is no more. Returns what is to be sent; nil if that was said already.
-  mutating func sayEnd() -> Frame? {
-    guard endSent == nil else { return nil }
-    endSent = sent
-    let frame = ChannelMessage.end(position: sent).frame
-    sent += 1
-    kept.append((sent, frame))
-    return frame
-  }
-
-  /// All that was said has left, and the program waits for room: it could have said more.
-  mutating func starve() { isStarved = true }
-
-  // MARK: - A new connection
-
-  /// What to say first on a connection.
-  var opening: ChannelMessage.Open {
-    .init(
-      number: number, isKnown: isKnownToPeer, keepsMessages: keepsMessages, received: received, consumed: consumed,
-      limit: granted)
-  }
-
-  /// The peer's opening message has come. Returns what it has not received.
-  mutating func opened(_ open: ChannelMessage.Open) throws(MalformedMessage) -> [Frame] {
-    guard open.received <= sent, open.received >= peerConsumed else {
-      throw MalformedMessage("it claims to have received data that was never sent")
+    guard isOurs else {
+      phase = .attached(connection: connection, .attached)
+      return Actions()
     }
-    isKnownToPeer = true
-    try credit(consumed: open.consumed, limit: open.limit)
-    return kept.filter { $0.end > open.received }.map(\.frame)
+    phase = .attached(connection: connection, .opening)
+    let opening = ChannelMessage.open(flow.opening).frame
+    return Actions(send: flow.isKnownToPeer ? [opening] : [opening] + flow.unacknowledged)
   }
 
-  /// All that the peer has not taken.
-  var unconfirmed: [Frame] { kept.map(\.frame) }
-
-  // MARK: - Hearing
-
-  /// The peer has taken something, and grants more. Never less than before.
-  mutating func credit(consumed: UInt64, limit: UInt64) throws(MalformedMessage) {
-    guard consumed <= sent else { throw MalformedMessage("it acknowledged data that was never sent") }
-    peerConsumed = max(peerConsumed, consumed)
-    peerLimit = max(peerLimit, limit)
-    while let first = kept.first, first.end <= peerConsumed { kept.removeFirst() }
+  /// The data channel is gone: with its connection, or closed by the peer without a word.
+  mutating func detached(byPeer: Bool) -> Actions {
+    guard isAttached else { return Actions() }
+    phase = .detached(seconds: 0)
+    var actions = Actions(closing: .forget)
+    if byPeer { end(.reset(.cancelled, ""), .forget, &actions) }
+    return actions
   }
 
-  /// A piece has come in. Returns whether it is the first that waits for the program; nil if it was here before.
-  mutating func heard(_ piece: FrameSlice, at position: UInt64) throws(MalformedMessage) -> Bool? {
-    // What a lost connection had brought already is sent again when our word of that was lost, too.
-    guard position >= received else { return nil }
-    let end = position + Self.cost(piece.count)
-    guard position == received, endReceived == nil else { throw MalformedMessage("a gap in a channel") }
-    guard end <= granted else { throw MalformedMessage("more than the window of a channel") }
-    received = end
-    if ChannelMessage.isStarved(piece.frame) { isPeerStarved = true }
-    inbox.append(piece)
-    return inbox.count == 1
+  /// The program accepts a channel that the peer has opened.
+  mutating func accept() -> Actions {
+    guard !isAccepted else { return Actions() }
+    isAccepted = true
+    guard case .attached(let connection, .unaccepted) = phase else { return Actions() }
+    phase = .attached(connection: connection, .open(done: nil))
+    return Actions(send: [ChannelMessage.open(flow.opening).frame] + flow.unacknowledged)
   }
 
-  /// The end has come in. Returns false if it was here before.
-  mutating func heardEnd(at position: UInt64) throws(MalformedMessage) -> Bool {
-    guard position >= received else { return false }
-    guard position == received, endReceived == nil else { throw MalformedMessage("an end in the middle of a channel") }
-    endReceived = position
-    received += 1
-    return true
-  }
-
-  /// What waits for the program.
-  mutating func take() -> Arrival? {
-    if let piece = inbox.popFirst() { return .piece(piece) }
-    // The end comes again until it was taken.
-    return endReceived != nil && !isReceivingComplete ? .end : nil
-  }
-
-  /// The program is done with a piece. Returns a new credit if it is time for one.
-  mutating func consume(_ piece: FrameSlice) -> ChannelMessage? {
-    consumed += Self.cost(piece.count)
-    // Also when nothing is left here: the peer may keep less than it was granted, and wait.
-    let due = inbox.isEmpty ? Limits.Channel.window / 4 : window / 4
-    guard consumed - grantedAt >= due else { return nil }
-    // The program keeps up, and so does the network: the window is what limits the peer.
-    if isPeerStarved, received - consumed < window / 4, window < Limits.Channel.widestWindow, receivePool.take(window) {
-      window *= 2
+  /// A message of the peer on the data channel. `isQueueEmpty`: whether everything sent on it has left.
+  mutating func receive(_ message: ChannelMessage, isQueueEmpty: Bool) throws(MalformedMessage) -> Actions {
+    guard case .attached(let connection, let stage) = phase else { return Actions() }
+    var actions = Actions()
+    switch (message, stage) {
+    case (.open(let open), .attached), (.open(let open), .opening):
+      guard open.number == flow.number, open.keepsMessages == flow.keepsMessages else {
+        throw MalformedMessage("an opening message of another channel")
+      }
+      try receive(open, connection, &actions)
+    case (.open, .unaccepted), (.open, .open): throw MalformedMessage("a channel opened twice")
+    case (.reset(let code, let text), .opening), (.reset(let code, let text), .unaccepted),
+      (.reset(let code, let text), .open):
+      end(.reset(code, text), .close, &actions)
+      return actions
+    case (_, .attached), (_, .opening): throw MalformedMessage("a message before the opening one")
+    case (.data(let position, let piece), _):
+      if try flow.receive(piece, at: position) ?? false { actions.events = .readable }
+      return actions
+    case (.end(let position), _):
+      if try flow.receiveEnd(at: position) { actions.events = .readable }
+      return actions
+    case (.credit(let consumed, let limit), _):
+      if isBlocked, isQueueEmpty { flow.markWindowLimited() }
+      try flow.credit(consumed: consumed, limit: limit)
+    case (.done, _): isPeerDone = true
     }
-    isPeerStarved = false
-    return grant()
+    if isBlocked {
+      isBlocked = false
+      actions.events.insert(.writable)
+    }
+    if flow.isSendingComplete { actions.events.insert(.taken) }
+    settle(&actions)
+    return actions
   }
 
-  /// The program has seen the end. Returns the credit that tells the peer.
-  mutating func consumeEnd() -> ChannelMessage? {
-    guard let endReceived, consumed == endReceived else { return nil }
-    consumed += 1
-    return grant()
+  private mutating func receive(
+    _ open: ChannelMessage.Open, _ connection: UInt64, _ actions: inout Actions
+  ) throws(MalformedMessage) {
+    let wasKnown = flow.isKnownToPeer
+    let missing = try flow.opened(open)
+    actions.events.insert(.opened)
+    guard isAccepted else {
+      phase = .attached(connection: connection, .unaccepted)
+      return
+    }
+    phase = .attached(connection: connection, .open(done: nil))
+    if isOurs {
+      // On its first connection all of it was sent behind our opening message.
+      if wasKnown { actions.send = missing }
+    } else {
+      actions.send = [ChannelMessage.open(flow.opening).frame] + missing
+    }
   }
 
-  private mutating func grant() -> ChannelMessage {
-    granted = max(granted, consumed + window)
-    grantedAt = consumed
-    return .credit(consumed: consumed, limit: granted)
+  // MARK: - The program
+
+  /// The program sends a piece, made with `ChannelMessage.dataFrame`.
+  mutating func enqueue(_ piece: Frame) -> Enqueued {
+    guard flow.hasRoom(for: piece.count - ChannelMessage.header) else {
+      isBlocked = true
+      return .noRoom
+    }
+    flow.enqueue(piece)
+    return maySend ? .sendNow : .sendLater
+  }
+
+  /// The program has no more to send.
+  /// - Returns: the message to send now, if any.
+  mutating func finish() -> Frame? {
+    guard failure == nil, let end = flow.enqueueEnd() else { return nil }
+    return maySend ? end : nil
+  }
+
+  /// The next input for the program; nil if there is none.
+  mutating func dequeue() -> ChannelFlow.Arrival? { flow.dequeue() }
+
+  /// The program is done with a piece.
+  /// - Returns: the message to send now, if any.
+  mutating func consume(_ piece: FrameSlice) -> Frame? {
+    guard failure == nil, let credit = flow.consume(piece) else { return nil }
+    return maySend ? credit.frame : nil
+  }
+
+  /// The program has dealt with the end of the input.
+  mutating func consumeEnd() -> Actions {
+    var actions = Actions()
+    guard failure == nil, let credit = flow.consumeEnd() else { return actions }
+    if maySend { actions.send.append(credit.frame) }
+    settle(&actions)
+    return actions
+  }
+
+  // MARK: - The end
+
+  /// The program gives up, and the peer is told why.
+  mutating func reset(_ code: ChannelMessage.ResetCode, _ reason: String) -> Actions {
+    var actions = Actions()
+    let failure = code == .cancelled ? SessionChannelError.cancelled : .reset(code, reason)
+    end(failure, .abort(ChannelMessage.reset(code, reason).frame), &actions)
+    return actions
+  }
+
+  /// It fails, without a message to the peer.
+  mutating func fail(_ error: SessionChannelError) -> Actions {
+    var actions = Actions()
+    // With the session the connection goes by itself: the end of a channel alone would look as if it had been given up.
+    end(error, error == .peerGone ? .forget : .close, &actions)
+    return actions
+  }
+
+  /// Counts time during which the session is connected. A channel that the peer does not open again is over, and so is
+  /// a complete one whose peer sends no `done`: as long as the peer may need our acknowledgement once more, on the next
+  /// connection, we stay.
+  mutating func count(_ seconds: Double) -> Actions {
+    var actions = Actions()
+    switch phase {
+    case .detached(let waited):
+      phase = .detached(seconds: waited + seconds)
+      if !isOurs, waited + seconds >= Limits.Channel.reopening { end(.reset(.lost, ""), .forget, &actions) }
+    case .attached(let connection, .open(let done?)):
+      phase = .attached(connection: connection, .open(done: done + seconds))
+      if done + seconds >= Limits.Channel.farewell { end(nil, .close, &actions) }
+    case .attached, .over: break
+    }
+    return actions
+  }
+
+  /// After an acknowledgement in either direction: sends `done` when all is complete, and is over when the peer's came.
+  private mutating func settle(_ actions: inout Actions) {
+    guard flow.isComplete, !isOver else { return }
+    if case .attached(let connection, .open(nil)) = phase {
+      phase = .attached(connection: connection, .open(done: 0))
+      actions.send.append(ChannelMessage.done.frame)
+    }
+    if isPeerDone { end(nil, .close, &actions) }
+  }
+
+  /// It is over. A complete channel does not fail any more.
+  private mutating func end(_ error: SessionChannelError?, _ closing: Closing, _ actions: inout Actions) {
+    guard !isOver else { return }
+    let failure = flow.isComplete ? nil : error ?? .cancelled
+    actions.closing = isAttached ? closing : .forget
+    phase = .over(failure)
+    flow.dispose()
+    actions.events.formUnion([.taken, .over])
+    if failure != nil { actions.events.formUnion([.opened, .readable, .writable]) }
   }
 }

@@ -4,53 +4,33 @@ package import P2PFSWire
 
 /// An ordered, reliable, flow-controlled stream of bytes or messages to a program at the peer, in both directions.
 ///
-/// It outlives the connections of its session: what the peer has not taken is kept, and sent again on the next one. It
-/// ends in each direction by itself (`finish`, and `.end` from `receive`); it fails when either side resets it, and when
-/// the peer stays away for longer than the session's timeout.
+/// It outlives the connections of its session: unacknowledged data is kept, and sent again on the next one. Each
+/// direction ends by itself (`finish`, and `.end` from `receive`). The channel fails when either side resets it, and
+/// when the peer stays away for longer than the session's timeout.
 ///
-/// All methods are for any thread and never block. The two callbacks of `attach` come on the link's thread, or on the
-/// thread of whoever caused them; they must not block.
-///
-/// The library's public channel has this name, too: whoever sees both calls this one `SessionChannel`.
+/// All methods are for any thread and never block. Callbacks come on the link's thread, or on the thread that caused
+/// them; they must not block. All state is in `ChannelState`; this class has the lock, the data channel and the
+/// callbacks.
 package final class SessionChannel: Sendable {
-  /// What `receive` finds.
+  /// The result of `receive`.
   package enum Arrival {
-    /// A piece of the stream, or one message. To be given to `consumed` when it was dealt with.
+    /// A piece of the stream, or one message. To be passed to `consumed` when the program is done with it.
     case piece(FrameSlice)
-    /// The peer will say no more. To be followed by `consumedEnd`.
+    /// The peer sends no more. To be followed by `consumedEnd`.
     case end
-    /// Nothing at this moment: `onReadable` will tell.
+    /// Nothing at this moment: `onReadable` will be called.
     case nothing
   }
 
   struct State {
     var core: ChannelState
-    /// The data channel of the present connection.
+    /// The data channel that carries it, while `core` is attached.
     var link: (any LinkChannel)?
-    /// Which connection of the session that is.
-    var connection: UInt64 = 0
-    /// Whether the peer has opened it on the present connection, so that all may be sent that its window allows.
-    var isOpen = false
-    /// Whether our opening message was sent on the present connection.
-    var hasGreeted = false
-    /// Ours: always. Opened by the peer: since our program has accepted it.
-    var isAccepted: Bool
-    var failure: SessionChannelError?
-    var isDoneSent = false
-    /// Seconds, while the session was connected, since the channel got or lost its data channel or has said `done`.
-    var waited = 0.0
-    var isPeerDone = false
-    var isOver = false
-    /// Whether a piece did not fit, so that the program waits for the window.
-    var isBlocked = false
     var onReadable: (@Sendable () -> Void)?
     var onWritable: (@Sendable () -> Void)?
     var onOpened: [@Sendable () -> Void] = []
     var onTaken: [@Sendable () -> Void] = []
     var onOver: [@Sendable () -> Void] = []
-
-    /// Whether what the program says may leave at once.
-    var maySend: Bool { link != nil && hasGreeted && (isOpen || !core.isKnownToPeer) }
   }
 
   /// What to call once the lock is free.
@@ -59,7 +39,7 @@ package final class SessionChannel: Sendable {
     func make() { for call in all { call() } }
   }
 
-  /// What the opener calls it; of a channel that the peer opened it is the peer's word: escape it before it is shown.
+  /// The name that its opener has chosen. If that is the peer, escape it before it is shown.
   package let name: String
   /// Whether pieces are messages, whose borders are kept.
   package let keepsMessages: Bool
@@ -70,27 +50,27 @@ package final class SessionChannel: Sendable {
   /// Tells the session that it is over. Once.
   private let forget: @Sendable (SessionChannel) -> Void
 
-  init(
-    name: String, isOurs: Bool, core: ChannelState, forget: @escaping @Sendable (SessionChannel) -> Void
-  ) {
+  init(name: String, core: ChannelState, forget: @escaping @Sendable (SessionChannel) -> Void) {
     self.name = name
-    self.isOurs = isOurs
-    keepsMessages = core.keepsMessages
-    number = core.number
+    isOurs = core.isOurs
+    keepsMessages = core.flow.keepsMessages
+    number = core.flow.number
     self.forget = forget
-    state = Mutex(State(core: core, isAccepted: isOurs))
+    state = Mutex(State(core: core))
   }
 
   /// Makes an empty piece of at most `capacity` bytes, up to `Limits.Channel.piece`: to be filled behind what is in it.
   package static func piece(capacity: Int = Limits.Wire.data) -> Frame { ChannelMessage.dataFrame(capacity: capacity) }
 
-  /// Says who is told. Once; it is called at once if there is something to receive already.
+  /// Sets the callbacks of the channel's one user. `onReadable` is called at once, since data may be here already.
   /// - Parameters:
   ///   - onReadable: `receive` has something after it had nothing: data, the end, or a failure.
   ///   - onWritable: `send` has room after it had none, or has failed.
   package func attach(onReadable: @escaping @Sendable () -> Void, onWritable: @escaping @Sendable () -> Void) {
     state.withLock { state in
       precondition(state.onReadable == nil, "a channel has one user")
+      // The callbacks hold the user of the channel, who holds the channel.
+      guard !state.core.isOver else { return }
       state.onReadable = onReadable
       state.onWritable = onWritable
     }
@@ -100,42 +80,34 @@ package final class SessionChannel: Sendable {
   /// Calls `body` once the peer's program has accepted a channel of ours, or it has failed; at once if that is so.
   package func whenOpened(_ body: @escaping @Sendable () -> Void) {
     let isNow = state.withLock { state in
-      if state.failure != nil || state.core.isKnownToPeer { return true }
+      if state.core.isOpened { return true }
       state.onOpened.append(body)
       return false
     }
     if isNow { body() }
   }
 
-  /// Accepts a channel that the peer has opened. What it sends before that is kept, within its first window.
+  /// Accepts a channel that the peer has opened. Data that it sends before is kept, within its first window.
   package func accept() {
-    state.withLock { state in
-      guard !state.isAccepted else { return }
-      state.isAccepted = true
-      guard state.isOpen, let link = state.link else { return }
-      greet(&state)
-      for frame in state.core.unconfirmed { link.send(frame) }
-    }
+    state.withLock { state in perform(state.core.accept(), &state) }.make()
   }
 
   /// Why it failed; nil if it did not.
-  package var failure: SessionChannelError? { state.withLock { $0.failure } }
+  package var failure: SessionChannelError? { state.withLock { $0.core.failure } }
 
   // MARK: - Sending
 
-  /// Sends a piece that was made with `piece`. What was accepted here arrives, once and in order, unless the channel
-  /// fails.
-  /// - Returns: false if the window has no room for it now: it was not taken, and `onWritable` will tell.
+  /// Sends a piece that was made with `piece`. It arrives, once and in order, unless the channel fails.
+  /// - Returns: false if the window has no room for it now: it was not taken, and `onWritable` will be called.
   package func send(_ piece: Frame) throws(SessionChannelError) -> Bool {
     let result = state.withLock { state -> Result<Bool, SessionChannelError> in
-      if let failure = state.failure { return .failure(failure) }
-      guard state.core.hasRoom(for: piece.count - ChannelMessage.header) else {
-        state.isBlocked = true
-        return .success(false)
-      }
-      state.core.say(piece)
+      if let failure = state.core.failure { return .failure(failure) }
       // Queued under the lock, so that pieces leave in their order.
-      if state.maySend { state.link?.send(piece) }
+      switch state.core.enqueue(piece) {
+      case .noRoom: return .success(false)
+      case .sendNow: state.link?.send(piece)
+      case .sendLater: break
+      }
       return .success(true)
     }
     return try result.get()
@@ -144,58 +116,52 @@ package final class SessionChannel: Sendable {
   /// There is no more to send; the other direction goes on.
   package func finish() {
     state.withLock { state in
-      guard state.failure == nil, let end = state.core.sayEnd() else { return }
-      if state.maySend { state.link?.send(end) }
+      if let end = state.core.finish() { state.link?.send(end) }
     }
   }
 
   // MARK: - Receiving
 
-  /// Takes what has come in next.
+  /// Receives the next piece.
   package func receive() throws(SessionChannelError) -> Arrival {
     let result = state.withLock { state -> Result<Arrival, SessionChannelError> in
-      // What has arrived is received even if the rest never will.
-      switch state.core.take() {
+      // Data that has arrived is received even after a failure.
+      switch state.core.dequeue() {
       case .piece(let piece): return .success(.piece(piece))
       case .end: return .success(.end)
       case nil: break
       }
-      if let failure = state.failure { return .failure(failure) }
+      if let failure = state.core.failure { return .failure(failure) }
       return .success(.nothing)
     }
     return try result.get()
   }
 
-  /// The program is done with a piece: the peer may send as much more, and forget it.
+  /// Acknowledges a piece: the peer may forget it, and send as much more.
   package func consumed(_ piece: FrameSlice) {
     state.withLock { state in
-      guard state.failure == nil, let credit = state.core.consume(piece) else { return }
-      if state.maySend { state.link?.send(credit.frame) }
+      if let credit = state.core.consume(piece) { state.link?.send(credit) }
     }
   }
 
-  /// The program has dealt with all that there was.
+  /// Acknowledges the end, when the program is done with everything.
   package func consumedEnd() {
-    let calls = state.withLock { state -> Calls in
-      guard state.failure == nil, let credit = state.core.consumeEnd() else { return Calls() }
-      if state.maySend { state.link?.send(credit.frame) }
-      return settle(&state)
-    }
-    calls.make()
+    state.withLock { state in perform(state.core.consumeEnd(), &state) }.make()
   }
 
   // MARK: - The end
 
-  /// Whether everything said in either direction was taken.
-  package var isComplete: Bool { state.withLock { $0.core.isComplete } }
+  /// Whether everything sent was acknowledged in both directions.
+  package var isComplete: Bool { state.withLock { $0.core.flow.isComplete } }
 
-  /// Whether everything that the peer has said was taken, its end too.
-  package var isReceivingComplete: Bool { state.withLock { $0.core.isReceivingComplete } }
+  /// Whether everything that the peer has sent was consumed, its end too.
+  package var isReceivingComplete: Bool { state.withLock { $0.core.flow.isReceivingComplete } }
 
-  /// Calls `body` once the peer's program has taken all that was said, the end too, or it is over; at once if that is so.
+  /// Calls `body` once the peer's program has acknowledged everything, the end too, or it is over; at once if that is
+  /// so.
   package func whenTaken(_ body: @escaping @Sendable () -> Void) {
     let isNow = state.withLock { state in
-      if state.isOver || state.core.isSendingComplete { return true }
+      if state.core.isTaken { return true }
       state.onTaken.append(body)
       return false
     }
@@ -204,10 +170,10 @@ package final class SessionChannel: Sendable {
 
   /// Calls `body` once it is over: complete, and the peer knows; or failed. At once if that is so already.
   ///
-  /// Complete but without the peer's word of it counts as over after `Limits.Channel.farewell` seconds.
+  /// A complete channel whose peer does not confirm that is over after `Limits.Channel.farewell` seconds.
   package func whenOver(_ body: @escaping @Sendable () -> Void) {
     let isNow = state.withLock { state in
-      if state.isOver { return true }
+      if state.core.isOver { return true }
       state.onOver.append(body)
       return false
     }
@@ -216,78 +182,59 @@ package final class SessionChannel: Sendable {
 
   /// Gives up, and tells the peer why. Nothing happens if it is over already.
   package func reset(_ code: ChannelMessage.ResetCode, _ reason: String = "") {
-    let failure = code == .cancelled ? SessionChannelError.cancelled : SessionChannelError.reset(code, reason)
-    fail(failure) { state in
-      state.link?.abort(ChannelMessage.reset(code, reason).frame)
+    state.withLock { state in perform(state.core.reset(code, reason), &state) }.make()
+  }
+
+  /// Fails it, without a message to the peer.
+  func fail(_ error: SessionChannelError) {
+    state.withLock { state in perform(state.core.fail(error), &state) }.make()
+  }
+
+  /// Counts time during which the session is connected: see `ChannelState.count`.
+  func count(_ seconds: Double) {
+    state.withLock { state in perform(state.core.count(seconds), &state) }.make()
+  }
+
+  // MARK: - Inside
+
+  /// Carries out what the state has decided. Under the lock, so that messages leave in their order.
+  /// - Returns: the callbacks to make without it.
+  func perform(_ actions: ChannelState.Actions, _ state: inout State) -> Calls {
+    for frame in actions.send { state.link?.send(frame) }
+    switch actions.closing {
+    case .none: break
+    case .forget: state.link = nil
+    case .close:
+      state.link?.close()
+      state.link = nil
+    case .abort(let last):
+      state.link?.abort(last)
       state.link = nil
     }
+    return calls(for: actions.events, &state)
   }
 
-  /// Fails it without a word to the peer.
-  func fail(_ error: SessionChannelError) { fail(error) { _ in } }
-
-  private func fail(_ error: SessionChannelError, _ before: (inout State) -> Void) {
-    let calls = state.withLock { state -> Calls in
-      guard !state.isOver else { return Calls() }
-      before(&state)
-      return end(&state, error)
-    }
-    calls.make()
-  }
-
-  /// It is over. A complete channel does not fail any more.
-  func end(_ state: inout State, _ error: SessionChannelError?) -> Calls {
-    guard !state.isOver else { return Calls() }
-    state.isOver = true
-    // First what it holds is given back: whoever hears that it is over may open the next.
-    var calls = Calls(all: [dispose] + state.onTaken + state.onOver)
-    if !state.core.isComplete {
-      state.failure = error ?? .cancelled
+  private func calls(for events: ChannelState.Events, _ state: inout State) -> Calls {
+    var calls = Calls()
+    guard !events.isEmpty else { return calls }
+    let isOver = events.contains(.over)
+    // First its place is given back: whoever is told that it is over may open the next one.
+    if isOver { calls.all.append { [self] in forget(self) } }
+    if events.contains(.opened) {
       calls.all += state.onOpened
-      calls.all += [state.onReadable, state.onWritable].compactMap { $0 }
+      state.onOpened = []
     }
-    state.onTaken = []
-    state.onOver = []
-    state.onOpened = []
-    // With the session the connection goes, by itself: the end of a channel alone would look as if it had been given up.
-    if error != .peerGone { state.link?.close() }
-    state.link = nil
+    if events.contains(.readable), let onReadable = state.onReadable { calls.all.append(onReadable) }
+    if events.contains(.writable), let onWritable = state.onWritable { calls.all.append(onWritable) }
+    if events.contains(.taken) {
+      calls.all += state.onTaken
+      state.onTaken = []
+    }
+    if isOver {
+      calls.all += state.onOver
+      // The callbacks hold the user of the channel, who holds the channel.
+      (state.onReadable, state.onWritable, state.onOver, state.onOpened) = (nil, nil, [], [])
+    }
     return calls
-  }
-
-  @Sendable private func dispose() {
-    state.withLock { state in
-      state.core.dispose()
-      // The callbacks hold who uses the channel, who holds the channel.
-      state.onReadable = nil
-      state.onWritable = nil
-    }
-    forget(self)
-  }
-
-  /// After something was taken, here or there: says goodbye when all was, and is over when the peer has, too.
-  func settle(_ state: inout State) -> Calls {
-    guard state.core.isComplete, !state.isOver else { return Calls() }
-    if !state.isDoneSent, state.maySend {
-      state.isDoneSent = true
-      state.waited = 0
-      state.link?.send(ChannelMessage.done.frame)
-    }
-    return state.isPeerDone ? end(&state, nil) : Calls()
-  }
-
-  /// Counts time during which the session is connected. A channel that the peer has not opened again is over, and so is
-  /// a complete one of which it does not say that it is: as long as the peer may need to hear once more what we have
-  /// taken, on the next connection, we stay.
-  func count(_ seconds: Double) {
-    let calls = state.withLock { state in
-      state.waited += seconds
-      if state.link == nil, !isOurs, state.waited >= Limits.Channel.reopening {
-        return end(&state, .reset(.lost, ""))
-      }
-      if state.link == nil || !state.isDoneSent { return Calls() }
-      return state.waited >= Limits.Channel.farewell ? end(&state, nil) : Calls()
-    }
-    calls.make()
   }
 }

@@ -2,7 +2,7 @@ package import P2PFSWire
 
 /// Why a channel is over before its end.
 package enum SessionChannelError: Error, Equatable, CustomStringConvertible {
-  /// The other side reset it; the text is the peer's: escape it before it is shown.
+  /// One side has reset it. The text may be the peer's: escape it before it is shown.
   case reset(ChannelMessage.ResetCode, String)
   /// The peer is gone: for longer than the session's timeout, or for good.
   case peerGone
@@ -14,7 +14,7 @@ package enum SessionChannelError: Error, Equatable, CustomStringConvertible {
   package var description: String {
     switch self {
     case .reset(.refused, let why): "the other computer refused: \(why)"
-    case .reset(.brokenPipe, _): "nobody takes the data on the other computer any more (broken pipe)"
+    case .reset(.brokenPipe, _): "no program reads the data on the other computer any more (broken pipe)"
     case .reset(.lost, _): "the other computer does not know this channel any more"
     case .reset(.cancelled, let why): "the other computer gave up" + (why.isEmpty ? "" : ": \(why)")
     case .reset(.failed, let why): "it failed on the other computer" + (why.isEmpty ? "" : ": \(why)")

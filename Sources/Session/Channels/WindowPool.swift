@@ -1,7 +1,7 @@
 import P2PFSCore
 import Synchronization
 
-/// What the channels of one session may have in their windows beyond what each has for sure. From any thread.
+/// Bytes by which the windows of all channels of one session may grow, beyond the least one of each. From any thread.
 final class WindowPool: Sendable {
   private let left = Mutex(Limits.Channel.windowPool)
 
@@ -14,6 +14,6 @@ final class WindowPool: Sendable {
     }
   }
 
-  /// Gives back what was taken.
+  /// Returns an amount that was taken.
   func give(back amount: UInt64) { left.withLock { $0 += amount } }
 }

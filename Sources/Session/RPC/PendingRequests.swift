@@ -2,8 +2,8 @@ import P2PFSCore
 import P2PFSWire
 import DequeModule
 
-/// The client's requests without an answer, each in a slot of its own, and those that wait: for a slot, or for the bytes
-/// of those in slots to be few enough. They wait in their order.
+/// The client's unanswered requests, each in a slot of its own, and those that wait: for a slot, or until the requests
+/// in slots take fewer bytes. They wait in their order.
 struct PendingRequests {
   /// A request on its way.
   struct Entry {
@@ -15,8 +15,8 @@ struct PendingRequests {
     let completion: @Sendable (Reply) -> Void
     /// Whether the peer may have it.
     var wasSent = false
-    /// What it takes at the peer. The data of writes is bounded by whoever writes.
-    var cost: Int { RequestBytes(of: frame, operation: operation).others }
+    /// Memory that it takes at the peer. The data of writes is bounded by their sender.
+    var cost: Int { RequestBytes(of: RequestSummary(of: frame)).others }
   }
 
   private var slots: [Entry?] = []
@@ -28,19 +28,19 @@ struct PendingRequests {
   private var nextOrder: UInt64 = 0
   private var limit: Int
   private let byteLimit: Int
-  /// What those in slots take at the peer.
+  /// Memory that those in slots take at the peer.
   private var bytes = 0
-  /// Bytes of the messages that have no answer, those included that wait.
+  /// Bytes of the messages of all requests, the waiting ones included.
   private(set) var messageBytes = 0
 
   /// A table of at most `limit` slots, at most 65,536, for requests that take at most `bytes` at the peer
-  /// (`RequestBytes.others`); one always may.
+  /// (`RequestBytes.others`); a single one may take more.
   init(limit: Int, bytes: Int = Limits.Session.requestBytes) {
     self.limit = limit
     byteLimit = bytes
   }
 
-  /// Requests without an answer, those without a slot included.
+  /// The number of requests, the waiting ones included.
   private(set) var count = 0
 
   /// Takes a request in. With a slot free, it is numbered and to be sent now; else it waits for one.
@@ -69,8 +69,8 @@ struct PendingRequests {
     guard index < slots.count, counts[index] == header.sequence >> 16, let entry = slots[index] else {
       return (nil, false)
     }
-    // The peer answers what was asked, or not at all.
-    guard header.operation == entry.operation else { return (nil, false) }
+    // A reply names the operation of its request.
+    guard Operation(rawValue: header.operation) == entry.operation else { return (nil, false) }
     let isAbandoned = abandoned.contains(entry.order)
     guard !header.more else { return (isAbandoned ? nil : entry.completion, false) }
     if isAbandoned { abandoned.remove(entry.order) }
@@ -79,13 +79,13 @@ struct PendingRequests {
     return (isAbandoned ? nil : entry.completion, !waiting.isEmpty)
   }
 
-  /// Forgets the request with this ticket. Its slot stays taken until the peer has answered.
+  /// Abandons the request with this ticket. Its slot stays taken until the peer has answered.
   mutating func abandon(_ ticket: UInt64) {
     let isThere = slots.contains { $0?.order == ticket } || waiting.contains { $0.order == ticket }
     if isThere { abandoned.insert(ticket) }
   }
 
-  /// What is in a slot, in the order in which it was first sent, to be sent again on a new connection.
+  /// The requests in slots in the order in which they were first sent, to be sent again on a new connection.
   mutating func sent() -> [(frame: Frame, lane: Lane)] {
     for index in slots.indices { slots[index]?.wasSent = true }
     return slots.compactMap { $0 }.sorted { $0.order < $1.order }.map { ($0.frame, $0.lane) }
@@ -94,9 +94,9 @@ struct PendingRequests {
   /// Empties the table and returns the completions to call, in order. The slots' counts go on.
   mutating func removeAll() -> [@Sendable (Reply) -> Void] { remove { _ in true } }
 
-  /// As `removeAll`, of the requests that have no meaning any more to a program of the peer that remembers nothing: changes
-  /// of which nobody knows whether they were made, and those of what it does not have open any more. What was never sent
-  /// and speaks of names only is still to be done.
+  /// As `removeAll`, for the requests that mean nothing to a program of the peer that was started again and remembers
+  /// nothing: changes that may have been made already, and changes of files that were open. A change that was never sent
+  /// and uses names only is kept.
   mutating func removeUndecided() -> [@Sendable (Reply) -> Void] {
     remove { $0.changes && ($0.wasSent || !Request.speaksOfNames($0.frame)) }
   }
@@ -118,7 +118,7 @@ struct PendingRequests {
     return kept.map(\.completion)
   }
 
-  /// Takes requests that wait into slots, as far as there is room again; they are to be sent.
+  /// Moves waiting requests into slots, as far as there is room. They are to be sent.
   mutating func promote() -> [(frame: Frame, lane: Lane)] {
     var promoted: [(Frame, Lane)] = []
     while let entry = waiting.first {
@@ -135,7 +135,7 @@ struct PendingRequests {
     return promoted
   }
 
-  /// The peer takes at most this many requests at once. Slots beyond are not used any more.
+  /// The peer accepts at most this many requests at once. Slots beyond are not used any more.
   mutating func restrict(to limit: Int) {
     self.limit = min(max(limit, 1), self.limit)
     free.removeAll { $0 >= self.limit }
@@ -171,6 +171,5 @@ struct PendingRequests {
 }
 
 extension PendingRequests.Entry {
-  /// The operation, as it stands in the header.
-  fileprivate var operation: UInt8 { frame.bytes[1] }
+  fileprivate var operation: Operation? { RequestSummary(of: frame).operation }
 }

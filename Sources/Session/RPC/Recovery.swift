@@ -17,21 +17,21 @@ package struct PeerRestart: Sendable, Equatable {
   }
 }
 
-/// A request that puts something right at a peer that was started again, before anything else is asked of it.
+/// A request that restores state at a peer that was started again. It is sent before all others.
 package struct RecoveryRequest: Sendable {
   let frame: Frame
   let completion: @Sendable (Reply) -> Void
 
-  /// Sends `request` (made by `Request.encoded`), with one reply. `completion` is called with it on the link's thread and
-  /// must not block; never, if the connection is lost before: then what is to be put right is asked anew.
+  /// Sends `request` (made by `Request.encoded`), which has one reply. `completion` is called with it on the link's
+  /// thread and must not block. It is never called if the connection is lost before: then the handlers are called anew.
   package init(_ request: Frame, completion: @escaping @Sendable (Reply) -> Void) {
     frame = request
     self.completion = completion
   }
 }
 
-/// The requests that are sent to a peer that was started again before those that wait: in slots that are kept for them,
-/// since all others may be taken by requests whose numbers the peer is to recognise. A plain value.
+/// The requests of a recovery. They have slots of their own, since requests whose numbers the peer must recognise may
+/// occupy all others. A plain value.
 struct Recovery {
   private var waiting = Deque<RecoveryRequest>()
   private var underWay: [Int: RecoveryRequest] = [:]
@@ -39,12 +39,12 @@ struct Recovery {
   private var counts: [Int: UInt64] = [:]
   private var slots = 0..<0
 
-  /// How many of the `requests` that a peer takes at once all others may use.
+  /// How many of a peer's `requests` slots are left for all other requests.
   static func others(of requests: Int) -> Int {
     requests - min(Limits.Session.recovery, requests / 16)
   }
 
-  /// Begins; what was under way is forgotten. `requests`: how many the peer takes at once.
+  /// Begins anew: requests under way are forgotten. `requests`: how many slots the peer has.
   mutating func begin(_ all: [RecoveryRequest], requests: Int) {
     let requests = min(requests, Limits.Session.requests)
     slots = Recovery.others(of: requests)..<requests
@@ -69,7 +69,7 @@ struct Recovery {
   mutating func completion(for header: Header) -> (@Sendable (Reply) -> Void)? {
     let slot = SlotTable.slot(of: header.sequence)
     guard let request = underWay[slot], counts[slot] == header.sequence >> 16, !header.more,
-      header.operation == request.frame.bytes[1]
+      Operation(rawValue: header.operation) == RequestSummary(of: request.frame).operation
     else { return nil }
     underWay[slot] = nil
     return request.completion

@@ -1,8 +1,9 @@
 import P2PFSCore
 import P2PFSWire
 
-/// What requests take in memory while they wait or are done, by the two bounds that they count against: the data of
-/// writes and appends against the write credit of the exporter's hello, all else against `Limits.Session.requestBytes`.
+/// Memory that requests take while they wait or are executed, by the two bounds that they count against: the data of
+/// writes and appends against the write credit of the exporter's hello, everything else against
+/// `Limits.Session.requestBytes`.
 ///
 /// A plain value. Both sides count alike, so that a client that keeps to the protocol never meets the exporter's bound.
 struct RequestBytes: Equatable {
@@ -10,10 +11,6 @@ struct RequestBytes: Equatable {
   var data = 0
   /// Messages without that data, and `Limits.Session.requestCost` for each.
   var others = 0
-
-  /// What stands before the data of a write: its header, handle and offset; and of an append: handle and flag.
-  private static let writePrefix = Header.length + 16
-  private static let appendPrefix = Header.length + 9
 
   /// Nothing.
   init() {}
@@ -24,15 +21,10 @@ struct RequestBytes: Equatable {
     self.others = others
   }
 
-  /// What one request takes.
-  init(of frame: Frame, operation: UInt8) {
-    data =
-      switch Operation(rawValue: operation) {
-      case .write: max(0, frame.count - RequestBytes.writePrefix)
-      case .append: max(0, frame.count - RequestBytes.appendPrefix)
-      default: 0
-      }
-    others = frame.count - data + Limits.Session.requestCost
+  /// The cost of one request.
+  init(of request: RequestSummary) {
+    data = request.dataBytes
+    others = request.messageBytes - data + Limits.Session.requestCost
   }
 
   /// Whether it is within both bounds.

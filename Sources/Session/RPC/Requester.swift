@@ -2,24 +2,24 @@ package import P2PFSCore
 package import SystemPackage
 package import P2PFSWire
 
-/// The peer's export, as a client sees it: requests go out, replies come back. A `Session` is one; it
-/// outlives its connections.
+/// The client's view of the peer's export: sends requests, receives replies. A `Session` is one; it outlives its
+/// connections.
 package protocol Requester: AnyObject, Sendable {
   /// Sends a request (made by `Request.encoded` or `Request.writeFrame`); from any thread, never blocks.
   ///
-  /// `completion` is called for each reply in order, the last one with `isLast`, exactly one of these; on the
-  /// link's thread, or on the caller's before `send` returns if the session is over or offline for longer than
-  /// its timeout. It must not block. If the peer stays away, it gets `EIO`.
-  /// After a reconnection in the middle of an answer of several replies, these start again from the first.
+  /// `completion` is called for each reply, in order; exactly one of them has `isLast`. It is called on the link's
+  /// thread, or on the caller's before `send` returns, if the session is over or has been offline for longer than its
+  /// timeout. It must not block. If the peer stays away it gets `EIO`. After a reconnection in the middle of several
+  /// replies, they start again from the first.
   /// - Returns: a ticket for `abandon`.
   @discardableResult
   func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64
 
-  /// Forgets a request: its completion is not called any more (one that is running on another thread at this
-  /// moment may still end), its reply is dropped. From any thread. What it does at the peer may or may not happen.
+  /// Abandons a request: its completion is not called any more (one that runs on another thread at this moment may
+  /// still end), and its reply is dropped. The peer may or may not execute it. From any thread.
   func abandon(_ ticket: UInt64)
 
-  /// Bytes of `write` data without an answer that the peer takes at once. More ends the connection.
+  /// Bytes of unanswered `write` data that the peer accepts. Sending more ends the connection.
   var writeCredit: Int { get }
   /// Whether the connection is up at this moment.
   var isOnline: Bool { get }
@@ -29,27 +29,27 @@ package protocol Requester: AnyObject, Sendable {
   func newHandle() -> Handle
   /// Round trip time in seconds, smoothed; 0 if not measured yet.
   var roundTrip: Double { get }
-  /// Has `handler` called whenever the peer's program turns out to have been started again: what it returns is sent, and
-  /// answered, before anything else. Called on the link's thread; it must not block.
+  /// Registers a handler for restarts of the peer's program. The requests that it returns are sent and answered before
+  /// any other. Called on the link's thread; it must not block.
   /// - Returns: a number for `forgetRestart`.
   @discardableResult
   func onRestart(_ handler: @escaping @Sendable (PeerRestart) -> [RecoveryRequest]) -> UInt64
-  /// Calls a handler no more; one that is running on another thread may still end.
+  /// Removes a handler. A call that runs on another thread may still end.
   func forgetRestart(_ number: UInt64)
 }
 
-/// A directory that is exported to one peer: takes the peer's requests. `Export` has the real one.
+/// Executes the requests of one peer. `Export` has the real one, a directory.
 package protocol Responder: AnyObject, Sendable {
-  /// A request from the peer, not yet decoded behind its header. On the link's thread; must not block.
-  /// Each is answered through `exchange`, once, from any thread.
+  /// Executes a request of the peer, of which only the header was decoded. On the link's thread; must not block. Each
+  /// is answered through `exchange`, once, from any thread.
   func serve(_ request: Frame, _ exchange: Exchange)
   /// Whether it refuses every change.
   var isReadOnly: Bool { get }
-  /// The session is over: everything open is closed, and what was remembered of it removed. From any thread.
+  /// The session is over: closes all open files, and removes its journal. From any thread.
   func end()
-  /// This program lets go of the session, which the next one may go on with: everything open is closed. From any thread.
+  /// This program detaches from the session, which its next run may resume: closes all open files. From any thread.
   func suspend()
-  /// What outlives this program of the session; nil: nothing.
+  /// The part of the session that survives this program; nil if there is none.
   var memory: (any SlotMemory)? { get }
   /// Whether it has files open that other sessions could have otherwise, beyond those that each has for sure. From any
   /// thread.
@@ -57,7 +57,7 @@ package protocol Responder: AnyObject, Sendable {
 }
 
 extension Responder {
-  /// Without a memory it is all the same.
+  /// As `end`: without a memory there is no difference.
   package func suspend() { end() }
   /// None.
   package var memory: (any SlotMemory)? { nil }
@@ -65,18 +65,18 @@ extension Responder {
   package var holdsSharedFiles: Bool { false }
 }
 
-/// What outlives a program of what a client has asked it for: `Export` keeps it in a mapped file, and looks there itself
-/// when a request comes that an earlier program has had already. All calls are made under the session's lock, and only
-/// store into memory.
+/// The outcomes of a client's changes that survive the exporter's program. `Export` keeps them in a mapped file, and
+/// looks there itself when a request was received by an earlier program already. All calls are made under the session's
+/// lock, and only store into memory.
 package protocol SlotMemory: AnyObject, Sendable {
   /// Whether an earlier program has served the client with this memory (`Hello.Flags.remembers`).
   var remembers: Bool { get }
   /// See `Hello.machine`.
   var machine: UInt64 { get }
-  /// The client's program has greeted, which chose this number: if it is another than before, it knows of no earlier
-  /// requests, and all is forgotten.
+  /// The client has sent its hello with this instance number. If it differs from the last one, that program knows of no
+  /// earlier requests, and all outcomes are dropped.
   func greeted(by instance: UInt64)
-  /// Keeps how a request that changes something ended, before its first reply leaves.
+  /// Stores the outcome of a change, before its first reply is sent.
   func keep(_ reply: Frame, to request: Header)
 }
 
@@ -88,28 +88,24 @@ package protocol ReplySink: AnyObject, Sendable {
   func violated(_ what: String)
 }
 
-/// One request of the peer, on its way through the exporter.
+/// One request of the peer while it is executed.
 package struct Exchange: Sendable {
   /// The header of the request: operation and number.
   package let header: Header
-  /// Which connection it came in on, as a count: replies never go to a later one, unless the session keeps them.
-  package let connection: UInt64
-  /// What the session set aside for it: bytes of backlog for the answer, and what the request takes.
-  let reserved: Int
-  let bytes: RequestBytes
+  /// The resources that the session has reserved for it, and its connection.
+  let charge: RequestAdmission.Charge
   private let sink: any ReplySink
 
-  /// An exchange whose replies go to `sink`.
+  /// An exchange whose replies go to `sink`. `connection` counts the connections: replies never go to a later one,
+  /// unless the session keeps them.
   package init(header: Header, connection: UInt64, sink: any ReplySink) {
-    self.init(header: header, connection: connection, sink: sink, reserved: 0, bytes: RequestBytes())
+    self.init(header: header, charge: RequestAdmission.Charge(connection: connection), sink: sink)
   }
 
-  init(header: Header, connection: UInt64, sink: any ReplySink, reserved: Int, bytes: RequestBytes) {
+  init(header: Header, charge: RequestAdmission.Charge, sink: any ReplySink) {
     self.header = header
-    self.connection = connection
+    self.charge = charge
     self.sink = sink
-    self.reserved = reserved
-    self.bytes = bytes
   }
 
   /// Sends a reply (`Frame.reply`, `.piece`, `.listing`); `isLast` must agree with the frame's `more` flag.

@@ -12,17 +12,17 @@ struct ChannelTable {
 
   var open: [Key: SessionChannel] = [:]
   var nextNumber: UInt64 = 1
-  /// The numbers that the peer has used, which do not come again: all up to `used`, and these. They come out of
-  /// order, since each comes by a stream of its own, and some never: of channels that it gave up before it could say so,
-  /// or opened to a program that ran here before.
+  /// The numbers that the peer has used, which are not used again: all up to `used`, and these. They arrive out of
+  /// order, each on a stream of its own. Some never arrive: those of channels that were given up before their opening
+  /// message was sent, or opened to an earlier program of this side.
   private var used: UInt64 = 0
   private var usedAbove: Set<UInt64> = []
-  /// Who takes what the peer opens.
+  /// The handler of channels that the peer opens.
   var acceptor: (@Sendable (SessionChannel) -> Void)?
 
   var ofPeer: Int { open.keys.count { !$0.isOurs } }
 
-  /// Takes note of a number of the peer.
+  /// Registers a number of the peer.
   /// - Returns: false if it was used before, or is so far behind the newest ones that it counts as used.
   mutating func use(_ number: UInt64) -> Bool {
     guard number > used, usedAbove.insert(number).inserted else { return false }
@@ -39,13 +39,14 @@ struct ChannelTable {
 }
 
 extension Session {
-  /// Says who takes the channels that the peer opens: called on the link's thread with each new one, which is to be
-  /// accepted (`SessionChannel.accept`) or reset, then or later. Without it all are refused. To be set before `connect`.
+  /// Sets the handler of channels that the peer opens. It is called on the link's thread with each new one, and has to
+  /// accept (`SessionChannel.accept`) or reset it, then or later. Without a handler all are refused. To be set before
+  /// `connect`.
   package func acceptChannels(_ body: @escaping @Sendable (SessionChannel) -> Void) {
     state.withLock { $0.channels.acceptor = body }
   }
 
-  /// Opens a channel to the peer's program. What is sent on it before the peer has accepted waits there, and here, within
+  /// Opens a channel to the peer's program. Data that is sent before the peer has accepted waits on both sides, within
   /// the first window. From any thread; never blocks.
   /// - Parameters:
   ///   - name: at most `Limits.Channel.name` bytes of UTF-8.
@@ -53,8 +54,8 @@ extension Session {
   package func openChannel(_ name: String, keepsMessages: Bool = false) throws(SessionChannelError) -> SessionChannel {
     guard name.utf8.count <= Limits.Channel.name else { throw .unavailable("the name of the channel is too long") }
     let result = state.withLock { state -> Result<(SessionChannel, (any Link)?, UInt64), SessionChannelError> in
-      guard state.status == .online || state.status == .offline else { return .failure(.peerGone) }
-      if let peer = state.peer, !peer.features.contains(.channels) {
+      guard state.phase.takesRequests else { return .failure(.peerGone) }
+      if let peer = state.phase.peer, !peer.features.contains(.channels) {
         return .failure(.unavailable("the other computer's p2pfs is too old for this"))
       }
       guard state.channels.open.count - state.channels.ofPeer < Limits.Channel.open else {
@@ -62,9 +63,9 @@ extension Session {
       }
       let key = ChannelTable.Key(isOurs: true, number: state.channels.nextNumber)
       state.channels.nextNumber += 1
-      let channel = makeChannel(name, key, keepsMessages: keepsMessages, isKnown: false)
+      let channel = makeChannel(name, key, keepsMessages: keepsMessages)
       state.channels.open[key] = channel
-      return .success((channel, state.status == .online ? state.link : nil, state.connection))
+      return .success((channel, state.phase.onlineLink, state.phase.connections))
     }
     let (channel, link, connection) = try result.get()
     if let link { carry(channel, by: link, connection) }
@@ -74,13 +75,11 @@ extension Session {
   /// The channels of both sides that are not over.
   package var openChannels: [SessionChannel] { state.withLock { Array($0.channels.open.values) } }
 
-  private func makeChannel(_ name: String, _ key: ChannelTable.Key, keepsMessages: Bool, isKnown: Bool)
-    -> SessionChannel
-  {
+  private func makeChannel(_ name: String, _ key: ChannelTable.Key, keepsMessages: Bool) -> SessionChannel {
     let core = ChannelState(
-      number: key.number, keepsMessages: keepsMessages, isKnownToPeer: isKnown, sendPool: sendPool,
+      number: key.number, isOurs: key.isOurs, keepsMessages: keepsMessages, sendPool: sendPool,
       receivePool: receivePool)
-    return SessionChannel(name: name, isOurs: key.isOurs, core: core) { [weak self] channel in
+    return SessionChannel(name: name, core: core) { [weak self] channel in
       self?.state.withLock { state in
         let key = ChannelTable.Key(isOurs: channel.isOurs, number: channel.number)
         if state.channels.open[key] === channel { state.channels.open[key] = nil }
@@ -97,7 +96,7 @@ extension Session {
       }
       guard let opened else {
         // Lost with the connection, or there are too many: if the connection stays, it will never be had.
-        if state.withLock({ $0.link === link && $0.status == .online }) {
+        if state.withLock({ $0.phase.onlineLink === link }) {
           channel.fail(.unavailable("no data channel could be opened"))
         }
         return
@@ -121,8 +120,8 @@ extension Session {
 
   private func hear(_ frame: Frame, for channel: SessionChannel, on linkChannel: any LinkChannel, of link: any Link) {
     do {
-      // As for the RPC: answers to what the peer says must not fill the memory.
-      guard takesAnswers(link) else { throw MalformedMessage("it reads no replies") }
+      // As for the RPC: credits that the peer does not read must not fill the memory.
+      guard readsReplies(link) else { throw MalformedMessage("it reads no replies") }
       isStirred.store(true, ordering: .relaxed)
       try channel.received(ChannelMessage(parsing: frame), from: linkChannel)
     } catch {
@@ -130,12 +129,12 @@ extension Session {
     }
   }
 
-  // MARK: - What the session tells
+  // MARK: - Events of the session
 
   /// The peer has greeted on a new connection: our channels are opened on it, those of the peer are awaited.
   func carryChannels(by link: any Link) {
     let (channels, connection) = state.withLock { state in
-      (state.link === link ? Array(state.channels.open.values) : [], state.connection)
+      (state.phase.link === link ? Array(state.channels.open.values) : [], state.phase.connections)
     }
     // In the order in which they were opened: all that follows is the same each time.
     let ours = channels.filter(\.isOurs).sorted { $0.number < $1.number }
@@ -144,7 +143,7 @@ extension Session {
 
   /// Counts time on a connection that the peer has greeted on: see `SessionChannel.count`.
   func countChannels(_ seconds: Double) {
-    let channels = state.withLock { $0.status == .online ? Array($0.channels.open.values) : [] }
+    let channels = state.withLock { $0.phase.status == .online ? Array($0.channels.open.values) : [] }
     for channel in channels { channel.count(seconds) }
   }
 
@@ -154,19 +153,15 @@ extension Session {
     for channel in channels { channel.fail(.peerGone) }
   }
 
-  /// The peer has opened a data channel: its first message says what it carries.
+  /// The peer has opened a data channel: its first message tells which channel it carries.
   func opened(_ linkChannel: any LinkChannel, on link: any Link) {
-    let isEarly = state.withLock { state in
-      guard let next = state.next, next.link === link else { return false }
-      // It has overtaken the peer's hello, on a stream of its own.
-      if next.earlyChannels.count < Limits.Transport.channels { state.next?.earlyChannels.append(linkChannel) }
-      return true
-    }
+    // It may have overtaken the peer's hello, on a stream of its own.
+    let isEarly = state.withLock { $0.phase.keep(linkChannel, of: link) }
     guard !isEarly else { return }
     enum Carried {
       case nothingYet
       case channel(SessionChannel)
-      /// What the peer says on it before it hears that it was turned away.
+      /// Refused: messages that the peer has sent before it knows are dropped.
       case turnedAway
     }
     let carried = Mutex(Carried.nothingYet)
@@ -182,9 +177,9 @@ extension Session {
           let open: ChannelMessage.Open
           switch try ChannelMessage(parsing: frame) {
           case .open(let first): open = first
-          // Given up before the opening message had left.
+          // Given up before the opening message was sent.
           case .reset: return carried.withLock { $0 = .turnedAway }
-          default: throw MalformedMessage("a channel that begins with something else")
+          default: throw MalformedMessage("a channel without an opening message")
           }
           let channel = bind(open, linkChannel, link)
           carried.withLock { $0 = channel.map { .channel($0) } ?? .turnedAway }
@@ -200,30 +195,32 @@ extension Session {
       })
   }
 
-  /// Finds or makes the channel that the peer speaks of, and has the data channel carry it.
-  /// - Returns: nil if it was turned away: there is no such channel any more, or there are too many.
+  /// Finds or makes the channel that an opening message names, and has the data channel carry it.
+  /// - Returns: nil if it was refused: there is no such channel any more, or there are too many.
   private func bind(_ open: ChannelMessage.Open, _ linkChannel: any LinkChannel, _ link: any Link) -> SessionChannel? {
     enum Found {
       case channel(SessionChannel, isNew: Bool)
       case refused(ChannelMessage.ResetCode, String)
-      /// The connection is not the present one: it will be said again there.
+      /// The connection is not the one in use, on which the peer opens it again.
       case late
     }
     typealias Outcome = (found: Found, connection: UInt64, acceptor: @Sendable (SessionChannel) -> Void)
     let outcome = state.withLock { state -> Outcome in
-      func outcome(_ found: Found) -> Outcome { (found, state.connection, state.channels.acceptor ?? Session.refuse) }
-      guard state.link === link else { return outcome(.late) }
+      func outcome(_ found: Found) -> Outcome {
+        (found, state.phase.connections, state.channels.acceptor ?? Session.refuse)
+      }
+      guard state.phase.link === link else { return outcome(.late) }
       let key = ChannelTable.Key(isOurs: false, number: open.number)
       if let channel = state.channels.open[key] { return outcome(.channel(channel, isNew: false)) }
       guard linkChannel.label.utf8.count <= Limits.Channel.name else {
         return outcome(.refused(.refused, "the name of the channel is too long"))
       }
-      // An honest peer comes here, too: what it has given up still counts until we hear of it.
+      // An honest peer may come here, too: channels that it has given up count until we receive the reset.
       guard state.channels.ofPeer < Limits.Channel.accepted else {
         return outcome(.refused(.refused, "too many channels at once"))
       }
       guard !open.isKnown, state.channels.use(open.number) else { return outcome(.refused(.lost, "")) }
-      let channel = makeChannel(linkChannel.label, key, keepsMessages: open.keepsMessages, isKnown: true)
+      let channel = makeChannel(linkChannel.label, key, keepsMessages: open.keepsMessages)
       state.channels.open[key] = channel
       return outcome(.channel(channel, isNew: true))
     }
@@ -239,5 +236,5 @@ extension Session {
     }
   }
 
-  private static func refuse(_ channel: SessionChannel) { channel.reset(.refused, "it takes no channels") }
+  private static func refuse(_ channel: SessionChannel) { channel.reset(.refused, "this program accepts no channels") }
 }

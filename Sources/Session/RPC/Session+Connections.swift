@@ -4,26 +4,17 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// Connections that come and go: each is greeted on beside the one in use, which serves until then.
+/// Connections come and go: a new one is greeted on while the one in use still serves.
 extension Session {
-  /// Seconds of silence after which the connection is given up: sooner if the peer may not be away for that long.
-  private var vanished: Double {
-    min(Limits.Session.vanished, max(Limits.Session.leastVanished, configuration.timeout))
-  }
-
-  /// Takes a new connection. It replaces the one in use when the peer has greeted on it, and at once the one that it was
-  /// to be greeted on before.
+  /// Adds a new connection. It replaces the one in use when the peer has greeted on it, and at once one that the peer
+  /// has not greeted on yet.
   package func connect(_ link: any Link) {
-    let (old, isOver) = state.withLock { state -> ((any Link)?, Bool) in
-      guard state.status != .over else { return (nil, true) }
-      defer { state.next = NextLink(link: link) }
-      return (state.next?.link, false)
+    let (isTaken, toClose) = state.withLock { state in
+      state.admission.forgetEarly()
+      return state.phase.connect(link)
     }
-    old?.close()
-    guard !isOver else {
-      link.close()
-      return
-    }
+    toClose?.close()
+    guard isTaken else { return }
     var flags = Hello.Flags()
     if let responder {
       flags.insert(.exports)
@@ -40,119 +31,89 @@ extension Session {
   }
 
   /// Whether there is a connection on which the peer has not greeted yet.
-  package var isBeingGreeted: Bool { state.withLock { $0.next != nil } }
+  package var isBeingGreeted: Bool { state.withLock { $0.phase.next != nil } }
 
-  /// How many connections were greeted on so far.
-  package var connections: UInt64 { state.withLock { $0.connection } }
+  /// How many connections the peer has greeted on so far.
+  package var connections: UInt64 { state.withLock { $0.phase.connections } }
 
-  /// Whether another connection is wanted: there is none, or the one in use may not carry anything any more.
-  package var needsConnection: Bool { state.withLock { $0.isNeeded } }
+  /// Whether another connection is wanted: there is none, or the one in use is doubted.
+  package var needsConnection: Bool { state.withLock { $0.phase.needsConnection } }
 
   /// Whether another connection is wanted, now and at each change. Finishes when the session is over.
   package func needs() -> AsyncStream<Bool> {
     let (stream, continuation) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
     state.withLock { state in
-      guard state.status != .over else { return continuation.finish() }
+      guard state.phase.status != .over else { return continuation.finish() }
       state.makers.append(continuation)
-      continuation.yield(state.isNeeded)
+      continuation.yield(state.phase.needsConnection)
     }
     return stream
   }
 
-  /// The network has changed, so that the connection may not carry anything any more: asks the peer. Another connection
-  /// is wanted if it has not answered in time.
+  /// The network has changed, so that the connection may be dead: sends a ping. If the answer is late, another
+  /// connection is wanted.
   package func networkChanged() async {
-    let link = state.withLock { state in
-      if state.link != nil { _ = state.vigil.networkChanged(at: configuration.clock.now) }
-      return state.link
-    }
-    guard let link else { return }
+    guard let link = state.withLock({ $0.phase.networkChanged(at: configuration.clock.now) }) else { return }
     ping(link)
     if !link.isFailing {
       try? await Task.sleep(for: .seconds(max(Limits.Session.headStart, min(2 * roundTrip, 1))))
     }
-    state.withLock { state in
-      guard state.link === link else { return }
-      state.vigil.answerIsOverdue()
-      state.tellNeed()
+    let announcements = state.withLock { state in
+      state.phase.answerIsOverdue(on: link)
+      return state.announce()
     }
+    for announcement in announcements { announcement() }
   }
 
-  /// Counts time, in steps of at most a second: to be called with what has gone by since the last call.
+  /// Counts time, in steps of at most a second: to be called with the seconds since the last call.
   /// - Returns: seconds until it is to be called again.
   @discardableResult
   package func tick(_ seconds: Double) -> Double {
-    enum Action {
-      case none
-      case ping(any Link)
-      case drop(any Link, why: String)
-      case expire([@Sendable (Reply) -> Void], [@Sendable (SessionState) -> Void])
-    }
+    typealias Outcome = (
+      duty: ConnectionPhase.Duty, failed: [@Sendable (Reply) -> Void], announcements: [@Sendable () -> Void],
+      interval: Double
+    )
     let step = min(max(seconds, 0), 1)
     let isStirred = isStirred.exchange(false, ordering: .relaxed)
-    let (action, next) = state.withLock { state -> (Action, Double) in
-      guard state.status != .over else { return (.none, Limits.Session.tick) }
-      // A peer that connects and never greets is as good as away.
-      state.next?.waited += step
-      if let next = state.next, next.waited >= Limits.Session.greeting {
-        return (.drop(next.link, why: "no greeting for \(Limits.Session.greeting) s"), Limits.Session.tick)
-      }
-      guard let link = state.link else {
-        state.away += step
-        if state.status == .offline, state.away >= configuration.timeout {
-          return (.expire(state.pending.removeAll(), state.turn(.expired)), Limits.Session.tick)
-        }
-        return (.none, Limits.Session.tick)
-      }
-      let advice = state.vigil.count(
-        step, heard: link.lastHeard,
-        isBusy: isStirred || state.restart != nil || state.pending.count > 0 || state.executing > 0,
-        isFailing: link.isFailing, roundTrip: roundTrip, vanished: vanished,
-        now: configuration.clock.now)
-      state.tellNeed()
-      let next = state.vigil.isAlert ? Limits.Session.shortTick : Limits.Session.tick
-      switch advice {
-      case .none: return (.none, next)
-      case .ask: return (.ping(link), next)
-      case .giveUp: return (.drop(link, why: "no sign of life for \(vanished) s"), next)
-      }
+    let outcome = state.withLock { state -> Outcome in
+      let link = state.phase.link
+      let duty = state.phase.count(
+        step, heard: link?.lastHeard ?? Instant(nanoseconds: 0),
+        isBusy: isStirred || state.pending.count > 0 || state.admission.executing > 0,
+        isFailing: link?.isFailing ?? false, roundTrip: roundTrip, now: configuration.clock.now)
+      let failed = if case .expire = duty { state.pending.removeAll() } else { [@Sendable (Reply) -> Void]() }
+      return (duty, failed, state.announce(), state.phase.interval)
     }
-    switch action {
+    for announcement in outcome.announcements { announcement() }
+    switch outcome.duty {
     case .none: break
-    case .ping(let link): ping(link)
-    case .drop(let link, let why):
-      log.debug("\(why)")
+    case .ask(let link): ping(link)
+    case .drop(let link, let reason):
+      log.debug("\(reason)")
       link.close()
       lost(link)
-    case .expire(let completions, let observers):
-      for observer in observers { observer(.expired) }
-      failChannels()
-      for completion in completions { completion(.failed(.ioError)) }
+    case .expire: failChannels()
     }
+    for completion in outcome.failed { completion(.failed(.ioError)) }
     countChannels(step)
-    return next
+    return outcome.interval
   }
 
   /// A connection is gone.
   func lost(_ link: any Link) {
     // In one step: a new connection may be made and greeted on at this moment, on another thread.
-    let observers = state.withLock { state -> [@Sendable (SessionState) -> Void] in
-      if let next = state.next, next.link === link {
-        state.next = nil
-        return []
+    let announcements = state.withLock { state in
+      switch state.phase.lost(link) {
+      case .nothing: break
+      case .next: state.admission.forgetEarly()
+      case .inUse: state.admission.disconnected()
       }
-      guard state.link === link else { return [] }
-      state.link = nil
-      state.dropUnbegun()
-      guard state.status == .online else { return [] }
-      state.away = state.vigil.silence
-      defer { state.tellNeed() }
-      return state.turn(.offline)
+      return state.announce()
     }
-    for observer in observers { observer(.offline) }
+    for announcement in announcements { announcement() }
   }
 
-  /// Asks for a sign of life; the answer carries the time of asking back.
+  /// Sends a ping; the answer carries its time back.
   func ping(_ link: any Link) {
     link.send(Session.message(.ping, sequence: configuration.clock.now.nanoseconds), on: .control)
   }

@@ -2,7 +2,7 @@ import P2PFSCore
 import Synchronization
 import P2PFSWire
 
-/// What happens before a peer whose program was started again is asked for anything else.
+/// Recovery of a peer whose program was started again, before any other request is sent.
 extension Session {
   @discardableResult
   package func onRestart(_ handler: @escaping @Sendable (PeerRestart) -> [RecoveryRequest]) -> UInt64 {
@@ -17,16 +17,16 @@ extension Session {
     state.withLock { state in state.recoverers.removeAll { $0.number == number } }
   }
 
-  /// The peer has greeted on `link`: puts right first what its restart has broken, if it was started again, and then
-  /// sends what waits. On the link's thread.
+  /// The peer has greeted on `link` after a restart: begins the recovery, and sends the waiting requests after it. On
+  /// the link's thread.
   func recover(on link: any Link) {
-    let (restart, recoverers) = state.withLock { ($0.link === link ? $0.restart : nil, $0.recoverers) }
+    let (restart, recoverers) = state.withLock { ($0.phase.link === link ? $0.phase.restart : nil, $0.recoverers) }
     if let restart {
-      // They look at what is theirs under locks of their own.
+      // Without our lock: the handlers take locks of their own.
       let requests = recoverers.flatMap { $0.body(restart) }
       state.withLock { state in
-        guard state.link === link else { return }
-        state.recovery.begin(requests, requests: Int(clamping: state.peer?.requests ?? 0))
+        guard state.phase.link === link else { return }
+        state.recovery.begin(requests, requests: Int(clamping: state.phase.peer?.requests ?? 0))
       }
     }
     goOn(on: link)
@@ -36,7 +36,7 @@ extension Session {
   /// - Returns: false if it belongs to another request.
   func completeRecovery(_ header: Header, _ frame: Frame, from link: any Link) -> Bool {
     let completion = state.withLock { state in
-      state.link === link && state.restart != nil ? state.recovery.completion(for: header) : nil
+      state.phase.link === link && state.phase.restart != nil ? state.recovery.completion(for: header) : nil
     }
     guard let completion else { return false }
     completion(Reply(header, in: frame))
@@ -44,30 +44,26 @@ extension Session {
     return true
   }
 
-  /// Sends the requests that the recovery still wants; when all of them are answered, those that have waited.
+  /// Sends further requests of the recovery; when all of them are answered, those that wait.
   private func goOn(on link: any Link) {
-    let observers = state.withLock { state -> [@Sendable (SessionState) -> Void]? in
-      guard state.link === link, state.restart != nil else { return nil }
+    let announcements = state.withLock { state -> [@Sendable () -> Void]? in
+      guard state.phase.link === link, state.phase.restart != nil else { return nil }
       while let frame = state.recovery.next() { link.send(frame, on: .control) }
       guard state.recovery.isDone else { return nil }
-      state.restart = nil
-      return resume(on: link, &state)
+      state.phase.recovered()
+      resend(on: link, &state)
+      return state.announce()
     }
-    guard let observers else { return }
+    guard let announcements else { return }
     carryChannels(by: link)
     ping(link)
-    for observer in observers { observer(.online) }
+    for announcement in announcements { announcement() }
   }
 
-  /// The session is online from now on: sends what waits, in one step with the change of state, so that no request slips
+  /// Sends what waits and what has no answer, in one step with the change of state to online, so that no request slips
   /// between what is sent again and what is new. Under the lock.
-  /// - Returns: whom to tell.
-  func resume(on link: any Link, _ state: inout State) -> [@Sendable (SessionState) -> Void] {
-    // Who only gets another connection is told nothing: it has been online all the time.
-    let observers = state.turn(.online)
-    state.tellNeed()
+  func resend(on link: any Link, _ state: inout State) {
     for (frame, lane) in state.pending.sent() { link.send(frame, on: lane) }
     for next in state.pending.promote() { link.send(next.frame, on: next.lane) }
-    return observers
   }
 }

@@ -1,15 +1,14 @@
 package import P2PFSCore
-import DequeModule
 package import Logging
 import Synchronization
 import SystemPackage
 package import P2PFSWire
 
-/// How a session stands.
+/// The status of a session.
 package enum SessionState: Sendable, Equatable {
-  /// There is no connection, and has not been one for less than the timeout: requests wait.
+  /// There is no connection, for less than the timeout so far: requests wait.
   case offline
-  /// Requests and answers flow.
+  /// Requests and replies flow.
   case online
   /// There has been no connection for longer than the timeout: requests fail at once with EIO.
   case expired
@@ -19,14 +18,14 @@ package enum SessionState: Sendable, Equatable {
 
 /// One relation with one peer, which outlives its connections.
 ///
-/// Either side may ask (`Requester`) and may have something to be asked for (a `Responder`). When a connection is
-/// lost the session waits for the next (`connect`), sends again what has no answer, and answers what it is asked
-/// again from its `SlotTable`, so that each change happens exactly once.
+/// Either side may send requests (`Requester`) and may serve some (`Responder`). When a connection is lost the session
+/// waits for the next one (`connect`) and sends unanswered requests again. Requests that are received again are
+/// answered from the `SlotTable`, so that each change happens exactly once.
 ///
-/// Threads: what the link calls runs on the link's thread; requests and replies come from any. One lock guards the
-/// state; nothing is called while it is held but the queueing of a frame on the link, which never blocks.
+/// Threads: the link calls on its own thread; requests and replies come from any. One lock guards the state. While it
+/// is held nothing else is called than the queueing of a frame on the link, which never blocks, and `SlotMemory`.
 package final class Session: Requester, ReplySink {
-  /// What a session is made with.
+  /// The parameters of a session.
   package struct Configuration: Sendable {
     /// The session's name, 16 bytes that both sides know from their handshake.
     package var identity: [UInt8]
@@ -34,7 +33,7 @@ package final class Session: Requester, ReplySink {
     package var timeout: Double
     /// Bytes of `write` data that the peer may send ahead of the answers, if there is a responder.
     package var grantedWriteCredit: Int
-    /// Bytes of answers queued for the peer above which its further requests wait.
+    /// Bytes of unsent replies above which further requests with long replies wait.
     package var backlog: Int
     /// By which round trips are measured.
     package var clock: Clock
@@ -54,109 +53,69 @@ package final class Session: Requester, ReplySink {
   }
 
   struct State {
-    var status = SessionState.offline
-    /// The connection in use: the peer has greeted on it. There is one as long as the session is online.
-    var link: (any Link)?
-    /// How many connections were in use; tells the replies of one from those of the next.
-    var connection: UInt64 = 0
-    /// Watches over `link`.
-    var vigil = Vigil()
-    /// The connection that takes its place as soon as the peer greets on it.
-    var next: NextLink?
-    /// Seconds since the peer was heard last, while it is not greeted.
-    var away = 0.0
-    /// Who makes connections, and what it was told last (`needs`).
+    /// The connections.
+    var phase: ConnectionPhase
+    /// The status that the observers were told last.
+    private var announced = SessionState.offline
+    /// The readers of `needs`, and the value that they were told last.
     var makers: [AsyncStream<Bool>.Continuation] = []
     var isNeeded = true
     var pending = PendingRequests(limit: Recovery.others(of: Limits.Session.requests))
     var slots = SlotTable(count: Limits.Session.requests)
-    /// What the peer has said of itself last.
-    var peer: Hello?
-    /// That the peer was started again, until all is put right: then the session is not online, though it is connected.
-    var restart: PeerRestart?
+    /// The requests to a peer that was started again.
     var recovery = Recovery()
     var recoverers: [(number: UInt64, body: @Sendable (PeerRestart) -> [RecoveryRequest])] = []
     var lastRecoverer: UInt64 = 0
     var observers: [(number: UInt64, body: @Sendable (SessionState) -> Void)] = []
     var lastObserver: UInt64 = 0
-
-    // What the peer has asked for and not got.
-    var executing = 0
-    /// Those of them that came in on the present connection.
-    var executingHere = 0
-    /// The first connection whose requests `slots` knows.
-    var slotsSince: UInt64 = 0
-    /// What those being executed take, of all connections.
-    var begun = RequestBytes()
-    /// What those take that came in on the present connection, whether they wait or are being executed.
-    var held = RequestBytes()
-    /// Bytes of answers that requests being executed may add to the link's backlog.
-    var reserved = 0
-    /// Requests that wait for the backlog to shrink, or for those of an earlier connection to end. The slot table
-    /// does not know them yet: they are asked again when the connection is lost.
-    var parked = Deque<Frame>()
-    /// Whether all further requests must wait behind these.
-    var parksAll = false
+    /// The peer's requests.
+    var admission: RequestAdmission
     var channels = ChannelTable()
 
-    /// Changes the state; returns whom to tell, without the lock.
-    mutating func turn(_ new: SessionState) -> [@Sendable (SessionState) -> Void] {
-      guard status != new else { return [] }
-      status = new
-      return observers.map(\.body)
+    init(phase: ConnectionPhase, admission: RequestAdmission) {
+      (self.phase, self.admission) = (phase, admission)
     }
 
-    /// Returns the observer's number, to be taken away by.
+    /// To be called after each change of `phase`. Tells the makers whether a connection is needed, if that has changed.
+    /// - Returns: calls that tell the observers of a new status, to be made without the lock.
+    mutating func announce() -> [@Sendable () -> Void] {
+      let isNeeded = phase.needsConnection
+      if isNeeded != self.isNeeded {
+        self.isNeeded = isNeeded
+        for maker in makers { maker.yield(isNeeded) }
+      }
+      let status = phase.status
+      guard announced != status else { return [] }
+      announced = status
+      return observers.map { observer in { observer.body(status) } }
+    }
+
+    /// - Returns: the observer's number, by which it can be removed.
     mutating func add(observer: @escaping @Sendable (SessionState) -> Void) -> UInt64 {
       lastObserver += 1
       observers.append((lastObserver, observer))
       return lastObserver
     }
-
-    /// Forgets what came in on a connection that is gone and was not begun.
-    mutating func dropUnbegun() {
-      parked = []
-      parksAll = false
-    }
-
-    /// Tells who makes connections whether one is needed, if that has changed.
-    mutating func tellNeed() {
-      let isNeeded = status != .over && (link == nil || vigil.isDoubted)
-      guard isNeeded != self.isNeeded else { return }
-      self.isNeeded = isNeeded
-      for maker in makers { maker.yield(isNeeded) }
-    }
-  }
-
-  /// A connection that the peer has not greeted on yet.
-  struct NextLink {
-    let link: any Link
-    /// Seconds that it has waited for the peer's hello.
-    var waited = 0.0
-    /// Requests and channels that overtook the hello, on other streams.
-    var early: [Frame] = []
-    var earlyBytes = RequestBytes()
-    var earlyChannels: [any LinkChannel] = []
   }
 
   let configuration: Configuration
   let responder: (any Responder)?
   let log: Logger
-  let state = Mutex(State())
-  /// Tells the peer whether this is still the session that it knows.
+  let state: Mutex<State>
+  /// Sent in the hello: tells the peer whether this is still the program that it knows.
   let instance = UInt64.random(in: .min ... .max)
-  /// Begins anywhere, since the peer may still hold handles that this side took before it was started again.
+  /// Starts at a random number, since the peer may still hold handles that an earlier program of this side has chosen.
   private let handles = Atomic<UInt64>(UInt64.random(in: 1...UInt64.max / 2))
-  /// What the windows of all channels may take beyond the least, in either direction.
+  /// What the windows of all channels may grow by together, in each direction.
   let sendPool = WindowPool()
   let receivePool = WindowPool()
   /// Smoothed round trip time in nanoseconds.
   let roundTripNanoseconds = Atomic<UInt64>(0)
 
-  /// Whether anything but signs of life was sent or received since the last tick.
+  /// Whether a request, a reply or a message of a channel was received since the last tick.
   let isStirred = Atomic<Bool>(false)
 
-  /// A session that has no connection yet. `responder` serves the peer, if something is exported to it.
+  /// A session without a connection. `responder` serves the peer, if something is exported to it.
   package init(
     _ configuration: Configuration, responder: (any Responder)? = nil, log: Logger = Logger(label: "p2pfs.session")
   ) {
@@ -164,21 +123,24 @@ package final class Session: Requester, ReplySink {
     self.configuration = configuration
     self.responder = responder
     self.log = log
+    let admission = RequestAdmission(
+      isServing: responder != nil, backlog: configuration.backlog, writeCredit: configuration.grantedWriteCredit)
+    state = Mutex(State(phase: ConnectionPhase(timeout: configuration.timeout), admission: admission))
   }
 
   // MARK: - Life
 
   /// The session's name, 16 bytes.
   package var identity: [UInt8] { configuration.identity }
-  /// How it stands now.
-  package var status: SessionState { state.withLock { $0.status } }
+  /// The status now.
+  package var status: SessionState { state.withLock { $0.phase.status } }
 
-  /// Calls `observer` at each change of the state, on the thread that changes it; it must not block.
+  /// Calls `observer` at each change of the status, on the thread that changes it; it must not block.
   package func observe(_ observer: @escaping @Sendable (SessionState) -> Void) {
     _ = state.withLock { $0.add(observer: observer) }
   }
 
-  /// The state now, and each change from here on. Finishes when the session is over.
+  /// The status now, and each further change. Finishes when the session is over.
   package func states() -> AsyncStream<SessionState> {
     let (stream, continuation) = AsyncStream.makeStream(of: SessionState.self, bufferingPolicy: .bufferingNewest(16))
     let (now, number) = state.withLock { state in
@@ -186,7 +148,7 @@ package final class Session: Requester, ReplySink {
         continuation.yield(new)
         if new == .over { continuation.finish() }
       }
-      return (state.status, number)
+      return (state.phase.status, number)
     }
     continuation.onTermination = { [weak self] _ in
       self?.state.withLock { state in state.observers.removeAll { $0.number == number } }
@@ -200,7 +162,7 @@ package final class Session: Requester, ReplySink {
   package func end() { finish(saysGoodbye: true) }
 
   /// The connection in use, and the one that is to take its place.
-  private var links: [any Link] { state.withLock { state in [state.link, state.next?.link].compactMap { $0 } } }
+  private var links: [any Link] { state.withLock { $0.phase.links } }
 
   /// As `end`, and returns when the peer has heard it, or had a moment to; also in a task that was cancelled.
   package func leave() async {
@@ -209,8 +171,8 @@ package final class Session: Requester, ReplySink {
     for link in links { await link.closed() }
   }
 
-  /// Lets go of the session on this side without telling the peer, which may go on with it when this program is
-  /// started again: closes the connection and what the peer had open, and keeps what is remembered of it.
+  /// Detaches from the session without telling the peer, which may resume it with the next run of this program: closes
+  /// the connection and the peer's open files, and keeps the journal.
   package func suspend() { finish(forGood: false) }
 
   // MARK: - Requester
@@ -220,21 +182,21 @@ package final class Session: Requester, ReplySink {
   }
 
   package var writeCredit: Int {
-    state.withLock { Int($0.peer?.writeCredit ?? UInt32(Limits.Session.leastWriteCredit)) }
+    state.withLock { Int($0.phase.peer?.writeCredit ?? UInt32(Limits.Session.leastWriteCredit)) }
   }
-  package var isOnline: Bool { state.withLock { $0.status == .online } }
-  package var isReadOnly: Bool { state.withLock { $0.peer?.flags.contains(.readOnly) ?? false } }
+  package var isOnline: Bool { status == .online }
+  package var isReadOnly: Bool { state.withLock { $0.phase.peer?.flags.contains(.readOnly) ?? false } }
   package var roundTrip: Double { Double(roundTripNanoseconds.load(ordering: .relaxed)) / 1e9 }
   /// Whether the peer exports something.
-  package var peerExports: Bool { state.withLock { $0.peer?.flags.contains(.exports) ?? false } }
+  package var peerExports: Bool { state.withLock { $0.phase.peer?.flags.contains(.exports) ?? false } }
 
   @discardableResult
   package func send(_ request: Frame, on lane: Lane, completion: @escaping @Sendable (Reply) -> Void) -> UInt64 {
     precondition(request.count >= Header.length && request.count <= Limits.Wire.message)
-    let changes = Operation(rawValue: request.bytes[1])?.changes ?? true
+    let changes = RequestSummary(of: request).changes
     let ticket = state.withLock { state -> UInt64? in
-      guard state.status == .online || state.status == .offline else { return nil }
-      let link = state.status == .online ? state.link : nil
+      guard state.phase.takesRequests else { return nil }
+      let link = state.phase.onlineLink
       let (isNumbered, ticket) = state.pending.add(
         request, on: lane, changes: changes, isConnected: link != nil, completion: completion)
       // Queued under the lock, so that requests leave in the order in which they were numbered.
@@ -262,25 +224,22 @@ package final class Session: Requester, ReplySink {
   /// Ends the session; with `forGood`, what is remembered of it goes, too. `saysGoodbye`: tells the peer.
   func finish(forGood: Bool = true, saysGoodbye: Bool = false) {
     typealias Outcome = (
-      links: [any Link], completions: [@Sendable (Reply) -> Void], observers: [@Sendable (SessionState) -> Void]
+      links: [any Link], completions: [@Sendable (Reply) -> Void], announcements: [@Sendable () -> Void]
     )
     let outcome = state.withLock { state -> Outcome? in
-      guard state.status != .over else { return nil }
-      let links = [state.link, state.next?.link].compactMap { $0 }
-      defer {
-        (state.link, state.next) = (nil, nil)
-        state.dropUnbegun()
-        state.observers = []
-        for maker in state.makers { maker.finish() }
-        state.makers = []
-        state.recoverers = []
-      }
-      return (links, state.pending.removeAll(), state.turn(.over))
+      guard let links = state.phase.end() else { return nil }
+      for maker in state.makers { maker.finish() }
+      state.makers = []
+      let announcements = state.announce()
+      state.admission.end()
+      state.observers = []
+      state.recoverers = []
+      return (links, state.pending.removeAll(), announcements)
     }
     guard let outcome else { return }
     // Only now: the peer's end, which may be here at once, must not look like a connection that is lost.
     if saysGoodbye { for link in outcome.links { link.send(Session.message(.goodbye), on: .control) } }
-    for observer in outcome.observers { observer(.over) }
+    for announcement in outcome.announcements { announcement() }
     failChannels()
     for completion in outcome.completions { completion(.failed(.ioError)) }
     for link in outcome.links { link.close() }
@@ -288,7 +247,7 @@ package final class Session: Requester, ReplySink {
   }
 
   package func violated(_ what: String) {
-    if let link = state.withLock({ $0.link }) { violated(what, on: link) }
+    if let link = state.withLock({ $0.phase.link }) { violated(what, on: link) }
   }
 
   /// Ends the connection on which the peer broke the protocol.

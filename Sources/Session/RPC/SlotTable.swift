@@ -1,8 +1,8 @@
 import P2PFSCore
 import P2PFSWire
 
-/// The exporter's memory of what one client asked, one entry a slot: it makes a change happen exactly once,
-/// however often a request for it arrives (RFC 8881 2.10.6 has the idea).
+/// The exporter's reply cache for one client, one entry for each slot: a change happens exactly once, however often its
+/// request is received (the idea is from RFC 8881 2.10.6).
 ///
 /// ```
 ///          new count                   answered
@@ -11,13 +11,13 @@ import P2PFSWire
 ///                        '-------------- higher count ---------------'
 /// ```
 struct SlotTable {
-  /// What to do with a request that came in.
+  /// The treatment of a request.
   enum Verdict {
-    /// It is new (or changes nothing): do it.
+    /// It is new, or changes nothing: execute it.
     case execute
-    /// It was done: this is the answer.
+    /// It was executed: this is the reply.
     case answer(Frame)
-    /// It is being done, or long over: nothing.
+    /// It is executing, or long over: drop it.
     case ignore
     /// No such slot.
     case violation
@@ -44,14 +44,18 @@ struct SlotTable {
   /// The slot of a sequence number.
   static func slot(of sequence: UInt64) -> Int { Int(sequence & 0xffff) }
 
-  /// Takes note of a request. `changes`: whether doing it twice differs from doing it once.
+  /// Whether a sequence number names a slot and a use of it, which count from 1.
+  func has(_ sequence: UInt64) -> Bool { SlotTable.slot(of: sequence) < slots.count && sequence >> 16 > 0 }
+
+  /// Registers a request. `changes`: whether executing it twice differs from executing it once.
   mutating func admit(_ sequence: UInt64, changes: Bool) -> Verdict {
     let (index, count) = (SlotTable.slot(of: sequence), sequence >> 16)
-    guard index < slots.count, count > 0 else { return .violation }
+    guard has(sequence) else { return .violation }
     if count < slots[index].count { return .ignore }
     if count == slots[index].count {
       switch slots[index].content {
-      case .none: return .execute
+      // A number means one request: that of a query is not that of a change.
+      case .none: return changes ? .ignore : .execute
       case .running: return .ignore
       case .answered(let reply): return .answer(reply)
       }
@@ -60,8 +64,8 @@ struct SlotTable {
     return .execute
   }
 
-  /// Keeps the answer to a request that changes something. Of an answer of several replies only the first is kept,
-  /// as the only one: what follows it may be asked for again.
+  /// Stores the reply to a change. Of several replies only the first is stored, as the only one: the data of the rest
+  /// may be requested again.
   mutating func record(_ reply: Frame, for sequence: UInt64) {
     let (index, count) = (SlotTable.slot(of: sequence), sequence >> 16)
     guard index < slots.count, slots[index].count == count, case .running = slots[index].content else { return }

@@ -1,7 +1,7 @@
 import P2PFSCore
 
-/// Judges by the silence of a connection whether it still carries anything. A plain value without a clock: time is
-/// counted in steps by its owner, so that a machine that slept finds nothing overdue.
+/// Judges by the silence of a connection whether it still works. A plain value without a clock: its owner counts time
+/// in steps, so that nothing is overdue on a machine that slept.
 ///
 /// ```
 /// trusted ──silence──▶ asked for a sign of life ──silence for two round trips──▶ doubted ──`vanished`──▶ given up
@@ -9,12 +9,12 @@ import P2PFSCore
 ///    │ └────── heard ──────┘                                                     │ └─ the network changed, or nothing
 ///    └────────────────────────── the answer to what was asked ───────────────────┘    can be sent
 /// ```
-/// Only an answer ends the doubt: that the peer is heard does not show that it hears us, and SCTP's own tries to send
-/// again what was lost are seconds apart by then.
+/// Only an answer ends the doubt: packets of the peer do not show that it receives ours, and by then SCTP's own
+/// retransmissions are seconds apart.
 ///
-/// A doubted connection is still used and listened to; another one is made beside it.
+/// A doubted connection stays in use while another one is made beside it.
 struct Vigil {
-  /// What is to be done about the connection.
+  /// The action to take on the connection.
   enum Advice: Equatable {
     case none
     /// Ask the peer for a sign of life.
@@ -23,27 +23,27 @@ struct Vigil {
     case giveUp
   }
 
-  /// Seconds since something was heard.
+  /// Seconds since the last packet was received.
   private(set) var silence = 0.0
   /// Whether another connection is wanted.
   private(set) var isDoubted = false
   private var lastHeard = Instant(nanoseconds: 0)
-  /// Seconds since the first question that has no answer, and since the latest one.
+  /// Seconds since the first unanswered ping, and since the latest one.
   private var asked: Double?
   private var askedAgain = 0.0
-  /// Seconds since anything but questions and answers of this kind travelled.
+  /// Seconds since anything but pings and pongs was on the way.
   private var calm = 0.0
-  /// The time of asking since which an answer is needed to trust the connection; nil if it is trusted.
+  /// Only the answer to a ping sent at this time or later restores trust; nil while the connection is trusted.
   private var unproven: Instant?
-  /// When the first question was asked that has no answer.
+  /// When the first unanswered ping was sent.
   private var askedAt = Instant(nanoseconds: 0)
 
-  /// Whether time is to be counted in short steps: something is under way, or the connection is not to be trusted.
+  /// Whether time is to be counted in short steps: something is under way, or the connection is not trusted.
   var isAlert: Bool { calm < Limits.Session.busy || asked != nil || unproven != nil || isDoubted }
 
-  /// Counts a step in seconds. `heard`: when the last authenticated packet came; `isBusy`: whether requests, answers or
-  /// what channels carry were under way; `isFailing`: whether the kernel refuses to send; `roundTrip` in seconds, 0 if
-  /// unknown; `vanished`: the silence after which the connection is given up.
+  /// Counts a step in seconds. `heard`: when the last authenticated packet was received; `isBusy`: whether requests,
+  /// replies or data of channels were under way; `isFailing`: whether the kernel refuses to send; `roundTrip` in
+  /// seconds, 0 if unknown; `vanished`: seconds of silence after which the connection is given up.
   mutating func count(
     _ step: Double, heard: Instant, isBusy: Bool, isFailing: Bool, roundTrip: Double, vanished: Double, now: Instant
   ) -> Advice {
@@ -72,13 +72,13 @@ struct Vigil {
     return ask(at: now)
   }
 
-  /// The network is another one since `now`: whether the connection works there is to be found out.
+  /// The network has changed at `now`: the connection has to prove that it still works.
   mutating func networkChanged(at now: Instant) -> Advice {
     unproven = now
     return ask(at: now)
   }
 
-  /// The answer to a question asked at `time` has come.
+  /// The answer to a ping sent at `time` was received.
   mutating func answered(askedAt time: Instant) {
     guard let unproven, time >= unproven else { return }
     self.unproven = nil
@@ -86,7 +86,7 @@ struct Vigil {
     isDoubted = false
   }
 
-  /// The time for an answer since the network changed is over.
+  /// The time for an answer after a change of the network has passed.
   mutating func answerIsOverdue() { if let unproven { doubt(since: unproven) } }
 
   private mutating func doubt(since time: Instant) {

@@ -94,13 +94,13 @@ private struct Pair {
   init() {
     opener = Side()
     opener.isAccepted = true
-    opener.channel = make(isOurs: true, isKnown: false, 0)
+    opener.channel = make(isOurs: true, 0)
   }
 
-  private func make(isOurs: Bool, isKnown: Bool, _ pool: Int) -> SessionChannel {
+  private func make(isOurs: Bool, _ pool: Int) -> SessionChannel {
     let core = ChannelState(
-      number: 1, keepsMessages: false, isKnownToPeer: isKnown, sendPool: pools[pool], receivePool: pools[pool + 1])
-    return SessionChannel(name: "pipe", isOurs: isOurs, core: core) { _ in }
+      number: 1, isOurs: isOurs, keepsMessages: false, sendPool: pools[pool], receivePool: pools[pool + 1])
+    return SessionChannel(name: "pipe", core: core) { _ in }
   }
 
   mutating func step(_ step: UInt8, _ amount: Int) {
@@ -168,7 +168,7 @@ private struct Pair {
       if toOther, case .open = message {
         // As the session does it: what the peer opens is known by its number.
         if other.channel == nil {
-          other.channel = make(isOurs: false, isKnown: true, 2)
+          other.channel = make(isOurs: false, 2)
           if other.isAccepted { other.channel?.accept() }
         }
         other.channel?.connect(to, connection: connection)

@@ -1,6 +1,7 @@
 /// What is fuzzed: one function for each parser of what comes from outside, and for the state machines behind them. It traps
 /// where an input shows a fault. The unit tests call it with the inputs in Tests/fuzz/corpus, libFuzzer with its own.
 let fuzzTargets: [String: @Sendable (UnsafeBufferPointer<UInt8>) -> Void] = [
+  "Admission": fuzzAdmission,
   "Channel": fuzzChannel,
   "ChannelMessage": fuzzChannelMessage,
   "ChannelState": fuzzChannelState,
