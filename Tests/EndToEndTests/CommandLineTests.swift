@@ -1,5 +1,6 @@
 import Rig
 import P2PFSCore
+import CP2PFSLinux
 import Glibc
 import Testing
 

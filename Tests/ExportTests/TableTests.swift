@@ -86,37 +86,6 @@ import Testing
   }
 }
 
-/// Which devices are mounts of p2pfs.
-@Suite struct MountedDevicesTests {
-  private func devices(_ lines: String...) -> [UInt64: Bool] {
-    MountTable.devices(in: Array(lines.joined(separator: "\n").utf8))
-  }
-
-  @Test func `they are told by their type, or by their source`() {
-    #expect(
-      devices(
-        "36 35 0:40 / /a rw - fuse.p2pfs photos rw", "36 35 0:41 / /b rw shared:1 master:2 - fuse p2pfs#x rw",
-        "36 35 0:42 / /c rw - fuse.sshfs p rw", "36 35 0:43 / /d rw - ext4 p2pfs rw",
-        "36 35 8:1 / / rw - ext4 /dev/sda1")
-        == [40: true, 41: true, 42: false, 43: false, 8 << 8 | 1: false])
-  }
-
-  @Test func `one of several places of a device is enough`() {
-    #expect(
-      devices("1 2 0:9 / /a rw - fuse.p2pfs x rw", "1 2 0:9 / /b rw - fuse.other x rw") == [9: true])
-  }
-
-  @Test func `large numbers are put together as st_dev is`() {
-    #expect(devices("1 2 4096:1048576 / /a rw - ext4 x rw") == [0x1000_0000_0000 | 0x1_0000_0000: false])
-  }
-
-  @Test func `what is no line is left out`() {
-    #expect(devices("", "1", "1 2", "1 2 3", "1 2 x:1 / /a rw - fuse.p2pfs x", "1 2 -1:1 / /a - t x").isEmpty)
-    // A line that was cut off has a device, and nothing that says it is ours.
-    #expect(devices("1 2 0:5", "1 2 0:6 / /a rw -") == [5: false, 6: false])
-  }
-}
-
 /// The handles of one session.
 @Suite struct OpenFileTableTests {
   private func table(_ stock: OpenFileStock = OpenFileStock(0), limit: Int = 20) -> OpenFileTable {
