@@ -1,6 +1,7 @@
 import CP2PFSLinux
 import Rig
 import P2PFSCore
+import CP2PFSLinux
 import Glibc
 import Testing
 

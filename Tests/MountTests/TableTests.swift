@@ -1,7 +1,6 @@
 import P2PFSWire
 import Testing
 
-@testable import P2PFSFUSE
 @testable import P2PFSMount
 
 /// The numbers that files show.
