@@ -1,7 +1,6 @@
 import CP2PFSLinux
 import Rig
 import P2PFSCore
-import CP2PFSLinux
 import Glibc
 import Testing
 

@@ -315,10 +315,10 @@ import P2PFSWire
     #expect(try reopen(1, "same", identities[0]) == nil)
     #expect(try second.read(Handle(rawValue: 1)) == [UInt8(ascii: "x")])
     #expect(try reopen(2, "other", identities[1]) == .staleNFSFileHandle)
-    #expect(try reopen(3, "gone", identities[2]) == .ioError)
+    #expect(try reopen(3, "gone", identities[2]) == .staleNFSFileHandle)
     #expect(try reopen(4, "", identities[2]) == .ioError)
     #expect(try reopen(5, "protected", identities[3]) == nil)
-    for (number, error) in [(2, Errno.staleNFSFileHandle), (3, .ioError), (4, .ioError)] {
+    for (number, error) in [(2, Errno.staleNFSFileHandle), (3, .staleNFSFileHandle), (4, .ioError)] {
       let handle = Handle(rawValue: UInt64(number))
       #expect(try second.ask(.read(handle, offset: 0, count: 1)).error == error)
       #expect(try second.error(.write(handle, offset: 0, slice([1]))) == error)
