@@ -96,7 +96,10 @@ extension EndToEnd {
         usleep(1_000_000)
         pair.exporter.child.stop()
         #expect(eventually(within: 15) { !pair.b.programs.isEmpty })
-        let outcome = try pair.b.p2pfs("umount", pair.mounted.point, seconds: 40)
+        // The writer uses it: that takes the word of its user.
+        let busy = try pair.b.p2pfs("umount", pair.mounted.point, seconds: 40)
+        #expect(busy.status == 1 && busy.errors.contains("target is busy") && pair.b.isMounted(pair.mounted.point))
+        let outcome = try pair.b.p2pfs("umount", "--lazy", pair.mounted.point, seconds: 40)
         #expect(!pair.b.isMounted(pair.mounted.point))
         let wrote = try writer.wait(seconds: 20)
         // Either the writer was told, or umount tells.

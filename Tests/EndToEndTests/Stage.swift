@@ -60,7 +60,7 @@ final class Stage {
 
   /// A computer with a home of its own. `namespace`: the network namespace it stands in.
   func computer(_ name: String, namespace: String? = nil, user: User? = nil) throws -> Computer {
-    let computer = try Computer(name, in: self, namespace: namespace, user: user)
+    let computer = try Computer(name, in: self, namespace: namespace ?? network, user: user)
     computers.append(computer)
     return computer
   }
