@@ -40,6 +40,7 @@ final class ExportSession: Responder {
   var isReadOnly: Bool { share.isReadOnly }
   var memory: (any SlotMemory)? { journal }
   var holdsSharedFiles: Bool { table.count > share.allowance.own }
+  var hasOpenFiles: Bool { table.count > 0 }
 
   func serve(_ request: Frame, _ exchange: Exchange) {
     let work = Work(session: self, request: (request, exchange))

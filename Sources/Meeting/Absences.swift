@@ -7,7 +7,8 @@ import P2PFSCore
 ///                 │                                                                                    ▲
 ///                 └────────── after `spared`, if another guest needs its place ────────────────────────┘
 /// ```
-/// Who has been away for longest loses first.
+/// Who has been away for longest loses first. A place is given away at once if its guest has nothing open: or whoever
+/// comes and goes 16 times in a minute would keep everybody else out.
 struct Absences {
   /// A guest, as far as it counts here.
   struct Guest {
@@ -19,6 +20,8 @@ struct Absences {
     /// Whether others could have what it holds: open files of the common stock, and memory beyond the least.
     var holdsFiles = false
     var holdsMemory = false
+    /// Whether it loses nothing with its place: no file and no channel is open.
+    var hasNothingOpen = false
   }
 
   private let away: [(guest: Guest, seconds: Double)]
@@ -39,7 +42,9 @@ struct Absences {
   }
 
   /// Whose place another guest may have; nil: nobody's yet.
-  var place: [UInt8]? { identities { _, _ in true }.first }
+  var place: [UInt8]? {
+    identities { _, _ in true }.first ?? away.first { $0.guest.hasNothingOpen }?.guest.identity
+  }
 
   /// Whose files are closed since others find none left in the stock; nil: nobody's.
   var files: [UInt8]? { identities { guest, _ in guest.holdsFiles }.first }

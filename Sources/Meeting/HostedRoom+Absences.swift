@@ -9,10 +9,17 @@ extension HostedRoom {
     Absences(
       guests.values.map { guest in
         let isAway = !guest.session.isOnline
+        let away = isAway ? guest.awaySince.map { now.seconds(since: $0) } : nil
+        // A guest from before a restart may have files open that are opened again when it comes; one that has not greeted
+        // may be about to.
+        let hasNothingOpen =
+          guest.wasOnline
+          ? guest.responder?.hasOpenFiles != true && guest.session.openChannels.isEmpty
+          : !guest.isRestored && away ?? 0 > Limits.Session.greeting
         return Absences.Guest(
-          identity: guest.session.identity, away: isAway ? guest.awaySince.map { now.seconds(since: $0) } : nil,
+          identity: guest.session.identity, away: away,
           isHolding: guest.wasOnline, holdsFiles: guest.responder?.holdsSharedFiles ?? false,
-          holdsMemory: guest.allowance != .least)
+          holdsMemory: guest.allowance != .least, hasNothingOpen: hasNothingOpen)
       })
   }
 

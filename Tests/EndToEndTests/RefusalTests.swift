@@ -92,7 +92,7 @@ extension EndToEnd {
     }
 
     @Test func `no signaling server is said within five seconds`() throws {
-      try Stage.run { stage in
+      try Stage.run(hasNetwork: false) { stage in
         let b = try stage.computer("b")
         let closed = try b.p2pfs("mount", "123456-lusab-babad@127.0.0.1:1", b.makeDirectory("mnt"), seconds: 8)
         #expect(closed.status == 3, "\(closed)")
@@ -107,7 +107,7 @@ extension EndToEnd {
     }
 
     @Test func `Ctrl-C while mounting leaves nothing and says 130`() throws {
-      try Stage.run { stage in
+      try Stage.run(hasNetwork: false) { stage in
         let b = try stage.computer("b")
         let mute = try MuteServer()
         let mount = try b.startP2PFS(["mount", "123456-lusab-babad@127.0.0.1:\(mute.port)", b.makeDirectory("mnt")])

@@ -35,6 +35,19 @@ import P2PFSTransport
     #expect(absences.resting.isEmpty && absences.dropped.isEmpty)
   }
 
+  @Test func thePlaceOfOneWithNothingOpenIsFreeAtOnce() {
+    func guest(_ number: UInt8, _ away: Double?, hasNothingOpen: Bool) -> Absences.Guest {
+      Absences.Guest(identity: [number], away: away, isHolding: true, hasNothingOpen: hasNothingOpen)
+    }
+    let guests = [
+      guest(1, 40, hasNothingOpen: false), guest(2, 1, hasNothingOpen: true), guest(3, nil, hasNothingOpen: true),
+    ]
+    #expect(Absences(guests).place == [2])
+    #expect(Absences(guests).files == nil && Absences(guests).memory == nil)
+    #expect(Absences([guest(1, 61, hasNothingOpen: false)] + guests).place == [1])
+    #expect(Absences([guests[0], guests[2]]).place == nil)
+  }
+
   @Test func withoutAnybodyInNeedItIsAnHourAndThenADay() {
     let absences = Absences([
       guest(1, away: 3_599), guest(2, away: 3_601), guest(3, away: 3_700, isHolding: false),

@@ -54,6 +54,8 @@ package protocol Responder: AnyObject, Sendable {
   /// Whether it has files open that other sessions could have otherwise, beyond those that each has for sure. From any
   /// thread.
   var holdsSharedFiles: Bool { get }
+  /// Whether it has a file or a listing open. From any thread.
+  var hasOpenFiles: Bool { get }
 }
 
 extension Responder {
@@ -63,6 +65,8 @@ extension Responder {
   package var memory: (any SlotMemory)? { nil }
   /// No.
   package var holdsSharedFiles: Bool { false }
+  /// No.
+  package var hasOpenFiles: Bool { false }
 }
 
 /// The outcomes of a client's changes that survive the exporter's program. `Export` keeps them in a mapped file, and
