@@ -184,6 +184,11 @@ extension PeerFilesystem {
     withAttributes(of: node, nil, request) { request, node in
       let wanted = Attributes.Rights(rawValue: UInt8(truncatingIfNeeded: mask & 7))
       let rights = self.locked { _ in node.attributes.rights }
+      // The peer may have become read-only since it was mounted. As in inode_permission of fs/namei.c.
+      let isStored = [.regular, .directory, .symbolicLink].contains(node.remote.type)
+      if wanted.contains(.write), isStored, self.requester.isReadOnly {
+        return _ = request.fail(.readOnlyFileSystem)
+      }
       if rights.isSuperset(of: wanted) { request.succeed() } else { request.fail(.permissionDenied) }
     }
   }
