@@ -51,6 +51,7 @@ package final class ConfinedDirectory: Sendable {
     _ path: FilePath, barring: [String] = [], oneFileSystem: Bool = false, walking: Bool = false
   ) throws(Errno) {
     mounts = try MountedDevices()
+    Overlays.prepare()
     let opened = path.withCString { p2pfs_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
     root = try Descriptor(opened)
     rootDevice = try FileStatus(root.rawValue, isCached: true, mask: 0).device

@@ -46,7 +46,9 @@ struct FileStatus {
   /// The number of the file on it.
   var inode: UInt64 { status.inode }
   /// Which file it is.
-  var identity: FileIdentity { FileIdentity(device: device, inode: inode, generation: status.birth) }
+  var identity: FileIdentity {
+    FileIdentity(device: device, inode: inode, generation: Overlays.contain(device) ? 0 : status.birth)
+  }
   /// The type and permissions, as the exporter's kernel has them.
   var mode: UInt32 { status.mode }
   var owner: UInt32 { status.owner }

@@ -100,6 +100,23 @@ import Testing
     #expect(try moved.e.peer.done(.setattr(.path(same), .init(mode: 0o600))).attributes().mode == 0o100600)
   }
 
+  @Test(.enabled(if: geteuid() == 0)) func `what is changed first on an overlay stays what it is`() throws {
+    let e = try Exported()
+    for name in ["lower", "lower/d", "upper", "work", "merged"] { mkdir(e.local(name).string, 0o755) }
+    try place("x", at: e.local("lower/d/f"))
+    let layers = "lowerdir=\(e.local("lower")),upperdir=\(e.local("upper")),workdir=\(e.local("work"))"
+    #expect(mount("overlay", e.local("merged").string, "overlay", 0, layers) == 0)
+    defer { umount2(e.local("merged").string, 2) }
+    func identity(_ name: String) throws -> FileIdentity {
+      try e.peer.done(.lookup(.path(path(name)))).attributes().identity
+    }
+    let (directory, file) = (try identity("merged/d"), try identity("merged/d/f"))
+    try e.peer.done(.mkdir(Place(try path("merged/d/new"), in: directory), mode: 0o755))
+    try e.peer.done(.setattr(.path(Place(try path("merged/d/f"), file: file)), .init(mode: 0o600)))
+    #expect(try identity("merged/d") == directory && identity("merged/d/f") == file)
+    try e.peer.done(.rmdir(Place(try path("merged/d/new"), in: directory)))
+  }
+
   @Test func `a file and a directory of forged identities are refused, the root is what it is`() throws {
     let e = try Exported()
     try place("x", at: e.local("f"))
