@@ -130,6 +130,22 @@ static inline int p2pfs_changes_by_path(long number) {
 }
 /// The numbers of the calls that do so only if they are given a path.
 static inline int p2pfs_may_change_by_path(long number) { return number == SYS_fchownat || number == SYS_utimensat; }
+/// Whether a system call of that number uses a file by a descriptor. Negative: only with AT_EMPTY_PATH in the argument of that
+/// number, from 1 on.
+static inline int p2pfs_uses_descriptor(long number) {
+  switch (number) {
+  case SYS_fstat: case SYS_lseek: case SYS_read: case SYS_pread64: case SYS_readv: case SYS_preadv: case SYS_preadv2:
+  case SYS_write: case SYS_pwrite64: case SYS_writev: case SYS_pwritev: case SYS_pwritev2: case SYS_mmap:
+  case SYS_sendfile: case SYS_copy_file_range: case SYS_getdents64: case SYS_flock: case SYS_fcntl:
+    return 1;
+  case SYS_newfstatat:
+    return -4;
+  case SYS_statx:
+    return -3;
+  default:
+    return 0;
+  }
+}
 
 /// CLOCK_BOOTTIME now, in nanoseconds.
 static inline uint64_t p2pfs_boot_nanoseconds(void) {

@@ -452,6 +452,10 @@ package enum Limits {
 
   /// Serving a directory.
   package enum Export {
+    /// Seconds within which two changes of a file may get the same times: two ticks of a kernel of 250 Hz, and the two
+    /// seconds of vfat.
+    package static let fineTimes = 0.01
+    package static let coarseTimes = 2.01
     /// Requests that are served at once, besides those that wait for a disk: enough for both cores of a small machine
     /// and a few short waits, few enough that the transport thread keeps its core. This many threads always exist.
     package static let workers = 4
@@ -501,6 +505,8 @@ package enum Limits {
     /// Characters of what shows as the source of a mount, for which the kernel and libfuse have a page: enough for an
     /// address and a path that one reads.
     package static let source = 200
+    /// Names and handles of a file by which a request is tried, one after the other, while each turns out to be gone.
+    package static let targets = 8
     /// Largest read-ahead of one open file: more than 200 Mbit/s times 300 ms.
     package static let readAhead = 8_388_608
     /// Bytes per read-ahead request: eight pieces, so that few requests cover a long link.

@@ -9,8 +9,12 @@ package import P2PFSWire
 /// Modes are those that the peer asks for, with the umask of its program, or that of the thread if none is named.
 extension ConfinedDirectory {
   /// The attributes of what is at `path`; of a barred mount those of an empty directory.
-  package func attributes(at path: Path) throws(Errno) -> Attributes {
-    let object = try objectOrBarrier(at: path)
+  package func attributes(at path: Path) throws(Errno) -> Attributes { try attributes(at: Place(path)) }
+
+  /// As `attributes(at:)`, of a path.
+  /// - Throws: `ESTALE`, too, if the place is not what is expected.
+  package func attributes(at place: Place) throws(Errno) -> Attributes {
+    let object = try objectOrBarrier(at: place)
     guard !object.isBarred else { return try barredAttributes(object.descriptor.rawValue, "") }
     return try FileStatus(object.descriptor.rawValue).attributes(object.descriptor.rawValue)
   }
@@ -38,7 +42,8 @@ extension ConfinedDirectory {
     return (isRemote ? try FileStatus(directory, name) : found).attributes(directory, name)
   }
 
-  private func barredAttributes(_ directory: CInt, _ name: UnsafePointer<CChar>) throws(Errno) -> Attributes {
+  /// The attributes of what is barred, or of a file of which a filesystem that is barred says something.
+  func barredAttributes(_ directory: CInt, _ name: UnsafePointer<CChar>) throws(Errno) -> Attributes {
     if let status = try? FileStatus(directory, name, isCached: true), let type = status.type, type != .directory {
       return status.attributes(rights: [])
     }
@@ -46,16 +51,16 @@ extension ConfinedDirectory {
   }
 
   /// Makes a directory: mkdirat(2). It gets the group of a directory with a setgid bit, and that bit, from the kernel.
-  package func makeDirectory(at path: Path, mode: UInt32, umask: UInt32? = nil) throws(Errno) -> Attributes {
-    let entry = try entry(at: path, ofRoot: .fileExists)
+  package func makeDirectory(at place: Place, mode: UInt32, umask: UInt32? = nil) throws(Errno) -> Attributes {
+    let entry = try entry(at: place, ofRoot: .fileExists)
     try make(in: entry, mode: mode & 0o1777, umask) { mkdirat($0, $1, $2) }
     return try attributes(of: entry)
   }
 
   /// Makes a FIFO, a socket that nobody listens on, or an empty regular file: mknodat(2).
   /// - Throws: `EPERM` for any other type.
-  func makeNode(at path: Path, mode: UInt32, umask: UInt32? = nil) throws(Errno) -> Attributes {
-    let entry = try entry(at: path, ofRoot: .fileExists)
+  func makeNode(at place: Place, mode: UInt32, umask: UInt32? = nil) throws(Errno) -> Attributes {
+    let entry = try entry(at: place, ofRoot: .fileExists)
     switch FileType(mode: mode) {
     case .fifo, .socket, .regular: break
     default: throw .notPermitted
@@ -76,8 +81,8 @@ extension ConfinedDirectory {
   }
 
   /// Makes a symbolic link; its target is data, never followed here.
-  package func makeSymbolicLink(at path: Path, target: [UInt8]) throws(Errno) -> Attributes {
-    let entry = try entry(at: path, ofRoot: .fileExists)
+  package func makeSymbolicLink(at place: Place, target: [UInt8]) throws(Errno) -> Attributes {
+    let entry = try entry(at: place, ofRoot: .fileExists)
     try check(symlinkat(cString(target), entry.directory.rawValue, entry.name))
     return try attributes(of: entry)
   }
@@ -94,38 +99,38 @@ extension ConfinedDirectory {
     return buffer[..<count].map { UInt8(bitPattern: $0) }
   }
 
-  /// Gives the file at `existing` the further name `path`; a symbolic link is linked itself.
-  package func link(_ existing: Path, to path: Path) throws(Errno) -> Attributes {
+  /// Gives the file at `existing` the further name at `place`; a symbolic link is linked itself.
+  package func link(_ existing: Place, to place: Place) throws(Errno) -> Attributes {
     let object = try object(at: existing)
-    return try link(object.rawValue, to: path)
+    return try link(object.rawValue, to: place)
   }
 
-  /// Gives the open file the further name `path`: linkat(2) by /proc/self/fd, which needs no privilege.
+  /// Gives the open file the further name at `place`: linkat(2) by /proc/self/fd, which needs no privilege.
   /// - Throws: `ENOENT` if it has no name any more.
-  func link(_ existing: CInt, to path: Path) throws(Errno) -> Attributes {
-    let entry = try entry(at: path, ofRoot: .fileExists)
+  func link(_ existing: CInt, to place: Place) throws(Errno) -> Attributes {
+    let entry = try entry(at: place, ofRoot: .fileExists)
     try check(
       linkat(AT_FDCWD, procPathOfDescriptor(existing), entry.directory.rawValue, entry.name, AT_SYMLINK_FOLLOW))
     return try attributes(of: entry)
   }
 
   /// Removes a name of what is no directory.
-  package func unlink(_ path: Path) throws(Errno) {
-    let entry = try entry(at: path, ofRoot: .isDirectory)
+  package func unlink(_ place: Place) throws(Errno) {
+    let entry = try entry(at: place, ofRoot: .isDirectory)
     try own.expectFree(entry.directory, entry.name)
     try check(unlinkat(entry.directory.rawValue, entry.name, 0))
   }
 
   /// Removes an empty directory.
-  func removeDirectory(_ path: Path) throws(Errno) {
-    let entry = try entry(at: path)
+  func removeDirectory(_ place: Place) throws(Errno) {
+    let entry = try entry(at: place)
     try own.expectFree(entry.directory, entry.name)
     try check(unlinkat(entry.directory.rawValue, entry.name, AT_REMOVEDIR))
   }
 
   /// renameat2(2).
-  package func rename(_ path: Path, to: Path, _ mode: RenameMode) throws(Errno) {
-    let from = try entry(at: path)
+  package func rename(_ place: Place, to: Place, _ mode: RenameMode) throws(Errno) {
+    let from = try entry(at: place)
     let to = try entry(at: to)
     try own.expectFree(from.directory, from.name)
     try own.expectFree(to.directory, to.name)

@@ -6,20 +6,20 @@ package import P2PFSWire
 
 /// What opens files for real, and what changes a file rather than a directory.
 extension ConfinedDirectory {
-  /// Opens the regular file or directory at `path` for reading, writing or both.
+  /// Opens the regular file or directory at `place` for reading, writing or both.
   /// - Throws: `ELOOP` for a symbolic link, `ENXIO` for a FIFO, socket or device, at once.
-  package func open(_ path: Path, _ options: OpenOptions) throws(Errno) -> Descriptor {
+  package func open(_ place: Place, _ options: OpenOptions) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)
-    return try openReally(object(at: path), flags, options)
+    return try openReally(object(at: place), flags, options)
   }
 
-  /// Opens the regular file at `path`, which it makes if nothing is there.
+  /// Opens the regular file at `place`, which it makes if nothing is there.
   package func create(
-    _ path: Path, _ options: OpenOptions, mode: UInt32, umask: UInt32? = nil
+    _ place: Place, _ options: OpenOptions, mode: UInt32, umask: UInt32? = nil
   ) throws(Errno) -> Descriptor {
     let flags = try ConfinedDirectory.flags(options)
     for _ in 0..<Limits.Export.resolutionTries {
-      let entry = try entry(at: path, ofRoot: .isDirectory)
+      let entry = try entry(at: place, ofRoot: .isDirectory)
       // O_EXCL: what is there already is never followed, and opened only after a look at its type.
       do throws(Errno) {
         let (directory, name) = (entry.directory.rawValue, entry.name)
@@ -30,7 +30,7 @@ extension ConfinedDirectory {
         guard error == .fileExists, !options.contains(.exclusive) else { throw error }
       }
       do throws(Errno) {
-        let existing = try openReally(object(at: path), flags, options)
+        let existing = try openReally(object(at: place), flags, options)
         guard try FileStatus(existing.rawValue, mask: FileStatus.type).type == .regular else { throw Errno.isDirectory }
         return existing
       } catch {
@@ -41,9 +41,9 @@ extension ConfinedDirectory {
     throw .resourceTemporarilyUnavailable
   }
 
-  /// Opens the directory at `path` for reading its entries; nil if it is barred.
-  func openDirectory(_ path: Path) throws(Errno) -> Descriptor? {
-    let object = try objectOrBarrier(at: path)
+  /// Opens the directory at `place` for reading its entries; nil if it is barred.
+  func openDirectory(_ place: Place) throws(Errno) -> Descriptor? {
+    let object = try objectOrBarrier(at: place)
     guard !object.isBarred else { return nil }
     let directory = object.unbarred()
     guard try FileStatus(directory.rawValue, mask: FileStatus.type).type == .directory else { throw .notDirectory }
@@ -95,9 +95,9 @@ extension ConfinedDirectory {
     return flags
   }
 
-  /// Changes attributes of what is at `path`: size, then mode, then times, which the others would change.
-  package func change(_ path: Path, _ changes: AttributeChanges) throws(Errno) -> Attributes {
-    let object = try object(at: path)
+  /// Changes attributes of what is at `place`: size, then mode, then times, which the others would change.
+  package func change(_ place: Place, _ changes: AttributeChanges) throws(Errno) -> Attributes {
+    let object = try object(at: place)
     return try change(object.rawValue, changes)
   }
 

@@ -51,6 +51,7 @@ package final class ConfinedDirectory: Sendable {
     _ path: FilePath, barring: [String] = [], oneFileSystem: Bool = false, walking: Bool = false
   ) throws(Errno) {
     mounts = try MountedDevices()
+    Overlays.prepare()
     let opened = path.withCString { p2pfs_openat(AT_FDCWD, $0, O_PATH | O_DIRECTORY | O_CLOEXEC, 0) }
     root = try Descriptor(opened)
     rootDevice = try FileStatus(root.rawValue, isCached: true, mask: 0).device
@@ -73,8 +74,12 @@ package final class ConfinedDirectory: Sendable {
 
   /// What is at `path`, opened with O_PATH; a symbolic link is opened itself.
   /// - Throws: `EPERM` if it is barred or lies in what is; `ELOOP` if a directory on the way is a symbolic link.
-  func object(at path: Path) throws(Errno) -> Descriptor {
-    let object = try objectOrBarrier(at: path)
+  func object(at path: Path) throws(Errno) -> Descriptor { try object(at: Place(path)) }
+
+  /// As `object(at:)`, of a path.
+  /// - Throws: `ESTALE`, too, if the place is not what is expected.
+  func object(at place: Place) throws(Errno) -> Descriptor {
+    let object = try objectOrBarrier(at: place)
     guard !object.isBarred else { throw .notPermitted }
     return object.unbarred()
   }
@@ -84,6 +89,36 @@ package final class ConfinedDirectory: Sendable {
     guard !path.isRoot else { return Object(descriptor: try duplicateRoot(), isBarred: false) }
     if usesOpenat2, let found = try resolve(path) { return Object(descriptor: found, isBarred: false) }
     return try walk(path)
+  }
+
+  /// As `objectOrBarrier(at:)`, of a path.
+  /// - Throws: `ESTALE`, too, if the place is not what is expected.
+  func objectOrBarrier(at place: Place) throws(Errno) -> Object {
+    let object: Object
+    if place.directory == nil || place.path.isRoot {
+      object = try objectOrBarrier(at: place.path)
+    } else {
+      // From the directory that was looked at: its path may lead elsewhere a moment later.
+      object = try self.object(of: try entry(at: place))
+    }
+    if let file = place.file, try identity(of: object) != file { throw .staleNFSFileHandle }
+    return object
+  }
+
+  /// What has a name in a directory, opened with O_PATH.
+  func object(of entry: borrowing Entry) throws(Errno) -> Object {
+    let directory = entry.directory.rawValue
+    if usesOpenat2, let found = try step(entry.name, O_NOFOLLOW, from: directory) {
+      return Object(descriptor: found, isBarred: false)
+    }
+    let device = try FileStatus(directory, isCached: true, mask: 0).device
+    return try step(entry.name, from: directory, on: device).unpacked()
+  }
+
+  private func identity(of object: borrowing Object) throws(Errno) -> FileIdentity {
+    let file = object.descriptor.rawValue
+    guard !object.isBarred else { return try barredAttributes(file, "").identity }
+    return try FileStatus(file, mask: FileStatus.identity).identity
   }
 
   /// Resolves the path by openat2(2); nil if that does not work, because of a mount on the way or too many renames.
@@ -97,17 +132,16 @@ package final class ConfinedDirectory: Sendable {
   }
 
   private func resolve(_ path: ArraySlice<UInt8>, from directory: CInt) throws(Errno) -> Descriptor? {
-    guard path.count > Limits.Wire.pathPart else { return try step(path, O_NOFOLLOW, from: directory) }
+    guard path.count > Limits.Wire.pathPart else { return try step(cString(path), O_NOFOLLOW, from: directory) }
     guard let slash = path.prefix(Limits.Wire.pathPart + 1).lastIndex(of: UInt8(ascii: "/")) else {
       throw .fileNameTooLong
     }
     // Not O_NOFOLLOW: a link is to be refused as one. At most eight levels.
-    guard let next = try step(path[..<slash], O_DIRECTORY, from: directory) else { return nil }
+    guard let next = try step(cString(path[..<slash]), O_DIRECTORY, from: directory) else { return nil }
     return try resolve(path[(slash + 1)...], from: next.rawValue)
   }
 
-  private func step(_ part: ArraySlice<UInt8>, _ flags: CInt, from directory: CInt) throws(Errno) -> Descriptor? {
-    let name = cString(part)
+  private func step(_ name: [CChar], _ flags: CInt, from directory: CInt) throws(Errno) -> Descriptor? {
     for _ in 0..<Limits.Export.resolutionTries {
       let result = p2pfs_openat2(
         directory, name, UInt64(O_PATH | O_CLOEXEC | flags), ConfinedDirectory.confined)
@@ -120,11 +154,17 @@ package final class ConfinedDirectory: Sendable {
     return nil
   }
 
-  /// The directory that holds `path`, and the name in it.
-  /// - Throws: what `object` throws; `ofRoot` for the root of the export, which has no name.
-  func entry(at path: Path, ofRoot: Errno = .resourceBusy) throws(Errno) -> Entry {
-    guard let (parent, name) = path.parentAndName else { throw ofRoot }
+  /// The directory that holds `place`, and the name in it; the file that it expects is not looked at.
+  /// - Throws: what `object` throws; `ESTALE` if it is not the directory that the place expects; `ofRoot` for the root of
+  ///   the export, which has no name.
+  func entry(at place: Place, ofRoot: Errno = .resourceBusy) throws(Errno) -> Entry {
+    guard let (parent, name) = place.path.parentAndName else { throw ofRoot }
     let directory = try object(at: parent)
+    if let expected = place.directory,
+      try FileStatus(directory.rawValue, mask: FileStatus.identity).identity != expected
+    {
+      throw .staleNFSFileHandle
+    }
     return Entry(directory: directory, name: cString(name))
   }
 
@@ -139,21 +179,34 @@ package final class ConfinedDirectory: Sendable {
     var device = rootDevice
     for component in path.components {
       guard !current.isBarred else { throw .notPermitted }
-      let result = p2pfs_openat(
-        current.descriptor.rawValue, cString(component), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
-      if result < 0 {
-        let error = Errno(rawValue: errno)
-        guard error == .notDirectory else { throw error }
-        let isLink = try FileStatus(current.descriptor.rawValue, mask: FileStatus.type).type == .symbolicLink
-        throw isLink ? .tooManySymbolicLinkLevels : .notDirectory
-      }
-      let descriptor = try Descriptor(result)
-      let status = try FileStatus(descriptor.rawValue, isCached: true, mask: 0)
-      let isBarred = try isBarred(status, in: device)
-      device = status.device
-      current = Object(descriptor: descriptor, isBarred: isBarred)
+      let next = try step(cString(component), from: current.descriptor.rawValue, on: device)
+      device = next.device
+      current = next.unpacked()
     }
     return current
+  }
+
+  /// What a step of a walk has come to.
+  private struct Step: ~Copyable {
+    let object: Object
+    let device: UInt64
+
+    consuming func unpacked() -> Object { object }
+  }
+
+  /// Opens one component from an open directory on `device`.
+  private func step(_ name: [CChar], from directory: CInt, on device: UInt64) throws(Errno) -> Step {
+    let result = p2pfs_openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC, 0)
+    if result < 0 {
+      let error = Errno(rawValue: errno)
+      guard error == .notDirectory else { throw error }
+      let isLink = try FileStatus(directory, mask: FileStatus.type).type == .symbolicLink
+      throw isLink ? .tooManySymbolicLinkLevels : .notDirectory
+    }
+    let descriptor = try Descriptor(result)
+    let status = try FileStatus(descriptor.rawValue, isCached: true, mask: 0)
+    return Step(
+      object: Object(descriptor: descriptor, isBarred: try isBarred(status, in: device)), device: status.device)
   }
 
   /// Whether what has `status`, found in a directory on `device`, is a mount that is not served.

@@ -17,6 +17,8 @@ extension ExportSession {
       note(request, sequence)
       return closeForgotten(request, exchange)
     }
+    // Where the names are is another directory by now: what they stand for there says nothing, and nothing is done there.
+    if record.state == .intended, !isInPlace(request) { return false }
     switch record.verdict(for: request, now: names(of: request)) {
     case .undone: return try serveAgain(request, exchange, arrival: arrival, record)
     case .done(let error?):
@@ -46,38 +48,58 @@ extension ExportSession {
     }
   }
 
-  private func identity(_ path: Path) -> FileIdentity? { (try? share.directory.attributes(at: path))?.identity }
+  private func identity(_ place: Place) -> FileIdentity? { (try? share.directory.attributes(at: place))?.identity }
+
+  /// Whether the directories of the names of a request are those that the client means.
+  private func isInPlace(_ request: Request) -> Bool {
+    let places: [Place] =
+      switch request {
+      case .mkdir(let place, _, _), .mknod(let place, _, _), .symlink(let place, _), .link(_, let place),
+        .unlink(let place), .rmdir(let place), .create(_, let place, _, _, _):
+        [place]
+      case .rename(let place, let to, _): [place, to]
+      default: []
+      }
+    return places.allSatisfy { place in
+      do throws(Errno) {
+        _ = try share.directory.entry(at: place)
+        return true
+      } catch {
+        return error != .staleNFSFileHandle
+      }
+    }
+  }
 
   /// What has the names of a request before it is served.
   private func before(_ request: Request) -> JournalRecord.Names {
     switch request {
-    case .mkdir(let path, _, _), .mknod(let path, _, _), .symlink(let path, _), .link(_, let path), .unlink(let path),
-      .rmdir(let path), .create(_, let path, _, _, _):
-      JournalRecord.Names(source: identity(path))
-    case .rename(let path, let to, _): JournalRecord.Names(source: identity(path), target: identity(to))
+    case .mkdir(let place, _, _), .mknod(let place, _, _), .symlink(let place, _), .link(_, let place),
+      .unlink(let place), .rmdir(let place), .create(_, let place, _, _, _):
+      JournalRecord.Names(source: identity(place))
+    case .rename(let place, let to, _): JournalRecord.Names(source: identity(place), target: identity(to))
     default: JournalRecord.Names()
     }
   }
 
   /// What has the names of a request now, if that was made by it.
   private func names(of request: Request) -> JournalRecord.Names {
-    func made(_ path: Path, _ isThat: (Attributes) -> Bool) -> JournalRecord.Names {
-      let attributes = try? share.directory.attributes(at: path)
+    func made(_ place: Place, _ isThat: (Attributes) -> Bool) -> JournalRecord.Names {
+      let attributes = try? share.directory.attributes(at: place)
       return JournalRecord.Names(source: attributes.flatMap { isThat($0) ? $0.identity : nil })
     }
     switch request {
-    case .mkdir(let path, _, _): return made(path) { $0.type == .directory }
-    case .mknod(let path, let mode, _): return made(path) { $0.type == FileType(mode: mode) }
-    case .create(_, let path, _, _, _): return made(path) { $0.type == .regular }
-    case .symlink(let path, let target):
-      return made(path) { _ in (try? share.directory.target(ofLinkAt: path)) == target }
-    case .link(let existing, let path):
+    case .mkdir(let place, _, _): return made(place) { $0.type == .directory }
+    case .mknod(let place, let mode, _): return made(place) { $0.type == FileType(mode: mode) }
+    case .create(_, let place, _, _, _): return made(place) { $0.type == .regular }
+    case .symlink(let place, let target):
+      return made(place) { _ in (try? share.directory.target(ofLinkAt: place.path)) == target }
+    case .link(let existing, let place):
       let file =
         switch existing {
         case .path(let existing): identity(existing)
         case .handle(let handle): (try? table.file(handle).attributes())?.identity
         }
-      return made(path) { $0.identity == file }
+      return made(place) { $0.identity == file }
     default: return before(request)
     }
   }
@@ -112,11 +134,12 @@ extension ExportSession {
   private func answerAgain(_ request: Request, _ exchange: Exchange, _ record: JournalRecord) throws {
     switch request {
     case .setattr(let target, _): answer(exchange, try attributes(of: target))
-    case .mkdir(let path, _, _), .mknod(let path, _, _), .symlink(let path, _), .link(_, let path):
-      answer(exchange, try share.directory.attributes(at: path))
-    case .create(let handle, let path, let options, _, _), .open(let handle, .path(let path), let options, _),
-      .reopen(let handle, let path, let options, _):
+    case .mkdir(let place, _, _), .mknod(let place, _, _), .symlink(let place, _), .link(_, let place):
+      answer(exchange, try share.directory.attributes(at: place))
+    case .create(let handle, let place, let options, _, _), .open(let handle, .path(let place), let options, _):
       // Of a creation that was only begun with, what it has made is what is there.
+      answer(exchange, try reopen(handle, place.path, options, record.state == .done ? record.source : nil))
+    case .reopen(let handle, let path, let options, _):
       answer(exchange, try reopen(handle, path, options, record.state == .done ? record.source : nil))
     case .open(let handle, let target, let options, _):
       if let file = try? table.file(handle) { return answer(exchange, try file.attributes()) }
@@ -134,7 +157,7 @@ extension ExportSession {
 
   private func attributes(of target: Target) throws(Errno) -> Attributes {
     switch target {
-    case .path(let path): try share.directory.attributes(at: path)
+    case .path(let place): try share.directory.attributes(at: place)
     case .handle(let handle): try table.file(handle).attributes()
     }
   }

@@ -34,46 +34,46 @@ extension ExportSession {
   func serve(_ request: Request, _ exchange: Exchange, arrival: UInt64) throws {
     let directory = share.directory
     switch request {
-    case .lookup(.path(let path)): answer(exchange, try directory.attributes(at: path))
+    case .lookup(.path(let place)): answer(exchange, try directory.attributes(at: place))
     case .lookup(.handle(let handle)):
       answer(exchange, try table.file(handle).attributes())
-    case .setattr(.path(let path), let changes): answer(exchange, try directory.change(path, changes))
+    case .setattr(.path(let place), let changes): answer(exchange, try directory.change(place, changes))
     case .setattr(.handle(let handle), let changes):
       answer(exchange, try table.file(handle).change(changes, in: directory))
-    case .list(let handle, let path, let cookie): try list(handle, path, from: cookie, exchange)
+    case .list(let handle, let place, let cookie): try list(handle, place, from: cookie, exchange)
     case .readlink(let path):
       let target = try directory.target(ofLinkAt: path)
       let frame = Frame.reply(to: exchange.header, body: target.count)
       target.withUnsafeBytes { frame.write($0) }
       exchange.reply(frame)
-    case .symlink(let path, let target):
-      answer(exchange, try directory.makeSymbolicLink(at: path, target: target))
-    case .link(.path(let existing), let path): answer(exchange, try directory.link(existing, to: path))
-    case .link(.handle(let handle), let path):
+    case .symlink(let place, let target):
+      answer(exchange, try directory.makeSymbolicLink(at: place, target: target))
+    case .link(.path(let existing), let place): answer(exchange, try directory.link(existing, to: place))
+    case .link(.handle(let handle), let place):
       let file = try table.file(handle)
-      answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.link(file, to: path) })
-    case .mkdir(let path, let mode, let umask):
-      answer(exchange, try directory.makeDirectory(at: path, mode: mode, umask: umask))
-    case .mknod(let path, let mode, let umask):
-      answer(exchange, try directory.makeNode(at: path, mode: mode, umask: umask))
-    case .unlink(let path):
-      try directory.unlink(path)
+      answer(exchange, try file.withDescriptor { file throws(Errno) in try directory.link(file, to: place) })
+    case .mkdir(let place, let mode, let umask):
+      answer(exchange, try directory.makeDirectory(at: place, mode: mode, umask: umask))
+    case .mknod(let place, let mode, let umask):
+      answer(exchange, try directory.makeNode(at: place, mode: mode, umask: umask))
+    case .unlink(let place):
+      try directory.unlink(place)
       done(exchange)
-    case .rmdir(let path):
-      try directory.removeDirectory(path)
+    case .rmdir(let place):
+      try directory.removeDirectory(place)
       done(exchange)
-    case .rename(let path, let to, let mode):
-      try directory.rename(path, to: to, mode)
+    case .rename(let place, let to, let mode):
+      try directory.rename(place, to: to, mode)
       done(exchange)
-    case .create(let handle, let path, let options, let mode, let umask):
+    case .create(let handle, let place, let options, let mode, let umask):
       let file = try open(handle, options) { () throws(Errno) in
-        try directory.create(path, options, mode: mode, umask: umask)
+        try directory.create(place, options, mode: mode, umask: umask)
       }
       answer(exchange, file.attributes)
     case .open(let handle, let target, let options, let prefetch):
       let (file, attributes) = try open(handle, options) { () throws(Errno) in
         switch target {
-        case .path(let path): return try directory.open(path, options)
+        case .path(let place): return try directory.open(place, options)
         case .handle(let known): return try table.file(known).openAgain(options)
         }
       }
@@ -183,13 +183,13 @@ extension ExportSession {
     }
   }
 
-  private func list(_ handle: Handle, _ path: Path, from cookie: UInt64, _ exchange: Exchange) throws(Errno) {
+  private func list(_ handle: Handle, _ place: Place, from cookie: UInt64, _ exchange: Exchange) throws(Errno) {
     let listing: DirectoryReader
     let isNew: Bool
     if let known = try table.listing(handle) {
       (listing, isNew) = (known, false)
     } else {
-      guard let directory = try share.directory.openDirectory(path) else {
+      guard let directory = try share.directory.openDirectory(place) else {
         let page = Frame.listing(for: exchange.header)
         page.finishListing(next: 0, isEnd: true, more: false)
         return exchange.reply(page)

@@ -19,10 +19,13 @@ final class Node: @unchecked Sendable {
   /// The number that stat(2) shows as `st_ino`.
   let inode: UInt64
   /// Which file of the peer it is.
-  let remote: RemoteFile
+  private(set) var remote: RemoteFile
   /// Its names, the one that was seen last at the end; none for the root, and for a file that was unlinked.
   var names: [Name] = []
   var children: [[UInt8]: Node] = [:]
+  /// Of a directory without a name: another one has turned up in its place. So it may well be somewhere else, and what is
+  /// in it.
+  var isDisplaced = false
   /// How often the kernel was told of it, less what it has forgotten.
   var lookups: UInt64 = 0
 
@@ -120,6 +123,12 @@ final class Node: @unchecked Sendable {
     self.attributes = attributes
     self.asked = asked
     return noteContents(attributes.version, asked: asked) == .news
+  }
+
+  /// Of the root: it is another directory from now on.
+  func become(_ attributes: Attributes, asked: Instant) {
+    remote = RemoteFile(attributes)
+    (self.attributes, self.asked) = (attributes, asked)
   }
 
   /// How a state of the contents stands to what is known.

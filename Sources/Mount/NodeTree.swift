@@ -25,7 +25,7 @@ struct NodeTree {
   /// Where the root is in the peer's export.
   let base: Path
   var effects = Effects()
-  let numbers: InodeNumbers
+  private(set) var numbers: InodeNumbers
   private var nodes: [UInt64: Node]
   private var identities: [RemoteFile: Node] = [:]
   private var nextID: UInt64 = 2
@@ -80,6 +80,43 @@ struct NodeTree {
     try path(of: directory).appending(name)
   }
 
+  /// The entry `name` of a directory, as a request names it: the peer is to look for it in that directory alone. The root
+  /// is whatever is exported.
+  func place(of name: [UInt8], in directory: Node) throws(Errno) -> Place {
+    Place(try path(of: name, in: directory), in: directory.isRoot ? nil : directory.remote.identity)
+  }
+
+  /// Where a node is, as a request names it that means this very file.
+  func place(of node: Node) throws(Errno) -> Place {
+    Place(try path(of: node), file: node.isRoot ? nil : node.remote.identity)
+  }
+
+  /// Where a node is, as a request names it that takes whatever has its name in that directory.
+  func place(ofNameOf node: Node) throws(Errno) -> Place {
+    let directory = node.parent.flatMap { $0.isRoot ? nil : $0.remote.identity }
+    return Place(try path(of: node), in: directory)
+  }
+
+  /// Whether another directory has turned up in the place of this one, or of one above it.
+  func isDisplaced(_ directory: Node) -> Bool {
+    var place = directory
+    while let parent = place.parent { place = parent }
+    return place.isDisplaced
+  }
+
+  /// What is known of the way to a file is not believed any more: the kernel's next lookups are to be asked.
+  /// - Returns: the directories on the way, whose listings are not to be believed either.
+  func doubt(_ file: Node) -> [Node] {
+    var directories: [Node] = []
+    var place: Node? = file
+    while let node = place {
+      if !node.isRoot { node.distrust() }
+      if node.isDirectory { directories.append(node) }
+      place = node.parent
+    }
+    return directories
+  }
+
   /// How many directories lie between a node and the root.
   func depth(of node: Node) -> Int {
     var depth = 0
@@ -105,6 +142,24 @@ struct NodeTree {
     effects.stalePages.append(node.id)
   }
 
+  /// The exported directory is another one, or has another number, since the peer's program was started again. Nothing that
+  /// was known of what is in it is believed any more.
+  /// - Returns: the names that the kernel may know.
+  mutating func adopt(root attributes: Attributes, asked: Instant) -> [[UInt8]] {
+    if identities[root.remote] === root { identities[root.remote] = nil }
+    root.become(attributes, asked: asked)
+    identities[root.remote] = root
+    numbers = InodeNumbers(device: attributes.identity.device)
+    let names = Array(root.children.keys)
+    for name in names { displace(name, in: root) }
+    return names
+  }
+
+  /// Takes the name from the file that has it, which is somewhere else now, or gone.
+  mutating func displace(_ name: [UInt8], in directory: Node) {
+    if let node = unlink(name, in: directory), node.names.isEmpty { node.isDisplaced = node.isDirectory }
+  }
+
   /// The node of an entry that the peer told of, made if it is new. Where the name now stands for another file,
   /// the one that it stood for loses it.
   mutating func enter(_ name: [UInt8], in directory: Node, _ attributes: Attributes, asked: Instant) -> Node {
@@ -114,7 +169,7 @@ struct NodeTree {
         learn(attributes, of: node, asked: asked)
         return node
       }
-      unlink(name, in: directory)
+      displace(name, in: directory)
     }
     let node: Node
     if let known = identities[remote] {
@@ -209,6 +264,7 @@ struct NodeTree {
   }
 
   private func give(_ node: Node, _ name: [UInt8], in directory: Node) {
+    node.isDisplaced = false
     node.names.append(Node.Name(parent: directory, bytes: name, toldUntil: Instant(nanoseconds: 0)))
     directory.children[name] = node
   }

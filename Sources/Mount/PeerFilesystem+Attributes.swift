@@ -7,7 +7,7 @@ import Synchronization
 import SystemPackage
 import P2PFSWire
 
-/// lookup, forget, getattr, access, setattr, readlink, statfs.
+/// lookup, forget, getattr, access, readlink.
 extension PeerFilesystem {
   func lookup(_ request: consuming FUSERequest, parent: UInt64, name: UnsafeRawBufferPointer) {
     guard name.count <= Limits.Wire.name else { return _ = request.fail(.fileNameTooLong) }
@@ -23,8 +23,8 @@ extension PeerFilesystem {
     enum Step {
       case entry(FUSEEntry)
       case absent(Double)
-      case ask(Node, Path, PendingRequest.Relief?)
-      case open(Node, Path, OpenOptions)
+      case ask(Node, Place, PendingRequest.Relief?)
+      case open(Node, Place, OpenOptions)
       case fail(Errno)
     }
     let now = Instant.now
@@ -37,19 +37,19 @@ extension PeerFilesystem {
           if let node = directory.children[name], state.pinned[PinKey(node: node.id, process: process)] != nil {
             return .entry(entry(for: node, as: name, in: directory, now: now, nameValidity: options.entryTimeout))
           }
-          return .open(directory, try state.tree.path(of: name, in: directory), retry.options)
+          return .open(directory, try state.tree.place(of: name, in: directory), retry.options)
         }
         // The kernel does not ask for a name that it believes, unless it wants to know for sure: what is remembered
         // must not make open(2) with O_CREAT, mkdir or rename fail.
         let isBelieved =
           retry == nil && directory.children[name].map { $0.isTold(name, in: directory, at: now) } ?? false
         if !isBelieved, let known = known(name, in: directory, now, &state) { return known }
-        let path = try state.tree.path(of: name, in: directory)
+        let place = try state.tree.place(of: name, in: directory)
         if let node = directory.children[name] {
-          return .ask(directory, path, relief(byKnown: name, in: directory, node))
+          return .ask(directory, place, relief(byKnown: name, in: directory, node))
         }
         let question = Question(kind: .lookup, node: parent, name: name)
-        return .ask(directory, path, state.detours.mayBegin(process, now) ? .retry(question, []) : .refused)
+        return .ask(directory, place, state.detours.mayBegin(process, now) ? .retry(question, []) : .refused)
       } catch {
         return .fail(error)
       }
@@ -83,31 +83,43 @@ extension PeerFilesystem {
       if !request.reply(entry: entry) { undo(lookupOf: entry.node) }
     case .absent(let validity): request.reply(absentFor: validity)
     case .fail(let error): request.fail(error)
-    case .ask(let directory, let path, let relief):
+    case .ask(let directory, let place, let relief):
       let pending = wait(request, relief: relief)
-      send(.lookup(.path(path))) { [self] reply in
-        finishLookup(pending, name, directory, PeerFilesystem.attributes(in: reply), asked: now)
+      send(.lookup(.path(place))) { [self] reply in
+        finishLookup(pending, name, directory, place, PeerFilesystem.attributes(in: reply), asked: now)
       }
-    case .open(let directory, let path, let options):
+    case .open(let directory, let place, let options):
       let pending = wait(request)
-      openAhead(path, name, in: directory, options, for: process) { [self] result in
+      openAhead(place, name, in: directory, options, for: process) { [self] result in
         guard let result else {
           // Not a file that can be opened so: the kernel is to see that by itself.
-          send(.lookup(.path(path))) { [self] reply in
-            finishLookup(pending, name, directory, PeerFilesystem.attributes(in: reply), asked: now)
+          send(.lookup(.path(place))) { [self] reply in
+            finishLookup(pending, name, directory, place, PeerFilesystem.attributes(in: reply), asked: now)
           }
           return
         }
-        finishLookup(pending, name, directory, result, asked: now)
+        finishLookup(pending, name, directory, place, result, asked: now)
       }
     }
   }
 
   private func finishLookup(
-    _ pending: PendingRequest, _ name: [UInt8], _ directory: Node, _ result: Result<Attributes, Errno>,
+    _ pending: PendingRequest, _ name: [UInt8], _ directory: Node, _ place: Place, _ result: Result<Attributes, Errno>,
     asked: Instant
   ) {
+    if case .failure(.staleNFSFileHandle) = result { return lookup(name, inWhatWas: directory, place, pending) }
     pending.answer { [self] request in finishLookup(request, name, directory, result, asked: asked) }
+  }
+
+  /// Answers a lookup in a directory that is another one at the peer by now. The kernel does not walk the path once more if
+  /// this is the last step of a call that makes a name; but it does when the change itself is answered ESTALE. So a name
+  /// that is not there either is answered as absent, which is not remembered.
+  private func lookup(_ name: [UInt8], inWhatWas directory: Node, _ place: Place, _ pending: PendingRequest) {
+    doubt([directory])
+    send(.lookup(.path(place.path))) { reply in
+      guard reply.error == .noSuchFileOrDirectory else { return pending.fail(.staleNFSFileHandle) }
+      pending.answer { request in request.reply(absentFor: 0) }
+    }
   }
 
   private func finishLookup(
@@ -172,6 +184,11 @@ extension PeerFilesystem {
     withAttributes(of: node, nil, request) { request, node in
       let wanted = Attributes.Rights(rawValue: UInt8(truncatingIfNeeded: mask & 7))
       let rights = self.locked { _ in node.attributes.rights }
+      // The peer may have become read-only since it was mounted. As in inode_permission of fs/namei.c.
+      let isStored = [.regular, .directory, .symbolicLink].contains(node.remote.type)
+      if wanted.contains(.write), isStored, self.requester.isReadOnly {
+        return _ = request.fail(.readOnlyFileSystem)
+      }
       if rights.isSuperset(of: wanted) { request.succeed() } else { request.fail(.permissionDenied) }
     }
   }
@@ -201,42 +218,55 @@ extension PeerFilesystem {
     case .ask(let node):
       let pending = wait(request)
       afterWrites(of: node) { [self] in
-        askAttributes(of: node, handle) { [self] error in
+        askAttributes(of: node, handle, for: pending.process) { [self] error in
           // A descriptor whose file is lost says so each time.
           let isLost = locked { _ in node.files.contains { $0.lost != nil } }
-          if let error { return pending.fail(isLost ? error : tried(error, by: pending.process)) }
+          // Of a descriptor that nothing is open for at the peer, as of a directory that is somewhere else now, there is
+          // nothing better than what is known; fstat(2) does not ask again.
+          let isEnough = error == .staleNFSFileHandle && !isLost && ProcessThread(pending.process).isUsingDescriptor
+          if let error, !isEnough { return pending.fail(isLost ? error : tried(error, by: pending.process)) }
+          if error == nil { locked { $0.staleThreads[pending.process] = nil } }
           if let request = pending.take() { body(request, node) }
         }
       }
     }
   }
 
-  /// Asks the peer for the attributes of a node, by another name if one turns out to be gone.
+  /// Asks the peer for the attributes of a node, by another name or handle if one turns out to be gone.
   private func askAttributes(
-    of node: Node, _ handle: UInt64?, _ completion: @escaping @Sendable (Errno?) -> Void
+    of node: Node, _ handle: UInt64?, for process: Int32, tries: Int = Limits.Mount.targets,
+    _ completion: @escaping @Sendable (Errno?) -> Void
   ) {
     let asked = Instant.now
     let target = locked { $0.target(node, handle) }
-    switch target {
-    case .failure(let error): completion(error)
-    case .success(let target):
-      send(.lookup(target)) { [self] reply in
-        switch PeerFilesystem.attributes(in: reply) {
-        case .success(let attributes):
-          let isSame = locked { state -> Bool in
-            guard RemoteFile(attributes) == node.remote else { return false }
-            state.tree.learn(attributes, of: node, asked: asked)
-            return true
-          }
-          if isSame { return completion(nil) }
-        // By a handle of somebody else, who has closed it meanwhile.
-        case .failure(.badFileDescriptor) where handle == nil: return completion(.staleNFSFileHandle)
-        case .failure(let error):
-          guard error == .noSuchFileOrDirectory, case .path = target else { return completion(error) }
+    guard case .success(let target) = target, tries > 0 else {
+      if case .failure(let error) = target { return completion(error) }
+      return completion(.staleNFSFileHandle)
+    }
+    send(.lookup(target)) { [self] reply in
+      let result = PeerFilesystem.attributes(in: reply)
+      switch (result, target) {
+      case (.success(let attributes), _):
+        // The root is whatever is exported.
+        if node.isRoot { adopt(root: attributes, asked: asked) }
+        let isSame = locked { state -> Bool in
+          guard RemoteFile(attributes) == node.remote else { return false }
+          state.tree.learn(attributes, of: node, asked: asked)
+          return true
         }
-        // Nothing, or something else, has the name now: the kernel is to look it up again, if it was the last.
-        guard case .path(let path) = target, forgetName(of: node, path) else { return completion(.staleNFSFileHandle) }
-        askAttributes(of: node, handle, completion)
+        completion(isSame ? nil : .staleNFSFileHandle)
+      // Nothing, or something else, has the name now: the kernel is to look it up again, if it was the last and that is
+      // what the program has named.
+      case (.failure(let error), .path(let place))
+      where error == .noSuchFileOrDirectory || error == .staleNFSFileHandle:
+        doubt([node])
+        let hasMore = forgetName(of: node, place.path, isTaken: error == .staleNFSFileHandle)
+        guard hasMore || ProcessThread(process).isUsingDescriptor else { return completion(.staleNFSFileHandle) }
+        askAttributes(of: node, handle, for: process, tries: tries - 1, completion)
+      // By a handle of somebody else, who has closed it meanwhile.
+      case (.failure(.badFileDescriptor), .handle) where handle == nil:
+        askAttributes(of: node, nil, for: process, tries: tries - 1, completion)
+      case (.failure(let error), _): completion(error)
       }
     }
   }
@@ -256,92 +286,27 @@ extension PeerFilesystem {
   }
 
   /// The name of a node that `path` ends with no longer stands for it: the next lookup asks.
+  /// - Parameter isTaken: whether something else has it.
   /// - Returns: whether the node has another name.
   @discardableResult
-  func forgetName(of node: Node, _ path: Path) -> Bool {
+  func forgetName(of node: Node, _ path: Path, isTaken: Bool = false) -> Bool {
     let (forgotten, hasMore) = locked { state -> ((UInt64, [UInt8])?, Bool) in
       guard let name = node.names.last, path.parentAndName?.name.elementsEqual(name.bytes) == true else {
         return (nil, false)
       }
       name.parent.dropListing(&state)
-      state.tree.unlink(name.bytes, in: name.parent)
+      if isTaken {
+        state.tree.displace(name.bytes, in: name.parent)
+      } else {
+        state.tree.unlink(name.bytes, in: name.parent)
+      }
       return ((name.parent.id, name.bytes), !node.names.isEmpty)
     }
     if let (parent, name) = forgotten { session?.invalidate(entry: name, in: parent) }
     return hasMore
   }
 
-  // MARK: setattr
-
-  func setattr(
-    _ request: consuming FUSERequest, node id: UInt64, attributes: FUSEAttributes, changes: FUSEAttributeChanges,
-    handle: UInt64?
-  ) {
-    // All belongs to whoever mounted it: giving it to him is done, to others impossible.
-    if changes.contains(.user), attributes.user != options.user { return _ = request.fail(.notPermitted) }
-    if changes.contains(.group), attributes.group != options.group { return _ = request.fail(.notPermitted) }
-    guard let node = locked({ $0.tree[id] }) else { return _ = request.fail(.staleNFSFileHandle) }
-    var wanted = AttributeChanges()
-    if changes.contains(.mode) { wanted.mode = attributes.mode & 0o1777 }
-    if changes.contains(.size) {
-      guard attributes.size >= 0 else { return _ = request.fail(.invalidArgument) }
-      guard attributes.size <= Limits.Wire.fileSize else { return _ = request.fail(.fileTooLarge) }
-      wanted.size = attributes.size
-    }
-    if changes.contains(.accessed) {
-      wanted.accessed = changes.contains(.accessedNow) ? .now : .set(Timestamp(attributes.accessed))
-    }
-    if changes.contains(.modified) {
-      wanted.modified = changes.contains(.modifiedNow) ? .now : .set(Timestamp(attributes.modified))
-    }
-    guard wanted != AttributeChanges() else { return getattr(request, node: id, handle: handle) }
-    let question = Question(kind: .setattr, node: id, changes: wanted)
-    let thread = request.process
-    guard let request = rejoin(request, question) else { return }
-    let pending = wait(request, relief: handle == nil ? retry(question, [], of: thread) : .refused)
-    afterWrites(of: node) { [self, wanted] in sendChanges(pending, node, handle, wanted) }
-  }
-
-  private func sendChanges(
-    _ pending: PendingRequest, _ node: Node, _ handle: UInt64?, _ changes: AttributeChanges
-  ) {
-    let (target, settles) = locked { state -> (Result<Target, Errno>, Bool) in
-      let target = state.target(node, handle)
-      guard case .success = target else { return (target, false) }
-      node.beginChange(at: .now)
-      if changes.size != nil {
-        node.cachedVersion = nil
-        state.tree.effects.abandoned += node.invalidateStreams()
-      }
-      return (target, state.settle(node, changes))
-    }
-    guard case .success(let target) = target else {
-      if case .failure(let error) = target { pending.fail(tried(error, by: pending.process)) }
-      return
-    }
-    // Pages that were changed through a mapping before this are written now, so that they do not set the time later.
-    if settles { session?.invalidate(contentsOf: node.id) }
-    send(.setattr(target, changes)) { [self] reply in
-      let result = PeerFilesystem.attributes(in: reply)
-      let answer = locked { state -> (FUSEAttributes, Double) in
-        node.endChange(at: .now)
-        if case .success(let attributes) = result, RemoteFile(attributes) == node.remote {
-          state.tree.learn(attributes, of: node, asked: .now)
-        }
-        state.noteChange(ofLinks: node, .now)
-        if node.isKnown { node.noteInListings(node.attributes, asked: node.asked) }
-        let validity = node.validity(at: .now, timeout: options.attributeTimeout)
-        return (told(node, now: .now, validity), validity)
-      }
-      if case .failure(let error) = result {
-        let isStale = error == .badFileDescriptor && handle == nil
-        return pending.fail(tried(isStale ? .staleNFSFileHandle : error, by: pending.process))
-      }
-      pending.answer { request in request.reply(attributes: answer.0, timeout: answer.1) }
-    }
-  }
-
-  // MARK: readlink, statfs
+  // MARK: readlink
 
   func readlink(_ request: consuming FUSERequest, node id: UInt64) {
     let found = locked { state -> Result<(Path, Int, [UInt8]?), Errno> in
@@ -393,61 +358,9 @@ extension PeerFilesystem {
     guard target.starts(with: mountpoint), rest.first == UInt8(ascii: "/") || rest.isEmpty else { return false }
     return LinkTarget.staysInside(Array(rest.drop { $0 == UInt8(ascii: "/") }), depth: 0)
   }
-
-  func statfs(_ request: consuming FUSERequest, node id: UInt64) {
-    let now = Instant.now
-    let found = locked { state -> (known: FUSEStatistics?, device: UInt64, path: Path) in
-      let node = state.tree[id] ?? state.tree.root
-      let device = node.remote.identity.device
-      if let (values, asked) = state.statistics[device], now.seconds(since: asked) < Limits.Mount.statisticsValidity {
-        return (values, device, .root)
-      }
-      return (nil, device, (try? state.tree.path(of: node)) ?? state.tree.base)
-    }
-    if let known = found.known { return _ = request.reply(statistics: known) }
-    let pending = wait(request)
-    send(.statfs(found.path)) { [self] reply in
-      guard let request = pending.take() else { return }
-      if let error = reply.error { return _ = request.fail(error) }
-      guard let values = try? reply.statistics() else { return _ = request.fail(.ioError) }
-      let statistics = FUSEStatistics(values)
-      locked { state in
-        if state.statistics.count >= Limits.Mount.filesystems { state.statistics = [:] }
-        state.statistics[found.device] = (statistics, now)
-      }
-      request.reply(statistics: statistics)
-    }
-  }
 }
 
 extension PeerFilesystem.State {
-  /// How a request names a node: by the handle it came with, else by the path, else, if it has none any more, by
-  /// any handle.
-  func target(_ node: Node, _ handle: UInt64?) -> Result<Target, Errno> {
-    if let handle, let file = files[handle], file.node === node, file.lost == nil {
-      return .success(.handle(file.handle))
-    }
-    do throws(Errno) {
-      return .success(.path(try tree.path(of: node)))
-    } catch {
-      let file = node.files.first { $0.options.contains(.write) && $0.lost == nil } ?? node.files.first
-      if let lost = file?.lost { return .failure(lost) }
-      return file.map { .success(.handle($0.handle)) } ?? .failure(error)
-    }
-  }
-
-  /// A program sets times. Under the lock.
-  /// - Returns: whether pages may have been changed through a mapping before that, and are to be written now.
-  mutating func settle(_ node: Node, _ changes: AttributeChanges) -> Bool {
-    guard changes.size == nil, case .set(let time) = changes.modified else {
-      if changes.modified != nil { node.settled = nil }
-      return false
-    }
-    let isMappable = node.files.contains { $0.options.isSuperset(of: [.read, .write]) }
-    node.settled = isMappable ? (time, .now.advanced(by: Limits.Mount.settling)) : nil
-    return isMappable
-  }
-
   /// The retry that a thread is expected to make.
   mutating func retry(of process: Int32, _ now: Instant) -> OpenRetry? {
     guard let retry = retries[process] else { return nil }
@@ -461,25 +374,5 @@ extension Node {
   /// Whether the kernel believes a name of it without asking.
   func isTold(_ name: [UInt8], in directory: Node, at now: Instant) -> Bool {
     names.contains { $0.parent === directory && $0.bytes == name && now < $0.toldUntil }
-  }
-}
-
-extension Timestamp {
-  init(_ time: FUSEAttributes.Time) {
-    self.init(seconds: time.seconds, nanoseconds: min(time.nanoseconds, 999_999_999))
-  }
-}
-
-extension FUSEStatistics {
-  init(_ values: FilesystemStatistics) {
-    self.init()
-    blockSize = values.blockSize
-    fragmentSize = values.fragmentSize
-    blocks = values.blocks
-    freeBlocks = values.freeBlocks
-    availableBlocks = values.availableBlocks
-    files = values.files
-    freeFiles = values.freeFiles
-    nameLength = min(values.nameLength, 255)
   }
 }

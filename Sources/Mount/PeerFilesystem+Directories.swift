@@ -46,25 +46,25 @@ extension PeerFilesystem {
   }
 
   func fsyncdir(_ request: consuming FUSERequest, node id: UInt64, handle: UInt64, dataOnly: Bool) {
-    let found = locked { state -> Result<Path, Errno> in
+    let found = locked { state -> Result<Place, Errno> in
       guard let node = state.tree[id] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
-        return .success(try state.tree.path(of: node))
+        return .success(try state.tree.place(of: node))
       } catch {
         return .failure(error)
       }
     }
     switch found {
     case .failure(let error): request.fail(error)
-    case .success(let path): sync(path, id, dataOnly: dataOnly, wait(request), tries: 3)
+    case .success(let place): sync(place, id, dataOnly: dataOnly, wait(request), tries: 3)
     }
   }
 
   /// Syncs a directory, which has no handle at the peer while nobody lists it. One that was opened for this alone is not
   /// opened again when the peer's program is started again: then it is all done once more.
-  private func sync(_ path: Path, _ id: UInt64, dataOnly: Bool, _ pending: PendingRequest, tries: Int) {
+  private func sync(_ place: Place, _ id: UInt64, dataOnly: Bool, _ pending: PendingRequest, tries: Int) {
     let handle = requester.newHandle()
-    send(.open(handle, path, .read, prefetch: 0)) { [self] reply in
+    send(.open(handle, .path(place), .read, prefetch: 0)) { [self] reply in
       guard reply.isLast else { return }
       if let error = reply.error {
         // An exporter that opens no directories has nothing to sync either.
@@ -77,7 +77,7 @@ extension PeerFilesystem {
       }
       send(.fsync(handle, dataOnly: dataOnly)) { [self] reply in
         if reply.error == .badFileDescriptor, tries > 1 {
-          return sync(path, id, dataOnly: dataOnly, pending, tries: tries - 1)
+          return sync(place, id, dataOnly: dataOnly, pending, tries: tries - 1)
         }
         send(.close(handle)) { _ in }
         if let error = reply.error { return pending.fail(error) }
@@ -202,7 +202,7 @@ extension PeerFilesystem {
     enum Step {
       case known(CachedListing)
       case wait
-      case ask(ListingFetch, Path)
+      case ask(ListingFetch, Place)
       case fail(Errno)
     }
     let now = Instant.now
@@ -214,13 +214,13 @@ extension PeerFilesystem {
         return .wait
       }
       // A directory that was removed while it is in use is empty.
-      if node.isUnlinked { return .known(CachedListing(asked: now)) }
+      if node.isUnlinked, !node.isDisplaced { return .known(CachedListing(asked: now)) }
       do throws(Errno) {
-        let path = try state.tree.path(of: node)
+        let place = try state.tree.place(of: node)
         let fetch = ListingFetch(node: node, handle: requester.newHandle(), asked: now)
         fetch.waiters.append(completion)
         node.fetch = fetch
-        return .ask(fetch, path)
+        return .ask(fetch, place)
       } catch {
         return .fail(error)
       }
@@ -229,13 +229,13 @@ extension PeerFilesystem {
     case .known(let listing): completion(.success(listing))
     case .wait: break
     case .fail(let error): completion(.failure(error))
-    case .ask(let fetch, let path): ask(fetch, path, cookie: 0)
+    case .ask(let fetch, let place): ask(fetch, place, cookie: 0)
     }
   }
 
   /// Asks for a page of a listing, and then for the next ones.
-  func ask(_ fetch: ListingFetch, _ path: Path, cookie: UInt64) {
-    send(.list(fetch.handle, path, cookie: cookie)) { [self] reply in
+  func ask(_ fetch: ListingFetch, _ place: Place, cookie: UInt64) {
+    send(.list(fetch.handle, place, cookie: cookie)) { [self] reply in
       let waiters = locked { state -> [@Sendable (Result<CachedListing, Errno>) -> Void]? in
         take(reply, fetch)
         guard reply.isLast else { return nil }
@@ -244,6 +244,9 @@ extension PeerFilesystem {
         if fetch.error == nil, !fetch.isEnd { return [] }
         if fetch.node.fetch === fetch { fetch.node.fetch = nil }
         let node = fetch.node
+        if fetch.error == .staleNFSFileHandle {
+          for directory in state.tree.doubt(node) { directory.dropListing(&state) }
+        }
         if fetch.error == nil, node.isQuiet(since: fetch.listing.asked), !node.isUnlinked,
           state.tree[node.id] === node
         {
@@ -258,7 +261,7 @@ extension PeerFilesystem {
       let (error, isEnd, next, listing) = locked { _ in
         (fetch.error, fetch.isEnd, fetch.next, fetch.listing)
       }
-      if error == nil, !isEnd { return ask(fetch, path, cookie: next) }
+      if error == nil, !isEnd { return ask(fetch, place, cookie: next) }
       if error != nil, !isEnd { send(.close(fetch.handle)) { _ in } }
       for waiter in waiters { waiter(error.map { .failure($0) } ?? .success(listing)) }
       if error == nil { listAhead() }

@@ -51,19 +51,19 @@ extension PeerFilesystem {
   /// Makes the entry that the question names by a request that is answered with its attributes. `linked` gets a further
   /// name.
   private func make(
-    _ request: consuming FUSERequest, _ question: Question, linked: Node? = nil, _ operation: (Path) -> Request
+    _ request: consuming FUSERequest, _ question: Question, linked: Node? = nil, _ operation: (Place) -> Request
   ) {
     guard let request = rejoin(request, question) else { return }
     let name = question.name
     let thread = request.process
     switch begin(question.node, name, linked) {
     case .failure(let error): request.fail(error)
-    case .success(let (directory, path)):
+    case .success(let (directory, place)):
       let before = NameBefore(directory: question.node, name: name, node: nil)
       // bind(2), which makes sockets, does not ask again.
       let isSocket = question.kind == .mknod && question.detail.first.map { $0 & S_IFMT == S_IFSOCK } ?? false
       let pending = wait(request, relief: isSocket ? .refused : retry(question, [before], of: thread))
-      send(operation(path)) { [self] reply in
+      send(operation(place)) { [self] reply in
         let result = PeerFilesystem.attributes(in: reply)
         let entry = locked { state -> FUSEEntry? in
           let now = Instant.now
@@ -80,24 +80,44 @@ extension PeerFilesystem {
           if question.kind == .symlink { state.remember(ownLink: node.remote, question.otherName) }
           if attributes.type == .directory {
             cache(CachedListing(asked: asked), of: node, &state)
-            state.unsynced.made(node, path)
+            state.unsynced.made(node, place.path)
           }
           return self.entry(for: node, as: name, in: directory, now: .now, nameValidity: options.entryTimeout)
         }
-        finish(pending, entry, result)
+        finish(pending, entry, result, directory, linked)
       }
     }
   }
 
-  private func finish(_ pending: PendingRequest, _ entry: FUSEEntry?, _ result: Result<Attributes, Errno>) {
+  private func finish(
+    _ pending: PendingRequest, _ entry: FUSEEntry?, _ result: Result<Attributes, Errno>, _ directory: Node,
+    _ linked: Node?
+  ) {
     guard let entry else {
-      if case .failure(let error) = result { pending.fail(error) }
+      if case .failure(let error) = result { fail(pending, error, in: [directory] + (linked.map { [$0] } ?? [])) }
       return
     }
     pending.answer { [self] request in
       if !request.reply(entry: entry) { undo(lookupOf: entry.node) }
     } else: { [self] in
       undo(lookupOf: entry.node)
+    }
+  }
+
+  /// Answers a change of names with an error. If one of the directories, or of the files, is another one at the peer by now
+  /// (`Place`), the kernel is to walk the path to it once more, which asks for each step; a program that holds the
+  /// directory is told ESTALE. Nothing was changed.
+  func fail(_ pending: PendingRequest, _ error: Errno, in places: [Node]) {
+    if error == .staleNFSFileHandle { doubt(places) }
+    pending.fail(error)
+  }
+
+  /// What is known of the ways to these is not believed any more.
+  func doubt(_ places: [Node]) {
+    locked { state in
+      for place in places {
+        for directory in state.tree.doubt(place) { directory.dropListing(&state) }
+      }
     }
   }
 
@@ -110,17 +130,17 @@ extension PeerFilesystem {
   }
 
   private func remove(
-    _ request: consuming FUSERequest, _ question: Question, _ operation: (Path) -> Request
+    _ request: consuming FUSERequest, _ question: Question, _ operation: (Place) -> Request
   ) {
     guard let request = rejoin(request, question) else { return }
     let name = question.name
     let thread = request.process
     switch begin(question.node, name) {
     case .failure(let error): request.fail(error)
-    case .success(let (directory, path)):
+    case .success(let (directory, place)):
       let before = locked { _ in directory.before(name) }
       let pending = wait(request, relief: before.node == nil ? .refused : retry(question, [before], of: thread))
-      send(operation(path)) { [self] reply in
+      send(operation(place)) { [self] reply in
         locked { state in
           directory.endChange(at: .now)
           if let error = reply.error {
@@ -134,7 +154,7 @@ extension PeerFilesystem {
           state.noteChange(ofLinks: node, .now)
           state.tree.unlink(name, in: directory)
         }
-        if let error = reply.error { return pending.fail(error) }
+        if let error = reply.error { return fail(pending, error, in: [directory]) }
         pending.answer { request in request.succeed() }
       }
     }
@@ -156,23 +176,23 @@ extension PeerFilesystem {
       kind: .rename, node: parent, name: name, otherNode: newParent, otherName: newName, detail: [flags])
     guard let request = rejoin(request, question) else { return }
     let thread = request.process
-    let found = locked { state -> Result<(Node, Node, Path, Path), Errno> in
+    let found = locked { state -> Result<(Node, Node, Place, Place), Errno> in
       guard let from = state.tree[parent], let to = state.tree[newParent] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
-        let paths = (try state.tree.path(of: name, in: from), try state.tree.path(of: newName, in: to))
+        let places = (try state.tree.place(of: name, in: from), try state.tree.place(of: newName, in: to))
         from.beginChange(at: .now)
         to.beginChange(at: .now)
-        return .success((from, to, paths.0, paths.1))
+        return .success((from, to, places.0, places.1))
       } catch {
         return .failure(error)
       }
     }
     switch found {
     case .failure(let error): request.fail(error)
-    case .success(let (from, to, path, newPath)):
+    case .success(let (from, to, place, newPlace)):
       let before = locked { _ in [from.before(name), to.before(newName)] }
       let pending = wait(request, relief: before[0].node == nil ? .refused : retry(question, before, of: thread))
-      send(.rename(path, to: newPath, mode)) { [self] reply in
+      send(.rename(place, to: newPlace, mode)) { [self] reply in
         locked { state in
           from.endChange(at: .now)
           to.endChange(at: .now)
@@ -182,7 +202,7 @@ extension PeerFilesystem {
           from.dropListing(&state)
           to.dropListing(&state)
         }
-        if let error = reply.error { return pending.fail(error) }
+        if let error = reply.error { return fail(pending, error, in: [from, to]) }
         pending.answer { request in request.succeed() }
       }
     }
@@ -215,17 +235,19 @@ extension PeerFilesystem {
   }
 
   /// Begins a change of a name in a directory, and of a file.
-  /// - Returns: the directory, and the path of the name.
-  func begin(_ parent: UInt64, _ name: [UInt8], _ file: Node? = nil) -> Result<(Node, Path), Errno> {
+  /// - Returns: the directory, and the place of the name.
+  func begin(_ parent: UInt64, _ name: [UInt8], _ file: Node? = nil) -> Result<(Node, Place), Errno> {
     locked { state in
       guard let directory = state.tree[parent] else { return .failure(.staleNFSFileHandle) }
       do throws(Errno) {
-        let path = try state.tree.path(of: name, in: directory)
+        let place = try state.tree.place(of: name, in: directory)
         directory.beginChange(at: .now)
         file?.beginChange(at: .now)
-        return .success((directory, path))
+        return .success((directory, place))
       } catch {
-        return .failure(error == .staleNFSFileHandle ? .noSuchFileOrDirectory : error)
+        // In a directory that was removed nothing can be made.
+        let isGone = error == .staleNFSFileHandle && !state.tree.isDisplaced(directory)
+        return .failure(isGone ? .noSuchFileOrDirectory : error)
       }
     }
   }

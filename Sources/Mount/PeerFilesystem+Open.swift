@@ -36,7 +36,7 @@ extension PeerFilesystem {
     let asked = Instant.now
     let found = locked { state -> Result<(Target, UInt64?, UInt32), Errno> in
       let target: Target
-      switch state.target(node, nil) {
+      switch state.targetForOpening(node, options) {
       case .failure(let error): return .failure(error)
       case .success(let known): target = known
       }
@@ -80,11 +80,13 @@ extension PeerFilesystem {
       expectRetry(pending.process, nil, file.options)
       pending.fail(.staleNFSFileHandle)
     case .failure(let error):
-      guard error == .noSuchFileOrDirectory, case .path(let path) = target else {
-        return pending.fail(afterTimeout(error))
+      let isAnother = error == .staleNFSFileHandle && file.options.contains(.truncate)
+      guard error == .noSuchFileOrDirectory || isAnother, case .path(let place) = target else {
+        return fail(pending, afterTimeout(error), in: locked { _ in node.parent.map { [$0] } ?? [] })
       }
       let name = locked { _ in node.names.last }
-      if forgetName(of: node, path) { return askOpen(pending, node, file.options) }
+      if isAnother { doubt([node]) }
+      if forgetName(of: node, place.path, isTaken: isAnother) { return askOpen(pending, node, file.options) }
       // Gone, or made anew since: the kernel looks it up again, and makes it if that was wanted.
       expectRetry(pending.process, name, file.options)
       pending.fail(.staleNFSFileHandle)
@@ -104,7 +106,10 @@ extension PeerFilesystem {
       }
       let opened = PinnedFile(file: file, attributes: attributes, asked: learned, until: learned)
       let isMisjudged = locked { state -> Bool in
-        let misjudges = node.toldSize.until > .now && node.toldSize.size != attributes.size && !node.isUnlinked
+        // When the kernel truncates it makes the size 0 by itself.
+        let misjudges =
+          node.toldSize.until > .now && node.toldSize.size != attributes.size && !node.isUnlinked
+          && !file.options.contains(.truncate)
         state.tree.learn(attributes, of: node, asked: learned)
         node.noteInListings(node.attributes, asked: node.asked)
         state.admit(file)
@@ -136,7 +141,8 @@ extension PeerFilesystem {
       }
       let keepsCache = node.cachedVersion == opened.attributes.version && node.isKnown
       if !keepsCache { node.readSinceCached = 0 }
-      node.cachedVersion = node.isKnown ? opened.attributes.version : nil
+      // Of contents that may be changed without another version the next open keeps nothing.
+      node.cachedVersion = node.isKnown && !opened.attributes.isRacy ? opened.attributes.version : nil
       return keepsCache
     }
     let answer = FUSEOpenFile(
@@ -150,12 +156,12 @@ extension PeerFilesystem {
   /// Opens the file of a name for a thread that is going to open it.
   /// - Parameter completion: gets its attributes, or ENOENT; nil if it cannot be opened so.
   func openAhead(
-    _ path: Path, _ name: [UInt8], in directory: Node, _ options: OpenOptions, for process: Int32,
+    _ place: Place, _ name: [UInt8], in directory: Node, _ options: OpenOptions, for process: Int32,
     _ completion: @escaping @Sendable (Result<Attributes, Errno>?) -> Void
   ) {
     let handle = requester.newHandle()
     let asked = Instant.now
-    send(.open(handle, .path(path), options, prefetch: 0)) { [self] reply in
+    send(.open(handle, .path(place), options, prefetch: 0)) { [self] reply in
       switch PeerFilesystem.attributes(in: reply) {
       case .failure(.noSuchFileOrDirectory): completion(.failure(.noSuchFileOrDirectory))
       case .failure: completion(nil)
@@ -237,12 +243,12 @@ extension PeerFilesystem {
     guard let request = rejoin(request, question) else { return }
     switch begin(parent, name) {
     case .failure(let error): request.fail(error)
-    case .success(let (directory, path)):
+    case .success(let (directory, place)):
       locked { $0.retries[process] = nil }
       let before = NameBefore(directory: parent, name: name, node: nil)
       let pending = wait(request, relief: retry(question, [before], of: process))
       let handle = requester.newHandle()
-      send(.create(handle, path, options, mode: mode & 0o1777, umask: umask)) { [self, options] reply in
+      send(.create(handle, place, options, mode: mode & 0o1777, umask: umask)) { [self, options] reply in
         created(pending, handle, options, name, directory, PeerFilesystem.attributes(in: reply))
       }
     }
@@ -270,7 +276,7 @@ extension PeerFilesystem {
     }
     guard let (entry, file) = made else {
       if case .failure(let error) = result {
-        pending.fail(afterTimeout(error))
+        fail(pending, afterTimeout(error), in: [directory])
       } else {
         send(.close(handle)) { _ in }
         pending.fail(.ioError)
@@ -307,6 +313,14 @@ extension Node {
 }
 
 extension PeerFilesystem.State {
+  /// How a request to open names a node. One that truncates means this very file: a name may stand for another one, which
+  /// the kernel has not asked for. Any other takes what has the name in that directory, which the kernel is then told of.
+  fileprivate func targetForOpening(_ node: Node, _ options: OpenOptions) -> Result<Target, Errno> {
+    let target = target(node, nil)
+    guard case .success(.path) = target, !options.contains(.truncate) else { return target }
+    return target.map { known in (try? tree.place(ofNameOf: node)).map { .path($0) } ?? known }
+  }
+
   /// A file is open from now on.
   mutating func admit(_ file: OpenFile) {
     files[file.handle.rawValue] = file

@@ -30,7 +30,7 @@ extension PeerFilesystem {
         log.warning("perhaps not all of this file is written: \(String(decoding: loss, as: UTF8.self).escaped)")
       }
     }
-    return files.map(reopening) + directories.map(looking)
+    return files.map(reopening) + directories.map(looking) + [lookingAtRoot()]
   }
 
   private func reopening(_ file: OpenFile, _ path: Path) -> RecoveryRequest {
@@ -42,6 +42,31 @@ extension PeerFilesystem {
       let name = path.isRoot ? "a removed file" : String(decoding: path.bytes, as: UTF8.self).escaped
       log.warning("\(name) was open and cannot be opened again, since the peer's program was started again: \(error)")
     }
+  }
+
+  /// Takes what is exported now for the root. It may be another directory, from a backup, or have another number, since the
+  /// numbers of many a filesystem's devices are given out anew when they are mounted.
+  private func lookingAtRoot() -> RecoveryRequest {
+    let asked = Instant.now
+    let base = locked { $0.tree.base }
+    return RecoveryRequest(Request.lookup(.path(base)).encoded()) { [self] reply in
+      if case .success(let attributes) = PeerFilesystem.attributes(in: reply) { adopt(root: attributes, asked: asked) }
+    }
+  }
+
+  /// Takes the peer's word of the root.
+  func adopt(root attributes: Attributes, asked: Instant) {
+    guard attributes.type == .directory else { return }
+    let (root, names) = locked { state -> (UInt64, [[UInt8]]?) in
+      let root = state.tree.root
+      guard RemoteFile(attributes) != root.remote else { return (root.id, nil) }
+      root.dropListing(&state)
+      return (root.id, state.tree.adopt(root: attributes, asked: asked))
+    }
+    guard let names else { return }
+    log.notice("the peer exports another directory under this name, or on another device, than before")
+    for name in names { session?.invalidate(entry: name, in: root) }
+    session?.invalidate(attributesOf: root)
   }
 
   /// Names a directory that was made and has vanished.

@@ -47,16 +47,16 @@ extension PeerFilesystem {
 
   /// Asks for listings ahead, as many as may be.
   func listAhead() {
-    while let (fetch, path, isOld) = locked({ nextAhead(&$0) }) {
-      ask(fetch, path, cookie: 0)
+    while let (fetch, place, isOld) = locked({ nextAhead(&$0) }) {
+      ask(fetch, place, cookie: 0)
       // The kernel is going to look the name up, if it has not heard of it for long.
-      if isOld { askAhead(fetch.node, path) }
+      if isOld { askAhead(fetch.node, place) }
     }
   }
 
   /// The next listing to ask for ahead, and whether the attributes of the directory are to be asked for as well.
   /// Under the lock.
-  private func nextAhead(_ state: inout State) -> (ListingFetch, Path, Bool)? {
+  private func nextAhead(_ state: inout State) -> (ListingFetch, Place, Bool)? {
     guard requester.isOnline else { return nil }
     let now = Instant.now
     let half = options.entryTimeout / 2
@@ -70,7 +70,7 @@ extension PeerFilesystem {
         ?? state.tree.enter(candidate.name, in: parent, candidate.attributes, asked: candidate.asked)
       let isListed = node.listing.map { nameValidity(of: node, $0, now) > half } ?? false
       guard node.isDirectory, node.fetch == nil, node.changing == 0, !isListed,
-        let path = try? state.tree.path(of: node)
+        let place = try? state.tree.place(of: node)
       else {
         state.tree.collect(node)
         continue
@@ -78,15 +78,15 @@ extension PeerFilesystem {
       let fetch = ListingFetch(node: node, handle: requester.newHandle(), asked: now, isAhead: true)
       node.fetch = fetch
       state.ahead.begin(candidate, as: node.id, at: now)
-      return (fetch, path, node.validity(at: now, timeout: options.attributeTimeout) < options.attributeTimeout / 2)
+      return (fetch, place, node.validity(at: now, timeout: options.attributeTimeout) < options.attributeTimeout / 2)
     }
     return nil
   }
 
   /// Asks for the attributes of a directory before anybody wants them.
-  private func askAhead(_ node: Node, _ path: Path) {
+  private func askAhead(_ node: Node, _ place: Place) {
     let asked = Instant.now
-    send(.lookup(.path(path))) { [self] reply in
+    send(.lookup(.path(place))) { [self] reply in
       guard case .success(let attributes) = PeerFilesystem.attributes(in: reply) else { return }
       locked { state in
         guard state.tree[node.id] === node, RemoteFile(attributes) == node.remote else { return }

@@ -129,6 +129,18 @@ struct ProcessThread {
     return fields[2] != "0x0" && (Int(flags.dropFirst(2), radix: 16) ?? 0x1000) & 0x1000 == 0
   }
 
+  /// Whether it is in a system call that uses a file which it has open, as fstat(2); no, too, if it does not let itself be
+  /// looked at.
+  var isUsingDescriptor: Bool {
+    guard isVisible, let text = read("syscall") else { return false }
+    let fields = text.split(separator: " ")
+    guard fields.count > 6, let number = Int(fields[0]) else { return false }
+    let answer = Int(p2pfs_uses_descriptor(number))
+    guard answer < 0 else { return answer > 0 }
+    // As glibc has fstat(3).
+    return (Int(fields[-answer].dropFirst(2), radix: 16) ?? 0) & 0x1000 != 0
+  }
+
   private func read(_ file: String) -> String? {
     guard let stream = fopen("/proc/\(id)/\(file)", "re") else { return nil }
     defer { fclose(stream) }

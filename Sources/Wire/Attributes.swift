@@ -86,14 +86,17 @@ package struct Attributes: Sendable, Hashable {
   package var changed: Timestamp
   /// What the exporter's user may do with it.
   package var rights: Rights
+  /// Whether it was changed so shortly before it was asked for that another change may leave the version as it is: the
+  /// times of a filesystem have a granularity.
+  package var isRacy: Bool
 
   /// Length on the wire in bytes.
-  package static let length = 4 + 4 + FileIdentity.length + 8 * 2 + 12 * 3 + 1
+  package static let length = 4 + 4 + FileIdentity.length + 8 * 2 + 12 * 3 + 2
 
   /// Attributes of the given values.
   package init(
     mode: UInt32, links: UInt32, identity: FileIdentity, size: Int64, blocks: UInt64,
-    accessed: Timestamp, modified: Timestamp, changed: Timestamp, rights: Rights
+    accessed: Timestamp, modified: Timestamp, changed: Timestamp, rights: Rights, isRacy: Bool = false
   ) {
     self.mode = mode
     self.links = links
@@ -104,6 +107,7 @@ package struct Attributes: Sendable, Hashable {
     self.accessed = accessed
     self.modified = modified
     self.changed = changed
+    self.isRacy = isRacy
   }
 
   /// Reads and validates attributes: a known type, a size in range.
@@ -117,6 +121,7 @@ package struct Attributes: Sendable, Hashable {
     modified = try Timestamp(&reader)
     changed = try Timestamp(&reader)
     rights = Rights(rawValue: try reader.integer())
+    isRacy = try reader.integer(UInt8.self) != 0
     guard FileType(mode: mode) != nil, mode & ~0o177777 == 0 else {
       throw MalformedMessage("mode without a known type")
     }
@@ -134,6 +139,7 @@ package struct Attributes: Sendable, Hashable {
     modified.write(to: frame)
     changed.write(to: frame)
     frame.write(rights.rawValue)
+    frame.write(isRacy ? 1 : 0 as UInt8)
   }
 
   /// The type of the file.

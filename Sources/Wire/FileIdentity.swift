@@ -6,7 +6,7 @@ package struct FileIdentity: Sendable, Hashable {
   package var device: UInt64
   package var inode: UInt64
   /// Tells files apart that had the same inode one after the other: the time of birth in nanoseconds where the
-  /// filesystem has one (statx(2), stx_btime), else 0.
+  /// filesystem has one that stays (statx(2), stx_btime), else 0.
   package var generation: UInt64
 
   /// Length on the wire in bytes.

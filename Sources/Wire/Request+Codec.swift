@@ -14,14 +14,14 @@ extension Request {
   package func encoded() -> Frame {
     var room = Header.length + 64
     switch self {
-    case .lookup(let target), .setattr(let target, _): room += target.room
-    case .list(_, let path, _), .readlink(let path), .mkdir(let path, _, _), .mknod(let path, _, _),
-      .unlink(let path), .rmdir(let path), .create(_, let path, _, _, _), .statfs(let path), .reopen(_, let path, _, _):
-      room += path.bytes.count
-    case .symlink(let path, let target): room += path.bytes.count + target.count
-    case .open(_, let target, _, _): room += target.room
-    case .link(let existing, let path): room += existing.room + path.bytes.count
-    case .rename(let path, let to, _): room += path.bytes.count + to.bytes.count
+    case .lookup(let target), .setattr(let target, _), .open(_, let target, _, _): room += target.room
+    case .list(_, let place, _), .mkdir(let place, _, _), .mknod(let place, _, _), .unlink(let place),
+      .rmdir(let place), .create(_, let place, _, _, _):
+      room += place.room
+    case .readlink(let path), .statfs(let path), .reopen(_, let path, _, _): room += path.bytes.count
+    case .symlink(let place, let target): room += place.room + target.count
+    case .link(let existing, let place): room += existing.room + place.room
+    case .rename(let place, let to, _): room += place.room + to.room
     case .write(_, _, let data), .append(_, _, let data): room += data.count
     case .read, .fsync, .close, .seek, .allocate, .flush: break
     }
@@ -59,28 +59,29 @@ extension Request {
     case .setattr(let target, let changes):
       target.write(to: frame)
       changes.write(to: frame)
-    case .list(let handle, let path, let cookie):
+    case .list(let handle, let place, let cookie):
       frame.write(handle.rawValue)
-      frame.write(string: path.bytes)
+      place.write(to: frame)
       frame.write(cookie)
-    case .readlink(let path), .unlink(let path), .rmdir(let path), .statfs(let path): frame.write(string: path.bytes)
-    case .symlink(let path, let target):
-      frame.write(string: path.bytes)
+    case .readlink(let path), .statfs(let path): frame.write(string: path.bytes)
+    case .unlink(let place), .rmdir(let place): place.write(to: frame)
+    case .symlink(let place, let target):
+      place.write(to: frame)
       frame.write(string: target)
-    case .link(let existing, let path):
+    case .link(let existing, let place):
       existing.write(to: frame)
-      frame.write(string: path.bytes)
-    case .mkdir(let path, let mode, let umask), .mknod(let path, let mode, let umask):
-      frame.write(string: path.bytes)
+      place.write(to: frame)
+    case .mkdir(let place, let mode, let umask), .mknod(let place, let mode, let umask):
+      place.write(to: frame)
       frame.write(mode)
       frame.write(umask)
-    case .rename(let path, let to, let mode):
-      frame.write(string: path.bytes)
-      frame.write(string: to.bytes)
+    case .rename(let place, let to, let mode):
+      place.write(to: frame)
+      to.write(to: frame)
       frame.write(mode.rawValue)
-    case .create(let handle, let path, let options, let mode, let umask):
+    case .create(let handle, let place, let options, let mode, let umask):
       frame.write(handle.rawValue)
-      frame.write(string: path.bytes)
+      place.write(to: frame)
       frame.write(options.rawValue)
       frame.write(mode)
       frame.write(umask)
@@ -146,33 +147,33 @@ extension Request {
     case .lookup: return .lookup(try Target(&reader))
     case .setattr: return .setattr(try Target(&reader), try AttributeChanges(&reader))
     case .list:
-      return .list(try Handle(&reader), try Path(&reader), cookie: try reader.integer())
+      return .list(try Handle(&reader), try Place(&reader), cookie: try reader.integer())
     case .readlink: return .readlink(try Path(&reader))
     case .symlink:
-      let path = try Path(&reader)
+      let place = try Place(&reader)
       let target = try reader.string()
       guard !target.isEmpty else { throw Errno.noSuchFileOrDirectory }
       guard target.count <= Limits.Wire.linkTarget else { throw Errno.fileNameTooLong }
       guard !target.contains(0) else { throw Errno.invalidArgument }
-      return .symlink(path, target: Array(target))
-    case .link: return .link(existing: try Target(&reader), try Path(&reader))
+      return .symlink(place, target: Array(target))
+    case .link: return .link(existing: try Target(&reader), try Place(&reader))
     case .mkdir:
-      return .mkdir(try Path(&reader), mode: try permissions(&reader), umask: try permissions(&reader))
+      return .mkdir(try Place(&reader), mode: try permissions(&reader), umask: try permissions(&reader))
     case .mknod:
-      let path = try Path(&reader)
+      let place = try Place(&reader)
       let mode: UInt32 = try reader.integer()
       let type = FileType(mode: mode)
       guard type == .fifo || type == .regular || type == .socket else { throw Errno.notPermitted }
-      return .mknod(path, mode: mode & 0o171777, umask: try permissions(&reader))
-    case .unlink: return .unlink(try Path(&reader))
-    case .rmdir: return .rmdir(try Path(&reader))
+      return .mknod(place, mode: mode & 0o171777, umask: try permissions(&reader))
+    case .unlink: return .unlink(try Place(&reader))
+    case .rmdir: return .rmdir(try Place(&reader))
     case .rename:
-      let (from, to) = (try Path(&reader), try Path(&reader))
+      let (from, to) = (try Place(&reader), try Place(&reader))
       guard let mode = RenameMode(rawValue: try reader.integer()) else { throw Errno.invalidArgument }
       return .rename(from, to: to, mode)
     case .create:
       return .create(
-        try Handle(&reader), try Path(&reader), try OpenOptions(&reader), mode: try permissions(&reader),
+        try Handle(&reader), try Place(&reader), try OpenOptions(&reader), mode: try permissions(&reader),
         umask: try permissions(&reader))
     case .open:
       let (handle, target) = (try Handle(&reader), try Target(&reader))
@@ -270,14 +271,14 @@ extension Target {
 
   fileprivate var room: Int {
     switch self {
-    case .path(let path): 3 + path.bytes.count
+    case .path(let place): 1 + place.room
     case .handle: 9
     }
   }
 
   fileprivate init(_ reader: inout Reader) throws {
     switch try reader.integer(UInt8.self) {
-    case Target.pathKind: self = .path(try Path(&reader))
+    case Target.pathKind: self = .path(try Place(&reader))
     case Target.handleKind: self = .handle(try Handle(&reader))
     default: throw MalformedMessage("unknown kind of target")
     }
@@ -285,9 +286,9 @@ extension Target {
 
   fileprivate func write(to frame: Frame) {
     switch self {
-    case .path(let path):
+    case .path(let place):
       frame.write(Target.pathKind)
-      frame.write(string: path.bytes)
+      place.write(to: frame)
     case .handle(let handle):
       frame.write(Target.handleKind)
       frame.write(handle.rawValue)

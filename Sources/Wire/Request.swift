@@ -9,8 +9,8 @@ package struct Handle: RawRepresentable, Sendable, Hashable {
 
 /// What a request speaks of.
 package enum Target: Sendable, Equatable {
-  /// What is at this path now.
-  case path(Path)
+  /// What is at this place now.
+  case path(Place)
   /// The open file, wherever it is now, unlinked ones included.
   case handle(Handle)
 }
@@ -105,7 +105,8 @@ package enum Operation: UInt8, Sendable, CaseIterable {
   }
 }
 
-/// A request as it stands on the wire behind the header. In parentheses, what the answer holds.
+/// A request as it stands on the wire behind the header. In parentheses, what the answer holds. What changes something
+/// by a name, or finds it, speaks of a `Place`: it is answered ESTALE if that is not what the client means.
 package enum Request: Sendable {
   /// (`Attributes`)
   case lookup(Target)
@@ -113,23 +114,23 @@ package enum Request: Sendable {
   case setattr(Target, AttributeChanges)
   /// A page of the directory behind cookie (0: from the start). `handle` names the listing: the first page
   /// opens it, the page that reaches the end closes it, as `close` does. (`Listing` pages)
-  case list(Handle, Path, cookie: UInt64)
+  case list(Handle, Place, cookie: UInt64)
   /// (the target's bytes)
   case readlink(Path)
-  /// Makes `path` a symbolic link to `target`. (`Attributes`)
-  case symlink(Path, target: [UInt8])
+  /// Makes a symbolic link to `target`. (`Attributes`)
+  case symlink(Place, target: [UInt8])
   /// Gives the file `existing` the further name. (`Attributes`)
-  case link(existing: Target, Path)
+  case link(existing: Target, Place)
   /// `mode` is that of the program, `umask` what it is masked with unless the directory has a default ACL
   /// (umask(2)). The same for `mknod` and `create`. (`Attributes`)
-  case mkdir(Path, mode: UInt32, umask: UInt32 = 0)
+  case mkdir(Place, mode: UInt32, umask: UInt32 = 0)
   /// A FIFO, a socket or an empty regular file. (`Attributes`)
-  case mknod(Path, mode: UInt32, umask: UInt32 = 0)
-  case unlink(Path)
-  case rmdir(Path)
-  case rename(Path, to: Path, RenameMode)
+  case mknod(Place, mode: UInt32, umask: UInt32 = 0)
+  case unlink(Place)
+  case rmdir(Place)
+  case rename(Place, to: Place, RenameMode)
   /// Opens a file, which it creates if there is none. (`Attributes`)
-  case create(Handle, Path, OpenOptions, mode: UInt32, umask: UInt32 = 0)
+  case create(Handle, Place, OpenOptions, mode: UInt32, umask: UInt32 = 0)
   /// Opens the file at a path, or one that is open under another handle once more, even if it has no name any more.
   /// (`Attributes`, then up to `prefetch` bytes of contents from the start as the answers to a `read`)
   case open(Handle, Target, OpenOptions, prefetch: UInt32)
@@ -159,11 +160,6 @@ package enum Request: Sendable {
   case seek(Handle, offset: Int64, SeekTarget)
   /// fallocate(2) with these mode bits: keep size 1, punch hole 2, zero range 16.
   case allocate(Handle, offset: Int64, count: Int64, mode: UInt32)
-
-  /// Opens the file at a path.
-  package static func open(_ handle: Handle, _ path: Path, _ options: OpenOptions, prefetch: UInt32) -> Request {
-    .open(handle, .path(path), options, prefetch: prefetch)
-  }
 
   /// The operation.
   package var operation: Operation {

@@ -61,7 +61,12 @@ enum Forged {
   static func frames(path: [UInt8], good: [UInt8], handle: UInt64) -> [Frame] {
     func target(_ frame: Frame, _ bytes: [UInt8]) {
       frame.write(0 as UInt8)
+      place(frame, bytes)
+    }
+    /// A path without any identity.
+    func place(_ frame: Frame, _ bytes: [UInt8]) {
       frame.write(string: bytes)
+      frame.write(0 as UInt8)
     }
     func changes(_ frame: Frame) {
       frame.write(3 as UInt32)
@@ -80,47 +85,47 @@ enum Forged {
       },
       frame(.list) {
         $0.write(handle)
-        $0.write(string: path)
+        place($0, path)
         $0.write(0 as UInt64)
       },
       frame(.readlink) { $0.write(string: path) },
       frame(.symlink) {
-        $0.write(string: path)
+        place($0, path)
         $0.write(string: Array("x".utf8))
       },
       frame(.link) {
         target($0, path)
-        $0.write(string: good)
+        place($0, good)
       },
       frame(.link) {
         target($0, good)
-        $0.write(string: path)
+        place($0, path)
       },
       frame(.mkdir) {
-        $0.write(string: path)
+        place($0, path)
         $0.write(0o777 as UInt32)
         $0.write(0 as UInt32)
       },
       frame(.mknod) {
-        $0.write(string: path)
+        place($0, path)
         $0.write(0o100666 as UInt32)
         $0.write(0 as UInt32)
       },
-      frame(.unlink) { $0.write(string: path) },
-      frame(.rmdir) { $0.write(string: path) },
+      frame(.unlink) { place($0, path) },
+      frame(.rmdir) { place($0, path) },
       frame(.rename) {
-        $0.write(string: path)
-        $0.write(string: good)
+        place($0, path)
+        place($0, good)
         $0.write(0 as UInt8)
       },
       frame(.rename) {
-        $0.write(string: good)
-        $0.write(string: path)
+        place($0, good)
+        place($0, path)
         $0.write(2 as UInt8)
       },
       frame(.create) {
         $0.write(handle + 1)
-        $0.write(string: path)
+        place($0, path)
         $0.write(3 as UInt8)
         $0.write(0o666 as UInt32)
         $0.write(0 as UInt32)

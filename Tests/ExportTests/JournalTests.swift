@@ -129,7 +129,7 @@ import P2PFSWire
   /// Has one exporter die at a request, and the next one answer it.
   private func survive(
     _ death: Death, prepare: (Peer, TemporaryDirectory) throws -> Void = { _, _ in },
-    _ request: (Peer) throws -> Request
+    _ request: (Peer) throws -> Request, meanwhile: () throws -> Void = {}
   ) throws -> (answer: Peer.Answer, exported: TemporaryDirectory, peer: Peer, share: Share) {
     let (exported, place) = (try TemporaryDirectory(), try TemporaryDirectory())
     let path = place.path.appending("journal").string
@@ -148,6 +148,7 @@ import P2PFSWire
       #expect(first.wait(sequence) != nil)
     }
     first.die()
+    try meanwhile()
     let second = Peer(share, journal: path, identity)
     second.start(after: (sequence >> 16 - 1) << 16)
     guard let answer = second.wait(second.begin(request)) else { throw Errno.timedOut }
@@ -193,6 +194,27 @@ import P2PFSWire
     }
     #expect(outcome.answer.error == nil)
     #expect(try outcome.peer.error(.lookup(.path(path("f")))) == .noSuchFileOrDirectory)
+  }
+
+  @Test(arguments: [Death.beforeTheCall, .afterTheCall]) func `what was under way is not done in another directory`(
+    _ death: Death
+  ) throws {
+    var files: TemporaryDirectory?
+    let outcome = try survive(death) { _, exported in
+      mkdir(exported.path.appending("d").string, 0o755)
+      try place("old", at: exported.path.appending("d/f"))
+      files = exported
+    } _: { peer in
+      let meant = try peer.done(.lookup(.path(path("d")))).attributes().identity
+      return .unlink(Place(try path("d/f"), in: meant))
+    } meanwhile: {
+      guard let directory = files?.path else { return }
+      rename(directory.appending("d").string, directory.appending("old").string)
+      mkdir(directory.appending("d").string, 0o755)
+      try place("precious", at: directory.appending("d/f"))
+    }
+    #expect(outcome.answer.error == .staleNFSFileHandle)
+    #expect(contents(outcome.exported.path.appending("d/f")) == Array("precious".utf8))
   }
 
   @Test(arguments: Death.allCases) func `what was not there is not removed twice`(_ death: Death) throws {

@@ -83,7 +83,7 @@ final class ThreadResult: Sendable {
   @Test func `an entry that vanishes while it is listed has no attributes`() throws {
     let e = try Exported()
     try fill(e, 10)
-    guard let opened = try e.share.directory.openDirectory(.root) else { throw Errno.notPermitted }
+    guard let opened = try e.share.directory.openDirectory(Place(.root)) else { throw Errno.notPermitted }
     let listing = try DirectoryReader(opened)
     #expect(throws: Errno.noSuchFileOrDirectory) {
       try listing.file.withDescriptor { file throws(Errno) in

@@ -47,6 +47,34 @@ struct Exported {
     #expect(contents(e.local("f")) == Array("help!".utf8))
   }
 
+  @Test func `a file that was changed a moment ago may be changed without another version`() throws {
+    let e = try Exported()
+    let file = try path("f")
+    for _ in 0..<20 {
+      try place("x", at: e.local("f"))
+      // Unless this thread did not run for longer.
+      if try e.peer.done(.lookup(.path(file))).attributes().isRacy { break }
+    }
+    #expect(try e.peer.done(.lookup(.path(.root))).attributes().isRacy == false)
+    usleep(30_000)
+    let later = try e.peer.done(.lookup(.path(file))).attributes()
+    #expect(!later.isRacy)
+
+    let times = (Timestamp(seconds: 100, nanoseconds: 0), Timestamp(seconds: 100, nanoseconds: 500_000_000))
+    let (coarse, fine) = (
+      Attributes.Version(size: 1, modified: times.0, changed: times.0),
+      Attributes.Version(size: 1, modified: times.0, changed: times.1)
+    )
+    #expect(coarse.isRacy(at: Timestamp(seconds: 101, nanoseconds: 999_999_999)))
+    #expect(!coarse.isRacy(at: Timestamp(seconds: 102, nanoseconds: 100_000_000)))
+    #expect(fine.isRacy(at: Timestamp(seconds: 100, nanoseconds: 509_000_000)))
+    #expect(!fine.isRacy(at: Timestamp(seconds: 100, nanoseconds: 511_000_000)))
+    // The clock was set back; a program has set a time in the future.
+    #expect(fine.isRacy(at: Timestamp(seconds: 3, nanoseconds: 0)))
+    let future = Attributes.Version(size: 1, modified: Timestamp(seconds: .max, nanoseconds: 0), changed: times.1)
+    #expect(!future.isRacy(at: Timestamp(seconds: 200, nanoseconds: 0)))
+  }
+
   @Test func `modes do not depend on the umask`() throws {
     let old = umask(0o077)
     defer { umask(old) }

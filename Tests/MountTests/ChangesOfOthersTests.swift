@@ -98,6 +98,85 @@ import Testing
     #expect(failures.withLock { $0 } == [])
   }
 
+  /// An open directory and a file in it, for a directory that is then moved away at the exporter, with another one of the
+  /// same names made in its place.
+  private static func replaceDirectory(_ share: MountedShare) -> CInt {
+    let there = share.exported.path.string + "/d"
+    for name in ["", "/s"] { mkdir(there + name, 0o755) }
+    fill(there + "/f", 65, 3)
+    let directory = open(share.path.string + "/d", O_RDONLY | O_DIRECTORY)
+    _ = faccessat(directory, "f", F_OK, 0)
+    rename(there, there + ".moved")
+    for name in ["", "/s"] { mkdir(there + name, 0o755) }
+    fill(there + "/f", 66, 8)
+    return directory
+  }
+
+  @Test func `what is done by a directory that is another one by now is not done to that`() async throws {
+    typealias Call = @Sendable (CInt) -> CInt
+    let calls: [Call] = [
+      { unlinkat($0, "f", 0) }, { unlinkat($0, "s", AT_REMOVEDIR) }, { mkdirat($0, "n", 0o755) },
+      { mknodat($0, "n", S_IFIFO | 0o644, 0) }, { symlinkat("x", $0, "n") }, { linkat($0, "f", $0, "n", 0) },
+      { renameat($0, "f", $0, "n") }, { fchmodat($0, "f", 0o600, 0) }, { openat($0, "n", O_WRONLY | O_CREAT, 0o644) },
+      { openat($0, "f", O_WRONLY | O_TRUNC) }, { openat($0, "f", O_RDWR) }, { fchmod($0, 0o700) },
+    ]
+    for (number, call) in calls.enumerated() {
+      let share = try await MountedShare()
+      let directory = Self.replaceDirectory(share)
+      let result = call(directory)
+      #expect(result == -1 && errno == ESTALE, "\(number): \(result), \(errno)")
+      let found = shell("cd \(share.exported.path)/d && stat -c %a . f && cat f && ls")
+      #expect(found.output == "755\n644\nBBBBBBBBf\ns\n", "\(number)")
+      close(directory)
+    }
+  }
+
+  @Test func `a path leads to what has its names at once`() async throws {
+    let calls = [
+      "rm d/f", "rmdir d/s", "mkdir d/n", "touch d/f", "ln d/f d/n", "mv d/f d/n", "chmod 600 d/f", "echo > d/n",
+      "echo > d/f", "chmod 700 d", "ls d", "mkdir d/s/n", "touch d/s/n", "rm d/s/n || test ! -e d/s/n",
+    ]
+    for call in calls {
+      let share = try await MountedShare()
+      let directory = Self.replaceDirectory(share)
+      let result = shell("cd \(share.path) && \(call)")
+      #expect(result.status == 0, "\(call): \(result.output)")
+      #expect(
+        shell("cd \(share.exported.path)/d.moved && stat -c %a . f && cat f && ls").output == "755\n644\nAAAf\ns\n")
+      close(directory)
+    }
+  }
+
+  @Test(arguments: ["replaced", "moved"]) func `a change by a descriptor is made to its file`(how: String) async throws
+  {
+    let share = try await MountedShare()
+    let there = share.exported.path.string
+    Self.fill(there + "/f", 65, 9)
+    let file = open(share.path.string + "/f", O_RDWR)
+    if how == "replaced" {
+      Self.fill(there + "/new", 66, 9)
+      link(there + "/f", there + "/old")
+      rename(there + "/new", there + "/f")
+    } else {
+      rename(there + "/f", there + "/old")
+    }
+    #expect(fchmod(file, 0o600) == 0)
+    let times = [timespec(tv_sec: 5, tv_nsec: 6), timespec(tv_sec: 7, tv_nsec: 8)]
+    #expect(futimens(file, times) == 0)
+    #expect(truncate("/proc/self/fd/\(file)", 4) == 0)
+    #expect(fchown(file, getuid(), getgid()) == 0)
+    #expect(futimens(file, times) == 0)
+    var status = stat()
+    #expect(fstat(file, &status) == 0 && status.st_size == 4 && status.st_mtim.tv_sec == 7)
+    #expect(shell("stat -c \"%a %s %Y\" \(there)/old").output == "600 4 7\n")
+    if how == "replaced" {
+      #expect(shell("stat -c \"%a %s\" \(there)/f; cat \(there)/f").output == "644 9\nBBBBBBBBB")
+      #expect(chmod(share.path.string + "/f", 0o640) == 0)
+      #expect(shell("stat -c %a \(there)/f \(there)/old").output == "640\n600\n")
+    }
+    close(file)
+  }
+
   @Test func `an error of writing stays told though a child has closed the file`() async throws {
     let share = try await MountedShare()
     let inner = share.exported.path.string + "/small"

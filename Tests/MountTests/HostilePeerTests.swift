@@ -19,7 +19,7 @@ final class HostileMount: Sendable {
   init(_ options: String = "", deadline: Double = 30, _ script: @escaping ScriptedPeer.Script) async throws {
     guard access("/dev/fuse", R_OK | W_OK) == 0 else { throw MissingDevice() }
     peer = ScriptedPeer { request in
-      if case .lookup(.path(.root)) = request { return [.told(.root)] }
+      if case .lookup(.path(let place)) = request, place.path.isRoot { return [.told(.root)] }
       return script(request)
     }
     place = try TemporaryDirectory()
@@ -90,8 +90,8 @@ final class HostileMount: Sendable {
   @Test func `a directory that claims to be its parent is another one here`() async throws {
     let mount = try await HostileMount { request in
       switch request {
-      case .list(_, let path, _):
-        return path.components.count > 3 ? [.page([])] : [.page([("d", .root)])]
+      case .list(_, let place, _):
+        return place.path.components.count > 3 ? [.page([])] : [.page([("d", .root)])]
       case .lookup: return [.told(.root)]
       default: return [.done]
       }

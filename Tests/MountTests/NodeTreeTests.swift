@@ -91,6 +91,49 @@ import P2PFSWire
     #expect(text(try tree.path(of: root)) == "base/c/c/d")
   }
 
+  @Test func `a name says which directory is meant, and a change which file, but for the root`() throws {
+    var tree = try tree()
+    let a = tree.enter([97], in: tree.root, .made(.directory, inode: 2), asked: now)
+    let b = tree.enter([98], in: a, .made(.regular, inode: 3), asked: now)
+    #expect(try tree.place(of: [98], in: a) == Place(tree.path(of: b), in: a.remote.identity))
+    #expect(try tree.place(of: b) == Place(tree.path(of: b), file: b.remote.identity))
+    #expect(try tree.place(ofNameOf: b) == Place(tree.path(of: b), in: a.remote.identity))
+    #expect(try tree.place(of: [97], in: tree.root) == Place(tree.path(of: a)))
+    #expect(try tree.place(of: tree.root) == Place(tree.base))
+  }
+
+  @Test func `a directory in whose place is another one is somewhere else, until it is found`() throws {
+    var tree = try tree()
+    let old = tree.enter([97], in: tree.root, .made(.directory, inode: 2), asked: now)
+    let inside = tree.enter([98], in: old, .made(.directory, inode: 3), asked: now)
+    (old.lookups, inside.lookups) = (1, 1)
+    #expect(!tree.isDisplaced(inside))
+    _ = tree.enter([97], in: tree.root, .made(.directory, inode: 4), asked: now)
+    #expect(tree.isDisplaced(old) && tree.isDisplaced(inside))
+    #expect(throws: Errno.staleNFSFileHandle) { try tree.place(of: [99], in: inside) }
+    _ = tree.enter([99], in: tree.root, .made(.directory, inode: 2), asked: now)
+    #expect(!tree.isDisplaced(inside))
+    #expect(text(try tree.path(of: inside)) == "base/c/b")
+    tree.unlink([99], in: tree.root)
+    #expect(old.isUnlinked && !tree.isDisplaced(old))
+  }
+
+  @Test func `the root takes another identity, and forgets what was in it`() throws {
+    var tree = try tree()
+    let child = tree.enter([97], in: tree.root, .made(.directory, inode: 2), asked: now)
+    child.lookups = 1
+    var other = Attributes.made(.directory, inode: 10)
+    other.identity.device = 2
+    let before = tree.root.remote
+    #expect(tree.adopt(root: other, asked: now.advanced(by: 1)) == [[97]])
+    #expect(tree.root.remote == RemoteFile(other) && tree.node(before) == nil)
+    #expect(tree.root.children.isEmpty && tree.isDisplaced(child))
+    var moved = child.attributes
+    moved.identity.device = 2
+    let again = tree.enter([97], in: tree.root, moved, asked: now.advanced(by: 1))
+    #expect(again !== child && again.inode == 2)
+  }
+
   @Test func `contents that turn out to be others drop the pages of the file, once`() throws {
     var tree = try tree()
     let file = tree.enter([97], in: tree.root, .made(.regular, inode: 2, size: 1), asked: now)

@@ -79,10 +79,10 @@ import P2PFSWire
     let file = Attributes.made(.regular, inode: 77)
     let mount = try await HostileMount { request in
       switch request {
-      case .lookup(.path(let path)):
-        return [.told(.made(.directory, inode: 100 + UInt64(path.bytes.last ?? 0)))]
-      case .list(_, let path, _):
-        guard path.components.isEmpty else { return [.page([("file", file)])] }
+      case .lookup(.path(let place)):
+        return [.told(.made(.directory, inode: 100 + UInt64(place.path.bytes.last ?? 0)))]
+      case .list(_, let place, _):
+        guard place.path.components.isEmpty else { return [.page([("file", file)])] }
         return [.page((0..<10).map { ("d\($0)", .made(.directory, inode: 148 + UInt64($0))) })]
       default: return [.done]
       }

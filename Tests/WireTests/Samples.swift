@@ -10,7 +10,7 @@ enum Samples {
     mode: 0o100644, links: 2, identity: FileIdentity(device: .max, inode: 7, generation: 0), size: Limits.Wire.fileSize,
     blocks: 8, accessed: time,
     modified: Timestamp(seconds: .max, nanoseconds: 0), changed: Timestamp(seconds: .min, nanoseconds: 1),
-    rights: [.read, .owner])
+    rights: [.read, .owner], isRacy: true)
 
   static func slice(_ bytes: [UInt8]) -> FrameSlice {
     let frame = Frame(copying: bytes)
@@ -21,10 +21,17 @@ enum Samples {
   static func requests() throws -> [Request] {
     let handle = Handle(rawValue: .max)
     let path = try Path(Array("a/b\u{ff}/ c".utf8))
+    let (directory, file) = (attributes.identity, FileIdentity(device: 1, inode: 2, generation: .max))
+    let place = Place(path, in: directory, file: file)
     let longest = try Path([UInt8](repeating: 65, count: 255))
     let all = AttributeChanges(mode: 0o1777, size: Limits.Wire.fileSize, accessed: .now, modified: .set(time))
     return [
-      .lookup(.path(.root)), .lookup(.path(longest)), .lookup(.handle(handle)),
+      .lookup(.path(.root)), .lookup(.path(place)), .lookup(.path(Place(path, file: file))),
+      .setattr(.path(place), all), .list(handle, place, cookie: 0), .unlink(Place(path, in: directory)),
+      .symlink(place, target: [65]), .link(existing: .path(place), place), .mkdir(place, mode: 0), .rmdir(place),
+      .mknod(place, mode: 0o100600), .rename(place, to: Place(longest, in: file), .replace),
+      .create(handle, place, .write, mode: 0), .open(handle, .path(place), .write, prefetch: 0),
+      .lookup(.path(longest)), .lookup(.handle(handle)),
       .setattr(.path(path), AttributeChanges()), .setattr(.handle(handle), all),
       .setattr(.path(path), AttributeChanges(accessed: .set(time), modified: .now)),
       .list(handle, path, cookie: .max), .readlink(path), .symlink(path, target: Array("../x".utf8)),
