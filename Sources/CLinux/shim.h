@@ -107,8 +107,17 @@ static inline int64_t p2pfs_vector_bytes(int thread, uint64_t address, unsigned 
   }
   return (int64_t)total;
 }
-/// The number of bind(2), as proc_pid_syscall(5) shows it.
-static inline long p2pfs_bind_number(void) { return SYS_bind; }
+/// Whether a system call of that number (proc_pid_syscall(5)) makes a name, and gives up when the lookup of it fails:
+/// filename_create() of fs/namei.c is not tried again after ESTALE.
+static inline int p2pfs_makes_name(long number) {
+  switch (number) {
+#ifdef SYS_mkdir
+  case SYS_mkdir: case SYS_mknod: case SYS_symlink: case SYS_link:
+#endif
+  case SYS_bind: case SYS_mkdirat: case SYS_mknodat: case SYS_symlinkat: case SYS_linkat: return 1;
+  default: return 0;
+  }
+}
 /// Whether a system call of that number (proc_pid_syscall(5)) opens a file.
 static inline int p2pfs_opens(long number) {
 #ifdef SYS_open

@@ -81,7 +81,7 @@ extension PeerFilesystem: InterruptTableOwner {
       let thread = pending.process
       // Only who names a file by its path asks again.
       if question.kind == .setattr, !ProcessThread(thread).isInCallWithPath { return }
-      if question.kind == .lookup, ProcessThread(thread).isBinding { return }
+      if question.kind == .lookup, ProcessThread(thread).isMakingName { return }
       guard locked({ $0.detours.hasRoom }), let request = pending.depart() else { return }
       let forsaken = locked { state in
         // Of an earlier call, which the thread has never come back for.

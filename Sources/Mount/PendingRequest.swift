@@ -301,15 +301,17 @@ final class InterruptTable: Sendable {
     }
   }
 
-  /// Has the kernel let go of the locks that it holds for requests, if somebody dies who waits for one.
-  /// - Returns: whether somebody does.
+  /// Has the kernel let go of the locks that it holds for requests, if somebody dies who waits for one. Of several that
+  /// die at once, as in a parallel build, each would take the lock and ask something of its own in between: then the
+  /// living are left alone, and the dying wait.
+  /// - Returns: whether one does.
   private func relieve() -> Bool {
     let now = Instant.now
     let (waiting, threads) = state.withLock { state in
       (state.pending.values.filter { $0.isRelievable }, Set(state.pending.values.map(\.process)))
     }
     guard waiting.contains(where: { now.seconds(since: $0.began) >= Limits.Mount.patience }),
-      ProcessThread.isAnyStuck(except: threads)
+      ProcessThread.stuck(except: threads) == 1
     else { return false }
     for pending in waiting where now.seconds(since: pending.began) >= Limits.Mount.relief { owner?.relieve(pending) }
     return true

@@ -41,18 +41,19 @@ struct ProcessThread {
     return pending & ~survived != 0
   }
 
-  /// Whether any thread of this computer, but for those given, is about to die and waits in the kernel where no signal
-  /// reaches it, as for a lock. Takes some 10 µs for each thread there is.
-  static func isAnyStuck(except threads: Set<Int32>) -> Bool {
+  /// How many threads of this computer, but for those given, are about to die and wait in the kernel where no signal
+  /// reaches them, as for a lock. Takes some 10 µs for each thread there is.
+  static func stuck(except threads: Set<Int32>) -> Int {
+    var count = 0
     for process in numbers(in: "/proc") {
       for thread in numbers(in: "/proc/\(process)/task") where !threads.contains(thread) {
-        if ProcessThread(thread).isStuck { return true }
+        if ProcessThread(thread).isStuck { count += 1 }
       }
     }
-    return false
+    return count
   }
 
-  /// See `isAnyStuck`.
+  /// See `stuck`.
   var isStuck: Bool {
     guard let stat = read("stat"), ProcessThread.isBlocked(stat: stat), let status = read("status"),
       ProcessThread.isFatal(status: status)
@@ -103,11 +104,11 @@ struct ProcessThread {
     return total < 0 ? nil : Int(total)
   }
 
-  /// Whether it is in bind(2), which makes a socket's name and does not ask again; no, too, if it does not let itself be
-  /// looked at.
-  var isBinding: Bool {
-    guard isVisible, let number = read("syscall")?.split(separator: " ").first else { return false }
-    return Int(number) == p2pfs_bind_number()
+  /// Whether it is in a system call that makes a name, such as mkdir(2), for which the kernel does not look up again after
+  /// ESTALE; yes, too, if it does not let itself be looked at.
+  var isMakingName: Bool {
+    guard isVisible, let number = read("syscall")?.split(separator: " ").first.flatMap({ Int($0) }) else { return true }
+    return p2pfs_makes_name(number) != 0
   }
 
   /// Whether it is in a system call that opens a file; no, too, if it does not let itself be looked at.
