@@ -309,6 +309,9 @@ package enum Limits {
     /// Buffer for data of a guest that arrived out of order or in parts, until the exporter has granted more (as much
     /// as the write credit): a few messages.
     package static let guestBuffer = 262_144
+    /// Window that INIT announces: a sender's slow start ends at the first window that it hears of (RFC 9260 section
+    /// 7.2.1), and grows by one packet in a round trip from there on. It is kept for as long as no data has come.
+    package static let firstWindow = 4_194_304
     /// Least limit of bytes in flight: two messages of data and their neighbours, so that a short path is not starved
     /// by the scheduling of two threads; well below a default UDP receive buffer of 208 KiB.
     package static let leastFlight = 98_304

@@ -74,6 +74,7 @@ final class Association {
   }
 
   private static let buffer = Int32(Limits.Transport.flight * 2)
+  private let receiveBuffer: Int
 
   init(
     owner: any AssociationOwner, carrier: any PacketCarrier, port: UInt16, remotePort: UInt16, receiveBuffer: Int
@@ -82,6 +83,7 @@ final class Association {
     self.carrier = carrier
     self.port = port
     self.remotePort = remotePort
+    self.receiveBuffer = receiveBuffer
     // The callbacks find the association by its number, which is set below, before any packet can come.
     guard
       let socket = usrsctp_socket(
@@ -102,7 +104,7 @@ final class Association {
     self.socket = socket
     token = stack.add(self)
     usrsctp_set_ulpinfo(socket, UnsafeMutableRawPointer(bitPattern: token))
-    guard configure(), setReceiveBuffer(receiveBuffer) else {
+    guard configure(), setReceiveBuffer(max(receiveBuffer, Limits.Transport.firstWindow)) else {
       close()
       throw .resources("SCTP options: errno \(errno)")
     }
@@ -151,7 +153,7 @@ final class Association {
   }
 
   /// Sets the receive buffer in bytes, which SCTP announces to the peer as its window: it holds data out of order and
-  /// partial messages. Must not shrink.
+  /// partial messages. Must not shrink once data has come.
   /// - Returns: whether it could be set.
   @discardableResult
   func setReceiveBuffer(_ bytes: Int) -> Bool { set(SOL_SOCKET, SO_RCVBUF, Int32(clamping: bytes)) }
@@ -351,6 +353,8 @@ final class Association {
       switch Int32(bytes.loadUnaligned(as: sctp_assoc_change.self).sac_state) {
       case SCTP_COMM_UP:
         phase = .up
+        // The peer has taken the window of INIT as the end of its slow start. No data has come yet.
+        if receiveBuffer < Limits.Transport.firstWindow { setReceiveBuffer(receiveBuffer) }
         owner.associationUp()
       case SCTP_COMM_LOST, SCTP_SHUTDOWN_COMP, SCTP_CANT_STR_ASSOC: owner.associationEnded(.closedByPeer)
       default: break
